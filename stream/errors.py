@@ -1,0 +1,61 @@
+"""Everything this package raises on purpose.
+
+PadellmError
+├── ConfigurationError        a setting, checkpoint or file is wrong; says which and how to mend it
+│   └── CheckpointError       a model folder cannot be served
+├── BadDocument               this input can never become an event: dead letter, no retry
+├── InferenceError            the model did not answer
+│   ├── InferenceUnavailable  worth another try: server down, queue full, breaker open
+│   ├── InferenceTimeout      the deadline passed
+│   └── InferenceRejected     the server refused the request as malformed; a retry would fail alike
+├── DeliveryError             Kafka did not take a message
+└── StackError                a part of the embedded stack did not start or died for good
+"""
+
+
+class PadellmError(Exception):
+    """Root of the tree."""
+
+
+class ConfigurationError(PadellmError):
+    """A setting, checkpoint or file is wrong; the message says which one and how to mend it."""
+
+
+class CheckpointError(ConfigurationError):
+    """A model folder cannot be served; the message names the file and the reason."""
+
+
+class BadDocument(PadellmError):  # noqa: N818 - names what it is
+    """An input that can never become an event.
+
+    Attributes:
+        reason: Stable machine-readable code, for example ``not_json``.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class InferenceError(PadellmError):
+    """The model did not answer."""
+
+
+class InferenceUnavailable(InferenceError):  # noqa: N818 - names what it is
+    """Worth another try: the server is down, its queue is full, or the circuit breaker is open."""
+
+
+class InferenceTimeout(InferenceError):  # noqa: N818 - names what it is
+    """The deadline passed before the answer came."""
+
+
+class InferenceRejected(InferenceError):  # noqa: N818 - names what it is
+    """The server refused the request as malformed; the same request would fail again."""
+
+
+class DeliveryError(PadellmError):
+    """Kafka did not take a message."""
+
+
+class StackError(PadellmError):
+    """A part of the embedded stack did not start, or died for good."""

@@ -1,0 +1,37 @@
+"""What every engine takes and gives: token ids in, token ids and log-probabilities out.
+
+Nothing here, nor below, knows of labels, documents, Kafka or Triton.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One sequence to continue greedily.
+
+    Attributes:
+        ids: Token ids of the prompt, never empty.
+        max_new_tokens: Upper limit of tokens to produce, at least 1.
+        end_id: Generation ends when this id is chosen; it is not part of the completion.
+        stop_ids: Generation ends after any of these ids; the id IS part of the completion
+            (as stop words are in TensorRT-LLM's ``tensorrt_llm`` model).
+    """
+
+    ids: tuple[int, ...]
+    max_new_tokens: int
+    end_id: int
+    stop_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """The greedy continuation of a prompt.
+
+    Attributes:
+        ids: Produced token ids, without the end id.
+        log_probs: One natural-log probability over the whole vocabulary for each of ``ids``.
+    """
+
+    ids: tuple[int, ...]
+    log_probs: tuple[float, ...]

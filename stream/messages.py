@@ -1,0 +1,132 @@
+"""The wire contract: what travels through the topics.
+
+``schemas/`` holds the same contract as JSON Schema, Avro and AsyncAPI; a test proves them equal to these models.
+All offsets are in Unicode code points, start inclusive, end exclusive.
+"""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Policy(StrEnum):
+    """What de-duplication keeps when entities compete.
+
+    ``paper``: a mention text found under several labels keeps the label with the highest score (PaDeLLM-NER, section 3.3).
+    ``flat``: no two entities overlap. ``nested``: entities may contain each other, one label a span.
+    ``multi``: everything is kept, but for exact repeats.
+    """
+
+    PAPER = "paper"
+    FLAT = "flat"
+    NESTED = "nested"
+    MULTI = "multi"
+
+
+class Message(BaseModel):
+    """Base of all messages: immutable, unknown fields refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Document(Message):
+    """A text to find entities in. Record key: the document id."""
+
+    id: str = Field(default="", description="Document id. Empty or absent: the record key, or else topic/partition/offset.")
+    text: str = Field(min_length=1, description="The text, any language, any length up to the service's limit.")
+    labels: list[str] | dict[str, str] | None = Field(
+        default=None,
+        description="Entity types to look for: names, or name to definition. Absent: the model's default labels.",
+    )
+    threshold: Probability | None = Field(default=None, description="Entities scored below it are removed.")
+    policy: Policy | None = Field(default=None, description="De-duplication policy.")
+    metadata: dict[str, JsonValue] = Field(default_factory=dict, description="Returned untouched in the event.")
+
+
+class Entity(Message):
+    """One entity; ``document.text[start:end] == text`` always."""
+
+    text: str = Field(min_length=1)
+    label: str = Field(description="The label as the document named it.")
+    start: int = Field(ge=0, description="First code point.")
+    end: int = Field(ge=1, description="One past the last code point.")
+    score: Probability = Field(description="Product of the mention's token probabilities, end token excluded.")
+    count_score: Probability = Field(description="Probability of the count that asked for this mention.")
+
+
+class Removed(Message):
+    """A mention the model produced that is not among the entities, and why."""
+
+    text: str
+    label: str
+    score: Probability
+    reason: str = Field(description="ungrounded, duplicate, other_label, overlap, below_threshold or unreadable_count.")
+    start: int | None = Field(default=None, ge=0)
+    end: int | None = Field(default=None, ge=0)
+
+
+class Coverage(Message):
+    """How much of the text the model has read."""
+
+    windows: int = Field(ge=0, description="Windows the text was read in.")
+    characters: int = Field(ge=0, description="Code points in the text.")
+    unread: list[tuple[int, int]] = Field(default_factory=list, description="Character ranges no window covers.")
+    capped: list[tuple[int, int, str]] = Field(
+        default_factory=list,
+        description="Windows (start, end, label) whose count reached the model's limit, so that mentions may be missing.",
+    )
+
+
+class Source(Message):
+    """Where the document came from."""
+
+    topic: str
+    partition: int = Field(ge=0)
+    offset: int = Field(ge=0)
+
+
+class ModelInfo(Message):
+    """What produced the entities."""
+
+    name: str
+    version: str
+    template_hash: str = Field(description="First 16 hex digits of the SHA-256 over the prompt template.")
+
+
+class EntityEvent(Message):
+    """All entities of one document, also when there are none. Record key: the document id."""
+
+    event_id: str = Field(description="Deterministic: the same document position, model, labels and settings give the same id.")
+    document_id: str
+    source: Source
+    model: ModelInfo
+    labels: list[str]
+    entities: list[Entity]
+    removed: list[Removed]
+    coverage: Coverage
+    timings: dict[str, float] = Field(description="Milliseconds by stage: queue, count, mention, total.")
+    metadata: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class Stage(StrEnum):
+    """Where a document was stopped on its way."""
+
+    DECODE = "decode"
+    VALIDATE = "validate"
+    INFERENCE = "inference"
+    PUBLISH = "publish"
+
+
+class DeadLetter(Message):
+    """Why a record could not become an event; travels in the headers beside the record's original key, value and headers."""
+
+    topic: str
+    partition: int = Field(ge=0)
+    offset: int = Field(ge=0)
+    group: str
+    message: str = Field(description="For a person: what was wrong and what to do.")
+    stage: Stage
+    reason: str = Field(description="Stable code, for example not_json, text_too_long, inference_timeout.")

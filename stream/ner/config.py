@@ -1,0 +1,100 @@
+"""What travels with a checkpoint: ``ner_config.json`` beside its weights."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from stream.errors import CheckpointError
+
+FILE_NAME = "ner_config.json"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TemplateConfig(_Part):
+    """The pieces of a prompt (PaDeLLM-NER, section 3.1), joined as token ids, never as text.
+
+    Count prompt: ``text`` + document + ``label`` + entity type + ``count``; answer ``count_answer``.
+    Mention prompt: count prompt + ``count_answer`` + ``mention``; answer: the mention, then the end token.
+    """
+
+    text: str = "text:\n"
+    label: str = "\nentity type:\n"
+    count: str = "\n\n<num>"
+    count_answer: str = "{n}\n"
+    mention: str = "<mention {k}>"
+    definition: str = "{label}: {definition}"
+
+
+class WindowConfig(_Part):
+    """How long texts are cut for this model, in tokens of its tokenizer."""
+
+    tokens: int = Field(default=160, ge=8)
+    overlap: int = Field(default=32, ge=0)
+
+
+class LabelConfig(_Part):
+    """One label the model was trained on; its key is the phrase used in the prompt."""
+
+    aliases: tuple[str, ...] = ()
+    description: str = ""
+
+
+class NerConfig(_Part):
+    """Everything about a checkpoint that the method needs and the weights do not tell.
+
+    Attributes:
+        labels: Known label phrase to its aliases; a request may also name labels that are not here.
+        default_labels: Labels looked for when a document names none.
+        max_count: Highest count the model was trained to answer.
+        max_mention_tokens: Limit of tokens in one mention.
+    """
+
+    format_version: int = Field(default=1, ge=1, le=1)
+    name: str
+    version: str
+    template: TemplateConfig = TemplateConfig()
+    window: WindowConfig = WindowConfig()
+    max_count: int = Field(default=12, ge=1)
+    max_mention_tokens: int = Field(default=48, ge=1)
+    labels: dict[str, LabelConfig]
+    default_labels: tuple[str, ...] = Field(min_length=1)
+
+    @classmethod
+    def load(cls, folder: Path) -> "NerConfig":
+        """Read ``ner_config.json`` of a model folder.
+
+        Raises:
+            CheckpointError: The file is missing or malformed.
+        """
+        path = folder / FILE_NAME
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except OSError as error:
+            raise CheckpointError(
+                f"{path} cannot be read ({error.strerror}): a model folder needs {FILE_NAME} beside its weights"
+            ) from error
+        except ValidationError as error:
+            raise CheckpointError(f"{path} is malformed: {error}") from error
+
+    @property
+    def template_hash(self) -> str:
+        """First 16 hex digits of the SHA-256 over the template."""
+        canonical = json.dumps(self.template.model_dump(), sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    def phrase(self, label: str) -> str:
+        """The prompt's phrase for a label named by phrase or alias, compared without case; unknown labels stand for themselves."""
+        return self._phrases.get(label.casefold(), label)
+
+    @property
+    def _phrases(self) -> dict[str, str]:
+        return {
+            name.casefold(): phrase
+            for phrase, known in self.labels.items()
+            for name in (*known.aliases, phrase)
+        }

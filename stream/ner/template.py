@@ -1,0 +1,125 @@
+"""Prompts and answers as token ids (PaDeLLM-NER, section 3.1).
+
+Pieces are encoded apart and joined as ids. Text and labels are encoded with the tokenizer's control tokens switched off,
+and every marker must hold a control token; so no text, whatever it contains, can forge a prompt's structure.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stream.errors import CheckpointError
+from stream.inference.generator import Prompt
+from stream.ner.config import NerConfig
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedText:
+    """Token ids of a text and the code-point range ``(start, end)`` that each covers."""
+
+    ids: tuple[int, ...]
+    offsets: tuple[tuple[int, int], ...]
+
+
+class PromptTemplate:
+    """Builds prompts for one checkpoint and reads its answers.
+
+    Args:
+        config: The checkpoint's NER configuration.
+        tokenizer: Its ``tokenizers.Tokenizer``; this object must own it, since encoding switches a flag of it.
+        end_id: The end-of-sequence id.
+
+    Raises:
+        CheckpointError: A marker holds no control token of the tokenizer, so that a text could forge it.
+    """
+
+    def __init__(self, config: NerConfig, tokenizer: Any, end_id: int) -> None:
+        self.config = config
+        self.end_id = end_id
+        self._tokenizer = tokenizer
+        pieces = config.template
+        self._text = self._marker(pieces.text)
+        self._label = self._marker(pieces.label)
+        self._count = self._marker(pieces.count)
+        self._answers = [self._control(pieces.count_answer.format(n=n)) for n in range(config.max_count + 1)]
+        self._mentions = [self._marker(pieces.mention.format(k=k)) for k in range(1, config.max_count + 1)]
+        self._counts = {ids: n for n, ids in enumerate(self._answers)}
+        last = {ids[-1] for ids in self._answers}
+        self._count_stop = tuple(last) if len(last) == 1 else ()
+
+    @classmethod
+    def load(cls, folder: Path) -> "PromptTemplate":
+        """Read the template and tokenizer of a model folder.
+
+        Raises:
+            CheckpointError: The folder lacks a usable fast tokenizer or ``ner_config.json``.
+        """
+        from transformers import AutoTokenizer  # noqa: PLC0415 - a second of import, paid only where a model is used
+
+        config = NerConfig.load(folder)
+        try:
+            wrapped = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            tokenizer = wrapped.backend_tokenizer
+        except (OSError, ValueError, AttributeError) as error:
+            raise CheckpointError(f"{folder} has no usable fast tokenizer (tokenizer.json): {error}") from error
+        if wrapped.eos_token_id is None:
+            raise CheckpointError(f"the tokenizer in {folder} names no end-of-sequence token (eos_token)")
+        return cls(config, tokenizer, int(wrapped.eos_token_id))
+
+    def encode_text(self, text: str) -> EncodedText:
+        """Token ids of a plain text; nothing in it is read as a control token."""
+        self._tokenizer.encode_special_tokens = True
+        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        return EncodedText(tuple(encoding.ids), tuple(encoding.offsets))
+
+    def label_text(self, label: str, definition: str | None = None) -> str:
+        """What the prompt says for a label: its phrase, with its definition when the request gave one."""
+        phrase = self.config.phrase(label)
+        return self.config.template.definition.format(label=phrase, definition=definition) if definition else phrase
+
+    def prefix_ids(self, text_ids: Sequence[int]) -> tuple[int, ...]:
+        """The part that all prompts of a window share: the text marker and the text."""
+        return (*self._text, *text_ids)
+
+    def count_prompt(self, prefix_ids: Sequence[int], label_ids: Sequence[int]) -> Prompt:
+        """Asks how many mentions of a label the text has.
+
+        Args:
+            prefix_ids: From ``prefix_ids``.
+            label_ids: ``encode_text(label_text(...)).ids``.
+        """
+        ids = (*prefix_ids, *self._label, *label_ids, *self._count)
+        return Prompt(ids, max(map(len, self._answers)), self.end_id, self._count_stop)
+
+    def mention_prompt(self, count_prompt: Prompt, count: int, k: int) -> Prompt:
+        """Asks for the k-th (from 1) of ``count`` mentions; its ids extend the count prompt's."""
+        ids = (*count_prompt.ids, *self._answers[count], *self._mentions[k - 1])
+        return Prompt(ids, self.config.max_mention_tokens, self.end_id)
+
+    def count_answer_ids(self, count: int) -> tuple[int, ...]:
+        """The ids that answer a count prompt with ``count`` (training and forced decoding)."""
+        return self._answers[count]
+
+    def parse_count(self, ids: Sequence[int]) -> int | None:
+        """The count a completion answers, or None when it is no count."""
+        return self._counts.get(tuple(ids))
+
+    def decode_mention(self, ids: Sequence[int]) -> str:
+        """The mention's text, surrounding white space removed; control tokens do not appear in it."""
+        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
+        return text.strip()
+
+    def _control(self, piece: str) -> tuple[int, ...]:
+        self._tokenizer.encode_special_tokens = False
+        return tuple(self._tokenizer.encode(piece, add_special_tokens=False).ids)
+
+    def _marker(self, piece: str) -> tuple[int, ...]:
+        ids = self._control(piece)
+        self._tokenizer.encode_special_tokens = True
+        if ids == tuple(self._tokenizer.encode(piece, add_special_tokens=False).ids):
+            raise CheckpointError(
+                f"the prompt marker {piece!r} holds no control token of the tokenizer, so a text could forge it: "
+                "add it to the tokenizer as a special token and train with it"
+            )
+        return ids
