@@ -1,0 +1,64 @@
+# Every target does its own set-up: Python 3.11 or newer and make are enough.
+# Python 3.11 and 3.12 run the whole stack; from 3.13 on Triton's wheel has no numpy to stand on
+# (`padellm up` says so, and `--inference in-process` serves without it).
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3 python3.13; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV ?= .venv
+TRAIN_VENV ?= .venv-train
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+TRAIN_READY := $(TRAIN_VENV)/.ready
+SAMPLES := stream/stack/samples/documents.jsonl
+
+.PHONY: help run test test-train check fmt bench stack-test schemas clean
+
+help: ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): pyproject.toml
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer is needed (set PYTHON=/path/to/python3)" >&2; exit 1; }
+	@echo "Setting up $(VENV) with $(PYTHON) ..." >&2
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet "uv>=0.7,<1"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --editable ".[local]" --group dev
+	@touch $@
+
+$(TRAIN_READY): pyproject.toml
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer is needed (set PYTHON=/path/to/python3)" >&2; exit 1; }
+	@echo "Setting up $(TRAIN_VENV) with torch (about 5 GB with its CUDA libraries) ..." >&2
+	@$(PYTHON) -m venv $(TRAIN_VENV)
+	@$(TRAIN_VENV)/bin/python -m pip install --quiet "uv>=0.7,<1"
+	@$(TRAIN_VENV)/bin/uv pip install --quiet --python $(TRAIN_VENV)/bin/python --editable ".[train]" --group test
+	@touch $@
+
+run: $(READY) ## Stream the sample documents through Kafka, Triton and the worker, and show the entities
+	@$(BIN)/padellm up --once --documents $(SAMPLES)
+
+test: $(READY) ## Run all tests that need no torch, with a real Kafka and a real Triton
+	$(BIN)/python -m pytest -m "not train" $(PYTEST_ARGS)
+
+test-train: $(TRAIN_READY) ## Install torch beside it and run the tests of training and of equality with transformers
+	$(TRAIN_VENV)/bin/python -m pytest -m train $(PYTEST_ARGS)
+
+check: $(READY) ## Lint, types and import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: $(READY) ## Format and mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+schemas: $(READY) ## Write schemas/ anew from stream/messages.py
+	$(BIN)/python -m stream.schemas
+
+stack-test: $(READY) ## Prove images and compose on a real Docker engine
+	$(BIN)/python deploy/stack_test.py $(STACK_TEST_ARGS)
+
+clean: ## Remove environments, caches and the embedded stack's data
+	rm -rf $(VENV) $(TRAIN_VENV) .padellm .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
