@@ -1,5 +1,6 @@
 """The one place that reads the environment: ``PADELLM_<NAME>`` for every field below, and plain ``BROKER``."""
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from stream.messages import Policy
 
 PositiveSeconds = Annotated[float, Field(gt=0)]
+
+
+def _user_cache() -> Path:
+    """``$XDG_CACHE_HOME/padellm``, by default ``~/.cache/padellm``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "padellm"
 
 
 class Inference(StrEnum):
@@ -78,4 +84,5 @@ class Settings(BaseSettings):
     stall_limit: PositiveSeconds = Field(
         default=180.0, description="Seconds without progress, with documents waiting, after which the worker is not alive."
     )
+    cache_dir: Path = Field(default_factory=_user_cache, description="Where the embedded Kafka's jars are kept.")
     log_level: str = Field(default="info", description="debug, info, warning or error.")
