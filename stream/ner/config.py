@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+from functools import cached_property
 from pathlib import Path
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from stream.errors import CheckpointError
 
@@ -35,6 +37,12 @@ class WindowConfig(_Part):
 
     tokens: int = Field(default=160, ge=8)
     overlap: int = Field(default=32, ge=0)
+
+    @model_validator(mode="after")
+    def _overlap_leaves_progress(self) -> Self:
+        if 2 * self.overlap > self.tokens:
+            raise ValueError(f"overlap ({self.overlap}) must be at most half of tokens ({self.tokens})")
+        return self
 
 
 class LabelConfig(_Part):
@@ -76,25 +84,28 @@ class NerConfig(_Part):
             return cls.model_validate_json(path.read_bytes())
         except OSError as error:
             raise CheckpointError(
-                f"{path} cannot be read ({error.strerror}): a model folder needs {FILE_NAME} beside its weights"
+                f"{path} cannot be read ({error.strerror}): "
+                f"a model folder needs {FILE_NAME} beside its weights"
             ) from error
         except ValidationError as error:
             raise CheckpointError(f"{path} is malformed: {error}") from error
 
-    @property
+    @cached_property
     def template_hash(self) -> str:
         """First 16 hex digits of the SHA-256 over the template."""
         canonical = json.dumps(self.template.model_dump(), sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     def phrase(self, label: str) -> str:
-        """The prompt's phrase for a label named by phrase or alias, compared without case; unknown labels stand for themselves."""
+        """The prompt's phrase for a label, which is named by phrase or alias, compared without case.
+
+        A label that the checkpoint does not know stands for itself.
+        """
         return self._phrases.get(label.casefold(), label)
 
-    @property
+    @cached_property
     def _phrases(self) -> dict[str, str]:
-        return {
-            name.casefold(): phrase
-            for phrase, known in self.labels.items()
-            for name in (*known.aliases, phrase)
+        aliases = {
+            alias.casefold(): phrase for phrase, known in self.labels.items() for alias in known.aliases
         }
+        return aliases | {phrase.casefold(): phrase for phrase in self.labels}

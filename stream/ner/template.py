@@ -1,7 +1,8 @@
 """Prompts and answers as token ids (PaDeLLM-NER, section 3.1).
 
-Pieces are encoded apart and joined as ids. Text and labels are encoded with the tokenizer's control tokens switched off,
-and every marker must hold a control token; so no text, whatever it contains, can forge a prompt's structure.
+Pieces are encoded apart and joined as ids. Text and labels are encoded with the tokenizer's control tokens
+switched off, and every marker must hold a control token; so no text, whatever it contains, can forge a
+prompt's structure.
 """
 
 from collections.abc import Sequence
@@ -27,7 +28,7 @@ class PromptTemplate:
 
     Args:
         config: The checkpoint's NER configuration.
-        tokenizer: Its ``tokenizers.Tokenizer``; this object must own it, since encoding switches a flag of it.
+        tokenizer: Its ``tokenizers.Tokenizer``; this object must own it, since it switches flags of it.
         end_id: The end-of-sequence id.
 
     Raises:
@@ -38,6 +39,9 @@ class PromptTemplate:
         self.config = config
         self.end_id = end_id
         self._tokenizer = tokenizer
+        # Saved tokenizers may carry either; a text must be read whole and as it is.
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
         pieces = config.template
         self._text = self._marker(pieces.text)
         self._label = self._marker(pieces.label)
@@ -62,7 +66,9 @@ class PromptTemplate:
             wrapped = AutoTokenizer.from_pretrained(folder, local_files_only=True)
             tokenizer = wrapped.backend_tokenizer
         except (OSError, ValueError, AttributeError) as error:
-            raise CheckpointError(f"{folder} has no usable fast tokenizer (tokenizer.json): {error}") from error
+            raise CheckpointError(
+                f"{folder} has no usable fast tokenizer (tokenizer.json): {error}"
+            ) from error
         if wrapped.eos_token_id is None:
             raise CheckpointError(f"the tokenizer in {folder} names no end-of-sequence token (eos_token)")
         return cls(config, tokenizer, int(wrapped.eos_token_id))
@@ -76,7 +82,11 @@ class PromptTemplate:
     def label_text(self, label: str, definition: str | None = None) -> str:
         """What the prompt says for a label: its phrase, with its definition when the request gave one."""
         phrase = self.config.phrase(label)
-        return self.config.template.definition.format(label=phrase, definition=definition) if definition else phrase
+        return (
+            self.config.template.definition.format(label=phrase, definition=definition)
+            if definition
+            else phrase
+        )
 
     def prefix_ids(self, text_ids: Sequence[int]) -> tuple[int, ...]:
         """The part that all prompts of a window share: the text marker and the text."""
@@ -119,7 +129,7 @@ class PromptTemplate:
         self._tokenizer.encode_special_tokens = True
         if ids == tuple(self._tokenizer.encode(piece, add_special_tokens=False).ids):
             raise CheckpointError(
-                f"the prompt marker {piece!r} holds no control token of the tokenizer, so a text could forge it: "
-                "add it to the tokenizer as a special token and train with it"
+                f"the prompt marker {piece!r} holds no control token of the tokenizer, "
+                "so a text could forge it: add it to the tokenizer as a special token and train with it"
             )
         return ids

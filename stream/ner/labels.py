@@ -1,0 +1,45 @@
+"""The labels a document asks for, as the prompts name them."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from stream.messages import Document
+from stream.ner.template import PromptTemplate
+
+
+@dataclass(frozen=True, slots=True)
+class LabelPrompt:
+    """One entity type to decode.
+
+    Attributes:
+        name: The label as the document named it.
+        also: Other names in the document that mean the same (``PER`` beside ``person``);
+            decoded once, answered all.
+        ids: Token ids of the prompt's label piece.
+    """
+
+    name: str
+    also: tuple[str, ...]
+    ids: tuple[int, ...]
+
+
+class LabelPrompts:
+    """Resolves requested labels for one checkpoint; token ids are kept for the labels seen lately."""
+
+    def __init__(self, template: PromptTemplate) -> None:
+        self._template = template
+        self._ids = lru_cache(maxsize=4096)(lambda piece: template.encode_text(piece).ids)
+
+    def names(self, document: Document) -> list[str]:
+        """The labels as the document named them, or the checkpoint's default labels; each once."""
+        labels = self._template.config.default_labels if document.labels is None else document.labels
+        return list(dict.fromkeys(labels))
+
+    def of(self, document: Document) -> list[LabelPrompt]:
+        """One prompt for each entity type the document asks for."""
+        definitions = document.labels if isinstance(document.labels, dict) else {}
+        names: dict[str, list[str]] = {}
+        for name in self.names(document):
+            piece = self._template.label_text(name, definitions.get(name))
+            names.setdefault(piece, []).append(name)
+        return [LabelPrompt(first, tuple(also), self._ids(piece)) for piece, (first, *also) in names.items()]

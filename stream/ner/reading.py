@@ -1,0 +1,117 @@
+"""One window read by the model: all counts at once, then all mentions (PaDeLLM-NER, section 3.2)."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stream.inference.generator import Generator
+from stream.messages import Entity, Removed
+from stream.ner.answers import Count, Mention, read_count, read_mention
+from stream.ner.labels import LabelPrompt
+from stream.ner.offsets import Grounder
+from stream.ner.reasons import DUPLICATE, UNGROUNDED, UNREADABLE_COUNT
+from stream.ner.tasks import all_of
+from stream.ner.template import PromptTemplate
+from stream.ner.windows import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the model found in a window; offsets are the document's.
+
+    Attributes:
+        window: The window.
+        entities: Mentions that are in the text.
+        removed: Mentions that are not, and answers that could not be read.
+        capped: Labels whose count reached the model's limit.
+        count_ms: Time until the last count was back.
+        mention_ms: Time from then until the last mention was back.
+    """
+
+    window: Window
+    entities: list[Entity]
+    removed: list[Removed]
+    capped: list[str]
+    count_ms: float
+    mention_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    count: Count
+    mentions: list[Mention]
+    counted_at: float
+
+
+class WindowReader:
+    """Reads windows with one model."""
+
+    def __init__(self, generator: Generator, template: PromptTemplate) -> None:
+        self._generator = generator
+        self._template = template
+
+    async def read(self, text: str, window: Window, labels: Sequence[LabelPrompt]) -> Reading:
+        """Find the entities of all labels in a window of a text.
+
+        Raises:
+            stream.errors.InferenceError: The model did not answer.
+        """
+        began = time.perf_counter()
+        prefix = self._template.prefix_ids(window.ids)
+        answers = await all_of(self._ask(prefix, label) for label in labels)
+        ended = time.perf_counter()
+        counted = max((answer.counted_at for answer in answers), default=ended)
+        reading = Reading(window, [], [], [], (counted - began) * 1000, (ended - counted) * 1000)
+        grounder = Grounder(text[window.start : window.end])
+        for label, answer in zip(labels, answers, strict=True):
+            self._record(reading, grounder, label.name, answer)
+        return reading
+
+    async def _ask(self, prefix: tuple[int, ...], label: LabelPrompt) -> _Answer:
+        prompt = self._template.count_prompt(prefix, label.ids)
+        count = read_count(await self._generator.generate(prompt), self._template)
+        counted_at = time.perf_counter()
+        number = count.number or 0
+        prompts = [self._template.mention_prompt(prompt, number, k) for k in range(1, number + 1)]
+        completions = await all_of(self._generator.generate(prompt) for prompt in prompts) if prompts else []
+        return _Answer(count, [read_mention(one, self._template) for one in completions], counted_at)
+
+    def _record(self, reading: Reading, grounder: Grounder, label: str, answer: _Answer) -> None:
+        window, count = reading.window, answer.count
+        if count.number is None:
+            reading.removed.append(
+                Removed(
+                    text="",
+                    label=label,
+                    score=count.score,
+                    reason=UNREADABLE_COUNT,
+                    start=window.start,
+                    end=window.end,
+                )
+            )
+            return
+        if count.number == self._template.config.max_count:
+            reading.capped.append(label)
+        seen: set[tuple[int, int]] = set()
+        spans = grounder.align([mention.text for mention in answer.mentions])
+        for mention, span in zip(answer.mentions, spans, strict=True):
+            if span is None:
+                reading.removed.append(
+                    Removed(text=mention.text, label=label, score=mention.score, reason=UNGROUNDED)
+                )
+                continue
+            start, end = window.start + span[0], window.start + span[1]
+            text = grounder.text[span[0] : span[1]]
+            if span in seen:
+                reading.removed.append(
+                    Removed(
+                        text=text, label=label, score=mention.score, reason=DUPLICATE, start=start, end=end
+                    )
+                )
+                continue
+            seen.add(span)
+            reading.entities.append(
+                Entity(
+                    text=text, label=label, start=start, end=end, score=mention.score, count_score=count.score
+                )
+            )

@@ -1,0 +1,23 @@
+"""Awaiting many things at once."""
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+
+async def all_of(coroutines: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:
+    """Run coroutines at once and return their results in order.
+
+    When one fails, or the caller is cancelled, the others are cancelled and ended before this returns.
+
+    Raises:
+        Exception: The first failure, as itself and not in a group.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(coroutine) for coroutine in coroutines]
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    return [task.result() for task in tasks]
