@@ -1,0 +1,41 @@
+# The worker: takes documents from Kafka, asks Triton, publishes entity events. Core dependencies only.
+# Also runs `padellm topics` and the other commands that need no engine. Build from the repository root:
+#   docker build -f deploy/worker.Dockerfile -t padellm-worker .
+ARG PYTHON_IMAGE=python:3.11.15-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS build
+WORKDIR /build
+RUN python3 -m venv /opt/padellm
+# The pinned packages first: a change of our own code does not fetch them again.
+COPY deploy/requirements/worker.txt requirements.txt
+RUN /opt/padellm/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY schemas schemas
+COPY triton_models triton_models
+COPY stream stream
+RUN /opt/padellm/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps . \
+    && /opt/padellm/bin/pip uninstall --yes --disable-pip-version-check setuptools pip
+
+FROM ${PYTHON_IMAGE}
+RUN groupadd --gid 10001 padellm \
+    && useradd --uid 10001 --gid padellm --home-dir /tmp --no-create-home --shell /usr/sbin/nologin padellm
+COPY --from=build /opt/padellm /opt/padellm
+# The root file system may be read-only: /tmp alone is written to. Nothing is ever fetched from a model hub.
+ENV PATH=/opt/padellm/bin:$PATH \
+    HOME=/tmp \
+    HF_HUB_OFFLINE=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    PADELLM_HEALTH_HOST=0.0.0.0 \
+    PADELLM_HEALTH_PORT=8088
+LABEL org.opencontainers.image.title="padellm-worker" \
+      org.opencontainers.image.description="Streaming named-entity recognition: the Kafka worker" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="0.1.0"
+USER 10001:10001
+EXPOSE 8088
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=5s --timeout=4s --start-period=30s --retries=6 \
+    CMD ["python3", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + os.environ['PADELLM_HEALTH_PORT'] + '/readyz', timeout=3)"]
+ENTRYPOINT ["padellm"]
+CMD ["worker"]
