@@ -1,6 +1,6 @@
 """Kafka's jars: pinned in ``kafka-jars.lock``, fetched once by Maven coordinate, checked, kept in a cache.
 
-``jgo`` does the fetching: no Maven and no Java are needed, and a mirror set in jgo's configuration file is used.
+``jgo`` does the fetching: no Maven and no Java are needed, and a mirror set in jgo's configuration is used.
 """
 
 import hashlib
@@ -85,7 +85,8 @@ def _fetch_one(jar: Jar, maven: Any, staging: Path, folder: Path) -> None:
     except (OSError, RuntimeError, AssertionError) as error:  # requests' errors are OSErrors
         raise StackError(
             f"{jar.coordinate} could not be fetched: {error}. "
-            f"The embedded Kafka needs its {len(locked_jars())} jars once (45 MB): check the network, or name a mirror in jgo's configuration file under [repositories]; "
+            f"The embedded Kafka needs its {len(locked_jars())} jars once (45 MB): check the network, "
+            "or name a mirror in jgo's configuration file under [repositories]; "
             "or use a broker of your own with BROKER=host:port"
         ) from error
     copy = staging / jar.file_name
@@ -100,7 +101,7 @@ def _fetch_one(jar: Jar, maven: Any, staging: Path, folder: Path) -> None:
 
 
 def _maven(download_folder: Path) -> Any:
-    """A Maven that reads the ordinary local repository, and downloads into a folder of ours, never into that one."""
+    """A Maven that reads the ordinary local repository, and downloads into a folder of ours instead."""
     try:
         from jgo.config import GlobalSettings  # noqa: PLC0415 - only a first start needs it
         from jgo.constants import MAVEN_CENTRAL_URL  # noqa: PLC0415

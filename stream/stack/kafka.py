@@ -1,4 +1,4 @@
-"""A real Apache Kafka on this machine: one node (broker and KRaft controller) on loopback, from pinned jars."""
+"""A real Apache Kafka on this machine: one node (broker and controller) on loopback, from pinned jars."""
 
 import os
 import subprocess
@@ -47,7 +47,7 @@ class Kafka:
         """Fetch the jars, write the configuration, and format the data folder if it is new.
 
         Raises:
-            StackError: There is no Java, a jar cannot be fetched or is not the pinned one, or formatting fails.
+            StackError: There is no Java, a jar cannot be had or is not the pinned one, or formatting fails.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self._properties_file.write_text(self._properties(), encoding="utf-8")

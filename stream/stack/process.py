@@ -52,7 +52,7 @@ class Part(Protocol):
 
 
 class PartProcess:
-    """One run of a part: a process group of its own, ended whole; by the guard, if this program dies first."""
+    """One run of a part: a process group of its own, ended whole, by the guard if this program dies first."""
 
     def __init__(self, part: Part, guard: Guard) -> None:
         self.part = part

@@ -1,0 +1,5 @@
+"""``python -m stream.cli`` is ``padellm``."""
+
+from stream.cli import main
+
+main()
