@@ -1,0 +1,116 @@
+"""Records as they travel, for AsyncAPI and for tests; built from the models, so they are valid."""
+
+import json
+from dataclasses import dataclass
+
+from stream.messages import (
+    Coverage,
+    DeadLetter,
+    Document,
+    Entity,
+    EntityEvent,
+    ModelInfo,
+    Policy,
+    Removed,
+    Source,
+    Stage,
+)
+from stream.service.headers import dead_letter_headers, event_headers
+from stream.service.reasons import Reason
+from stream.service.record import Headers, Record
+
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+PLAIN = Document(id="note-1", text="Ada Lovelace met Charles Babbage in London.")
+DETAILED = Document(
+    id="note-2",
+    text="Prof. Łukasiewicz taught in Lwów and, from 1946, in Dublin.",
+    labels={"person": "a named human being", "location": "a city, country or region"},
+    threshold=0.5,
+    policy=Policy.FLAT,
+    metadata={"page": 7, "reviewed": False, "tags": ["logic", "history"], "note": None},
+)
+EVENT = EntityEvent(
+    event_id="b1946ac92492d2347c6235b4d2611184",
+    document_id=PLAIN.id,
+    source=Source(topic="documents", partition=2, offset=41),
+    model=ModelInfo(name="padellm-small-en", version="1", template_hash="6f1ed002ab559585"),
+    labels=["person", "location"],
+    entities=[
+        Entity(text="Ada Lovelace", label="person", start=0, end=12, score=0.97, count_score=0.99),
+        Entity(text="Charles Babbage", label="person", start=17, end=32, score=0.95, count_score=0.99),
+        Entity(text="London", label="location", start=36, end=42, score=0.98, count_score=0.96),
+    ],
+    removed=[Removed(text="London", label="person", score=0.11, reason="other_label", start=36, end=42)],
+    coverage=Coverage(windows=1, characters=len(PLAIN.text)),
+    timings={"queue": 0.4, "count": 11.8, "mention": 17.1, "total": 29.6},
+)
+LONG_EVENT = EVENT.model_copy(
+    update={
+        "coverage": Coverage(
+            windows=3, characters=2_400, unread=[(2_380, 2_400)], capped=[(0, 900, "person")]
+        ),
+        "metadata": DETAILED.metadata,
+    }
+)
+DEAD_LETTER = DeadLetter(
+    topic="documents",
+    partition=0,
+    offset=7,
+    group="padellm",
+    message='The value is not JSON (expected value at line 1 column 1): send an object with a "text".',
+    stage=Stage.DECODE,
+    reason=Reason.NOT_JSON,
+)
+
+
+RECORD = Record(
+    topic="documents",
+    partition=2,
+    offset=41,
+    timestamp=1_767_225_600.0,
+    key=PLAIN.id.encode(),
+    value=PLAIN.model_dump_json(exclude_defaults=True).encode(),
+    headers=(("traceparent", TRACEPARENT.encode()),),
+)
+BAD_RECORD = Record(
+    topic="documents",
+    partition=0,
+    offset=7,
+    timestamp=1_767_225_600.0,
+    value=PLAIN.text.encode(),
+    headers=(("origin", b"notes"),),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One record: what it shows, its headers and its value."""
+
+    summary: str
+    headers: dict[str, str]
+    payload: object
+
+
+def _text(headers: Headers) -> dict[str, str]:
+    return {name: (value or b"").decode() for name, value in headers}
+
+
+DOCUMENT_EXAMPLES = (
+    Example("Text alone: the model's default labels.", {}, json.loads(RECORD.value or b"")),
+    Example(
+        "Labels with definitions, a threshold, a policy and metadata.",
+        {"traceparent": TRACEPARENT},
+        json.loads(DETAILED.model_dump_json()),
+    ),
+)
+EVENT_EXAMPLE = Example(
+    "Three entities, and what de-duplication dropped.",
+    _text(event_headers(EVENT, RECORD)),
+    json.loads(EVENT.model_dump_json()),
+)
+DEAD_LETTER_EXAMPLE = Example(
+    "A value that is not JSON; the record's own header is kept.",
+    _text(dead_letter_headers(DEAD_LETTER, BAD_RECORD, truncated=False)),
+    PLAIN.text,
+)
