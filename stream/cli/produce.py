@@ -46,7 +46,7 @@ def produce(
 
 
 def _check(file: str, *, raw: bool) -> int:
-    """Number of documents in a file; reads it once before anything is sent, so that a bad line stops it all."""
+    """Number of documents in a file; read once before anything is sent, so that a bad line stops it."""
     from stream.stack.records import read_records
 
     return sum(1 for _ in read_records(file, raw=raw))

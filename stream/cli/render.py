@@ -8,6 +8,7 @@ from stream.cli.highlight import highlight, label_colour
 from stream.messages import Entity
 
 _LONGEST = 600
+_JOINERS = "\u200c\u200d"  # hold emoji and some scripts together
 
 
 def document_line(text: str, entities: Sequence[Entity]) -> Text:
@@ -38,5 +39,9 @@ def entities_line(entities: Sequence[Entity]) -> Text:
 
 
 def printable(text: str) -> str:
-    """The text, character for character, fit for one line of a terminal: nothing in it can steer the terminal."""
-    return "".join(" " if each.isspace() else each if each.isprintable() else "\ufffd" for each in text)
+    """The text, character for character, on one line; nothing that is left in it can steer the terminal."""
+    return "".join(" " if each.isspace() else each if _is_shown(each) else "\ufffd" for each in text)
+
+
+def _is_shown(character: str) -> bool:
+    return character.isprintable() or character in _JOINERS

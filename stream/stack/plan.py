@@ -1,0 +1,171 @@
+"""What ``padellm up`` will run: which parts, on which ports, with which settings."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from stream.errors import StackError
+from stream.ner.bundled import bundled_checkpoint
+from stream.settings import Inference, Settings
+from stream.stack.jars import Progress
+from stream.stack.kafka import Kafka
+from stream.stack.ports import free_ports, is_free
+from stream.stack.triton_server import TritonServer, why_unavailable
+from stream.stack.worker import Worker
+
+_KAFKA_PORT = 9092
+_TRITON_HTTP_PORT = 8000
+_TRITON_GRPC_PORT = 8001
+_TRITON_METRICS_PORT = 8002
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The stack to run.
+
+    Attributes:
+        settings: What the worker and every client of this stack uses.
+        kafka: The embedded broker; None where the settings name one.
+        triton: The embedded Triton; None where the settings name one, or the engine runs in the worker.
+        worker: The worker.
+        notes: What a person should know: ports that were taken.
+    """
+
+    settings: Settings
+    kafka: Kafka | None
+    triton: TritonServer | None
+    worker: Worker
+    notes: tuple[str, ...]
+
+    def addresses(self) -> dict[str, str]:
+        """Where things are, by name."""
+        settings = self.settings
+        triton = {"triton": settings.triton_url} if settings.inference is Inference.TRITON else {}
+        return {
+            "broker": settings.broker,
+            "documents": settings.documents_topic,
+            "entities": settings.entities_topic,
+            "dead_letters": settings.dead_letters_topic,
+            **triton,
+            "health": f"{self.worker.address}/readyz",
+            "metrics": f"{self.worker.address}/metrics",
+            "logs": str(self.worker.log_file.parent),
+        }
+
+
+def make_plan(
+    settings: Settings, *, data_dir: Path, broker_port: int | None = None, on_fetch: Progress | None = None
+) -> Plan:
+    """Choose parts and ports. What the settings name explicitly (broker, Triton) is used, not started.
+
+    Args:
+        settings: As the environment and the command line have them.
+        data_dir: Kafka's data and all logs are kept here.
+        broker_port: Start Kafka, on this very port.
+        on_fetch: Told how the fetching of Kafka's jars goes.
+
+    Raises:
+        StackError: ``broker_port`` is taken, or Triton cannot run on this machine; says what to do instead.
+        CheckpointError: There is no bundled model, and the settings name none.
+    """
+    folder, ports = data_dir.resolve(), _Ports()
+    logs = folder / "logs"
+    settings = settings.model_copy(update={"model": (settings.model or bundled_checkpoint()).resolve()})
+    kafka = None
+    if broker_port is not None or "broker" not in settings.model_fields_set:
+        kafka = Kafka(
+            folder=folder / "kafka",
+            cache=settings.cache_dir,
+            port=ports.this(broker_port) if broker_port else ports.take("Kafka", _KAFKA_PORT),
+            controller_port=ports.any(),
+            log_file=logs / "kafka.log",
+            progress=on_fetch,
+        )
+        settings = settings.model_copy(update={"broker": kafka.bootstrap})
+    triton = None
+    if settings.inference is Inference.TRITON and "triton_url" not in settings.model_fields_set:
+        triton = _triton(settings, ports, folder / "triton", logs / "triton.log")
+        settings = settings.model_copy(update={"triton_url": triton.url})
+    health_port = ports.take("the worker's health page", settings.health_port)
+    settings = settings.model_copy(update={"health_port": health_port})
+    return Plan(settings, kafka, triton, Worker(settings, logs / "worker.log"), tuple(ports.notes))
+
+
+@contextmanager
+def locked(data_dir: Path) -> Iterator[None]:
+    """Hold the data folder: one stack at a time.
+
+    Raises:
+        StackError: It cannot be made, or another program holds it.
+    """
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        file = (data_dir / "lock").open("a+")
+    except OSError as error:
+        raise StackError(
+            f"{data_dir} cannot be used: {error.strerror}; choose another with --data-dir"
+        ) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise StackError(
+                f"another padellm up (process {file.read().strip()}) uses {data_dir}: "
+                "stop it, or choose another folder with --data-dir"
+            ) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _triton(settings: Settings, ports: "_Ports", folder: Path, log_file: Path) -> TritonServer:
+    if reason := why_unavailable():
+        raise StackError(reason)
+    package = Path(__file__).parents[1]
+    bundled = package / "_bundled"
+    return TritonServer(
+        folder=folder,
+        models=(bundled if bundled.is_dir() else package.parent) / "triton_models" / "cpu",
+        checkpoint=settings.model or bundled_checkpoint(),
+        threads=settings.engine_threads,
+        http_port=ports.take("Triton's HTTP", _TRITON_HTTP_PORT),
+        grpc_port=ports.take("Triton's gRPC", _TRITON_GRPC_PORT),
+        metrics_port=ports.take("Triton's metrics", _TRITON_METRICS_PORT),
+        log_file=log_file,
+    )
+
+
+class _Ports:
+    """Hands out ports, each once; remembers where the usual one was taken."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self._given: set[int] = set()
+
+    def this(self, port: int) -> int:
+        """This port and no other."""
+        if not is_free(port):
+            raise StackError(f"port {port} is taken: choose another with --broker-port, or leave it out")
+        self._given.add(port)
+        return port
+
+    def take(self, whose: str, usual: int) -> int:
+        """The usual port, or a free one if that is taken."""
+        if usual and usual not in self._given and is_free(usual):
+            self._given.add(usual)
+            return usual
+        port = self.any()
+        if usual:
+            self.notes.append(f"port {usual}, {whose}, is taken: using {port}")
+        return port
+
+    def any(self) -> int:
+        """A free port."""
+        port = next(port for port in free_ports(len(self._given) + 1) if port not in self._given)
+        self._given.add(port)
+        return port
