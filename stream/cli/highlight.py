@@ -33,7 +33,9 @@ def highlight(text: str, entities: Sequence[Entity]) -> Text:
     position = 0
     for entity in sorted(entities, key=lambda entity: (entity.end, -entity.start)):
         pieces.append(shown[position : entity.end])
-        pieces.append(Text(f" {entity.label}", style=f"dim {label_colour(entity.label)}"))
+        # A label may come from a stranger's document; none may steer the terminal.
+        label = entity.label if entity.label.isprintable() else ascii(entity.label)
+        pieces.append(Text(f" {label}", style=f"dim {label_colour(entity.label)}"))
         position = entity.end
     pieces.append(shown[position:])
     return Text.assemble(*pieces)

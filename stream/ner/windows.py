@@ -53,10 +53,13 @@ def windows(text: str, template: PromptTemplate) -> Iterator[Window]:
     """
     if _NOT_SPACE.search(text) is None:
         return
-    window, resume = _window_at(text, 0, template)
+    window, resume = _window_at(text, 0, 0, template)
     yield window
     while not window.closes:
-        window, resume = _window_at(text, resume, template)
+        end = window.end
+        window, resume = _window_at(text, resume, end, template)
+        if window.end <= end:  # The overlap left no room for the next character.
+            window, resume = _window_at(text, end, end, template)
         yield window
 
 
@@ -74,13 +77,13 @@ def unread(text: str, read: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     return gaps
 
 
-def _window_at(text: str, start: int, template: PromptTemplate) -> tuple[Window, int]:
-    """The window that begins at ``start``, and where the next one begins."""
+def _window_at(text: str, start: int, beyond: int, template: PromptTemplate) -> tuple[Window, int]:
+    """The window that begins at ``start`` and, if it can, ends after ``beyond``; and where the next begins."""
     tokens, overlap = template.config.window.tokens, template.config.window.overlap
     end, encoded = _reach(text, start, template)
     limit = end
     while end != len(text) or len(encoded.ids) > tokens:
-        end = _cut(text, start, limit)
+        end = _cut(text, start, limit, beyond)
         encoded = template.encode_text(text[start:end])
         excess = len(encoded.ids) - tokens
         if excess <= 0 or end - start == 1:
@@ -111,16 +114,17 @@ def _reach(text: str, start: int, template: PromptTemplate) -> tuple[int, Encode
         characters *= 2
 
 
-def _cut(text: str, start: int, limit: int) -> int:
+def _cut(text: str, start: int, limit: int, beyond: int) -> int:
     """Where a window that can reach ``limit`` ends: with a sentence, a word, or else a grapheme."""
     length = limit - start
-    for boundary, lowest in ((_SENTENCE_END, limit - length // 3), (_WORD_END, limit - length // 2)):
+    for boundary, share in ((_SENTENCE_END, 3), (_WORD_END, 2)):
+        lowest = max(limit - length // share, beyond + 1)
         # One more character lets the patterns see what follows the limit; a match may not take it.
         ends = [match.end() for match in boundary.finditer(text, max(start, lowest - 1), limit + 1)]
         within = [end for end in ends if lowest <= end <= limit]
         if within:
             return within[-1]
-    return _between_graphemes(text, limit, lowest=start + 1)
+    return _between_graphemes(text, limit, lowest=max(start, beyond) + 1)
 
 
 def _overlap_start(text: str, start: int, wanted: int, end: int) -> int:
