@@ -3,7 +3,7 @@
 Nothing here, nor below, knows of labels, documents, Kafka or Triton.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,10 @@ class Completion:
     Attributes:
         ids: Produced token ids, without the end id.
         log_probs: One natural-log probability over the whole vocabulary for each of ``ids``.
+        passes: Sequential forward passes it took, where the engine tells (0: it does not); no part of
+            equality.
     """
 
     ids: tuple[int, ...]
     log_probs: tuple[float, ...]
+    passes: int = field(default=0, compare=False)

@@ -1,0 +1,68 @@
+"""The pool of keys and values: one slot a token, plain arrays that the graph reads in place."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.engine.checkpoint import FloatArray, ModelSpec
+
+SlotArray = NDArray[np.int64]
+
+
+class KvCache:
+    """A bounded pool of slots. Not thread-safe but for ``write`` to slots the caller owns.
+
+    The arrays have their full size from the start, but the system gives memory only to slots that were
+    written; freed slots are used again first, so memory grows with use up to the bound.
+
+    Args:
+        spec: The model's shapes.
+        slots: The bound, in tokens.
+    """
+
+    def __init__(self, spec: ModelSpec, slots: int) -> None:
+        self.slots = slots
+        self.layers: tuple[tuple[FloatArray, FloatArray], ...] = tuple(
+            (np.zeros((slots, spec.kv_width), np.float32), np.zeros((slots, spec.kv_width), np.float32))
+            for _ in range(spec.layers)
+        )
+        self._free: SlotArray = np.arange(slots - 1, -1, -1, dtype=np.int64)
+        self._free_count = slots
+
+    @staticmethod
+    def bytes_per_slot(spec: ModelSpec) -> int:
+        """Memory of one token's keys and values over all layers."""
+        return 2 * spec.layers * spec.kv_width * np.dtype(np.float32).itemsize
+
+    @property
+    def free(self) -> int:
+        """Slots nobody owns."""
+        return self._free_count
+
+    @property
+    def used(self) -> int:
+        """Slots somebody owns."""
+        return self.slots - self._free_count
+
+    def allocate(self, count: int) -> SlotArray:
+        """Take ``count`` slots, at most ``free``."""
+        self._free_count -= count
+        return self._free[self._free_count : self._free_count + count].copy()
+
+    def release(self, slots: SlotArray) -> None:
+        """Give slots back."""
+        self._free[self._free_count : self._free_count + len(slots)] = slots
+        self._free_count += len(slots)
+
+    def write(self, slots: SlotArray, new: Sequence[FloatArray]) -> None:
+        """Store new keys and values.
+
+        Args:
+            slots: Where, one a token.
+            new: Keys and values of every layer in turn, each (1, tokens or more, kv_width).
+        """
+        count = len(slots)
+        for layer, (keys, values) in enumerate(self.layers):
+            keys[slots] = new[2 * layer][0, :count]
+            values[slots] = new[2 * layer + 1][0, :count]

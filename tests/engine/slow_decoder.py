@@ -1,0 +1,118 @@
+"""The slow, obvious decoder that the engine is compared with: plain numpy, no cache, all tokens anew for each one."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from stream.generation import Completion, Prompt
+
+Array = NDArray[np.float64]
+
+
+class SlowDecoder:
+    """Greedy decoding of one prompt at a time in double precision, straight from config.json and safetensors."""
+
+    def __init__(self, folder: Path) -> None:
+        self.config = json.loads((folder / "config.json").read_text())
+        self.weights = {
+            name: tensor.astype(np.float64)
+            for name, tensor in load_file(folder / "model.safetensors").items()
+        }
+
+    def complete(self, prompt: Prompt) -> Completion:
+        """Continue a prompt."""
+        ids, produced, log_probs = list(prompt.ids), [], []
+        while len(produced) < prompt.max_new_tokens:
+            log_probabilities = self.log_probabilities(ids)
+            token = int(log_probabilities.argmax())
+            if token == prompt.end_id:
+                break
+            ids.append(token)
+            produced.append(token)
+            log_probs.append(float(log_probabilities[token]))
+            if token in prompt.stop_ids:
+                break
+        return Completion(tuple(produced), tuple(log_probs))
+
+    def log_probabilities(self, ids: list[int]) -> Array:
+        """Of the token after ``ids``, over the vocabulary."""
+        embedding = self.weights["model.embed_tokens.weight"]
+        hidden = embedding[ids]
+        for layer in range(self.config["num_hidden_layers"]):
+            at = f"model.layers.{layer}."
+            hidden = hidden + self._attention(
+                at + "self_attn.", self._norm(hidden, at + "input_layernorm.weight")
+            )
+            hidden = hidden + self._mlp(
+                at + "mlp.", self._norm(hidden, at + "post_attention_layernorm.weight")
+            )
+        head = embedding if self.config["tie_word_embeddings"] else self.weights["lm_head.weight"]
+        logits: Array = head @ self._norm(hidden, "model.norm.weight")[-1]
+        logits = logits - logits.max()
+        return logits - np.log(np.exp(logits).sum())
+
+    def _linear(self, name: str, values: Array) -> Array:
+        return values @ self.weights[f"{name}.weight"].T + self.weights.get(f"{name}.bias", 0.0)
+
+    def _norm(self, values: Array, name: str) -> Array:
+        scale = np.sqrt((values**2).mean(axis=-1, keepdims=True) + self.config["rms_norm_eps"])
+        return values / scale * self.weights[name]
+
+    def _mlp(self, at: str, values: Array) -> Array:
+        gate = self._linear(at + "gate_proj", values)
+        return self._linear(
+            at + "down_proj", gate / (1 + np.exp(-gate)) * self._linear(at + "up_proj", values)
+        )
+
+    def _attention(self, at: str, values: Array) -> Array:
+        width = self.config["head_dim"]
+        query, key, value = (
+            self._linear(f"{at}{part}_proj", values).reshape(len(values), -1, width) for part in "qkv"
+        )
+        if f"{at}q_norm.weight" in self.weights:
+            query, key = self._norm(query, f"{at}q_norm.weight"), self._norm(key, f"{at}k_norm.weight")
+        query, key = self._rotated(query), self._rotated(key)
+        group = query.shape[1] // key.shape[1]
+        seen = np.tri(len(values), dtype=bool)
+        heads = []
+        for head in range(query.shape[1]):
+            scores = query[:, head] @ key[:, head // group].T / np.sqrt(width)
+            scores = np.exp(
+                np.where(seen, scores, -np.inf) - np.where(seen, scores, -np.inf).max(-1, keepdims=True)
+            )
+            heads.append(scores / scores.sum(-1, keepdims=True) @ value[:, head // group])
+        return self._linear(f"{at}o_proj", np.concatenate(heads, axis=-1))
+
+    def _rotated(self, heads: Array) -> Array:
+        half = heads.shape[-1] // 2
+        steps = self.config["rope_theta"] ** (-np.arange(half) / half)
+        angles = np.arange(len(heads))[:, None, None] * self._scaled(steps)
+        first, second = heads[..., :half], heads[..., half:]
+        return np.concatenate(
+            [
+                first * np.cos(angles) - second * np.sin(angles),
+                second * np.cos(angles) + first * np.sin(angles),
+            ],
+            -1,
+        )
+
+    def _scaled(self, steps: Array) -> Array:
+        scaling = self.config.get("rope_scaling")
+        if not scaling:
+            return steps
+        factor, original = scaling["factor"], scaling["original_max_position_embeddings"]
+        low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+        scaled = []
+        for step in steps:
+            wavelength = 2 * np.pi / step
+            if wavelength < original / high:
+                scaled.append(step)
+            elif wavelength > original / low:
+                scaled.append(step / factor)
+            else:
+                smooth = (original / wavelength - low) / (high - low)
+                scaled.append((1 - smooth) * step / factor + smooth * step)
+        return np.array(scaled)
