@@ -41,7 +41,7 @@ def event_headers() -> dict[str, Any]:
 
 
 def dead_letter_headers() -> dict[str, Any]:
-    """Headers of a dead letter: the record's own, those of Kafka's own queues (KIP-1191), stage and reason."""
+    """Headers of a dead letter: the record's own, KIP-1191's, stage and reason."""
     properties = {
         f"{DEAD_LETTER_PREFIX}topic": {"type": "string", "description": "Topic the record came from."},
         f"{DEAD_LETTER_PREFIX}partition": {**_NATURAL, "description": "Its partition there."},
