@@ -11,6 +11,7 @@ from stream.errors import PadellmError
 _COMMANDS = {
     "up": "Start the whole stack on this machine: Kafka, Triton, topics and worker.",
     "worker": "Run one worker: documents in, entity events out.",
+    "topics": "Make the topics that are not there.",
     "produce": "Send documents to the documents topic.",
     "consume": "Show entity events as they come, or dead letters.",
     "extract": "Find the entities of a text in this process, without a broker.",
