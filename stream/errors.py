@@ -6,6 +6,8 @@ PadellmError
 ├── BadDocument               this input can never become an event: dead letter, no retry
 ├── InferenceError            the model did not answer
 │   ├── InferenceUnavailable  worth another try: server down, queue full, breaker open
+│   │   ├── InferenceBusy     the server is up, but its queue is full
+│   │   └── InferenceOutage   the server has failed for a while; the circuit breaker is open
 │   ├── InferenceTimeout      the deadline passed
 │   └── InferenceRejected     the server refused the request as malformed; a retry would fail alike
 ├── DeliveryError             Kafka did not take a message
@@ -43,6 +45,14 @@ class InferenceError(PadellmError):
 
 class InferenceUnavailable(InferenceError):  # noqa: N818 - names what it is
     """Worth another try: the server is down, its queue is full, or the circuit breaker is open."""
+
+
+class InferenceBusy(InferenceUnavailable):
+    """The server is up, but its queue is full."""
+
+
+class InferenceOutage(InferenceUnavailable):
+    """The server has failed for a while: the circuit breaker is open, and its latest probe failed too."""
 
 
 class InferenceTimeout(InferenceError):  # noqa: N818 - names what it is
