@@ -1,0 +1,1 @@
+"""Training a checkpoint of our own: corpora, reformulation, packing, the loop. Needs the ``train`` extra."""

@@ -1,0 +1,41 @@
+"""``padellm train``: make a checkpoint from a recipe."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stream.errors import ConfigurationError
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="Training recipe (TOML).", dir_okay=False)],
+    data: Annotated[Path | None, typer.Option(help="Folder of the corpora; default: the recipe's.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder of the run; default: the recipe's.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Scores as one JSON object.")] = False,
+) -> None:
+    """Train a model by a recipe. The same command goes on where a stopped run left off."""
+    try:
+        from stream.training.trainer import Trainer
+    except ImportError as error:
+        raise ConfigurationError(
+            f"training needs torch ({error}): install the extra with `pip install 'padellm-stream[train]'`"
+        ) from error
+    from stream.training.config import Recipe
+
+    recipe = Recipe.load(config, data=data, output=output)
+    scores = Trainer(recipe).run()
+    checkpoint = recipe.output / "checkpoint"
+    if as_json:
+        typer.echo(json.dumps({"checkpoint": str(checkpoint), **asdict(scores)}))
+        return
+    typer.echo(f"checkpoint       {checkpoint}")
+    typer.echo(
+        f"micro-F1         {scores.f1:.1f} (precision {scores.precision:.1f}, recall {scores.recall:.1f})"
+    )
+    for label, f1 in scores.f1_by_label.items():
+        typer.echo(f"  {label:<15}{f1:.1f}")
+    present = f"{scores.count_accuracy_present:.1f} where a mention exists"
+    typer.echo(f"count accuracy   {scores.count_accuracy:.1f} ({present})")

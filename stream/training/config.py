@@ -1,0 +1,172 @@
+"""A training recipe: everything that decides what a run produces, read from one TOML file."""
+
+import tomllib
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from stream.errors import ConfigurationError
+from stream.ner.config import NerConfig
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CorpusConfig(_Part):
+    """One annotated corpus and the words that stand for its labels in a prompt.
+
+    Attributes:
+        labels: The corpus's label to its phrases. A label with several phrases is asked for under each;
+            the last one names it for the auxiliary tagging loss. Labels not listed are never asked for.
+        weight: Share among the corpora that are not the main one.
+        spaced_hyphens: The corpus writes ``L - dopa`` for ``L-dopa``; raw text joins them.
+        terms: Licence of the corpus, for the model card.
+    """
+
+    name: str
+    labels: dict[str, tuple[str, ...]]
+    weight: float = Field(default=1.0, gt=0)
+    spaced_hyphens: bool = False
+    terms: str = "none stated"
+
+
+class TokenizerConfig(_Part):
+    """What the byte-level BPE is trained on.
+
+    Attributes:
+        main_copies: How often the main corpus's sentences are counted.
+        plain_share: Share of the paragraphs of the plain texts that is counted.
+    """
+
+    vocabulary: int = Field(default=6000, ge=400)
+    main_copies: int = Field(default=3, ge=1)
+    plain_share: float = Field(default=0.33, ge=0, le=1)
+
+
+class ModelConfig(_Part):
+    """Shape of the ``LlamaForCausalLM``."""
+
+    hidden: int = 192
+    layers: int = Field(default=4, ge=2)
+    heads: int = 6
+    feed_forward: int = 512
+    max_positions: int = 2048
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+
+
+class LossConfig(_Part):
+    """Weights of the losses beside the answers' own, whose weight is 1."""
+
+    language_model: float = 0.3
+    tagging: float = 0.5
+    tagging_layer: int = 2
+    ordinal: float = 0.2
+    ordinal_layer: int = 3
+
+
+class AugmentationConfig(_Part):
+    """How often a drawn example is changed before it is packed."""
+
+    raw: float = 0.35
+    joined: float = 0.15
+    swapped_documents: float = 0.6
+    swapped_mentions: float = 0.5
+    foreign_names: float = 0.5
+    upper_case: float = 0.03
+    max_text_tokens: int = 160
+    max_labels: int = 5
+
+
+class StageConfig(_Part):
+    """One part of the curriculum; it lasts until ``until``, a share of all documents.
+
+    Attributes:
+        main: Share of the main corpus among the documents.
+        plain: Share of plain paragraphs, which carry the language-model loss alone.
+        language_model_share: Share of the text's tokens whose language-model loss is computed.
+    """
+
+    until: float = Field(gt=0, le=1)
+    main: float = Field(ge=0, le=1)
+    plain: float = Field(default=0.0, ge=0, le=1)
+    language_model_share: float = Field(default=0.5, ge=0, le=1)
+
+
+class OptimiserConfig(_Part):
+    """AdamW with linear warm-up, then linear decay to 0 over the documents of the run.
+
+    Attributes:
+        bfloat16_products: Round the factors of matrix products to bfloat16 (sums stay float32): twice as fast
+            on processors with AVX512-BF16. Weights, optimiser and scores stay float32.
+    """
+
+    documents: int = Field(ge=1)
+    bfloat16_products: bool = False
+    batch_tokens: int = 512
+    learning_rate: float = 2e-3
+    warm_up_steps: int = 100
+    betas: tuple[float, float] = (0.9, 0.98)
+    weight_decay: float = 0.02
+    clip: float = 1.0
+
+
+class Recipe(_Part):
+    """A whole run. ``main`` is the corpus whose development set is the goal.
+
+    Attributes:
+        data: Folder with ``ner/<name>/{train,dev}.jsonl.gz`` and ``text/*.txt.gz``.
+        output: Folder for the run's state, metrics and exported checkpoint.
+        plain: Files under ``text/`` for language modelling.
+        excluded_dev: Corpora whose development sentences are kept out of training; all in ``data`` when empty.
+    """
+
+    seed: int = 1
+    threads: int = Field(default=1, ge=1)
+    data: Path
+    output: Path
+    main: str
+    plain: tuple[str, ...] = ()
+    excluded_dev: tuple[str, ...] = ()
+    dev_sample: int = 400
+    export_minutes: float = 8.0
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    model: ModelConfig = ModelConfig()
+    losses: LossConfig = LossConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    optimiser: OptimiserConfig
+    stages: tuple[StageConfig, ...] = Field(min_length=1)
+    ner: NerConfig
+    corpora: tuple[CorpusConfig, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.main not in {corpus.name for corpus in self.corpora}:
+            raise ValueError(f"main corpus {self.main!r} is not among the corpora")
+        ends = [stage.until for stage in self.stages]
+        if ends != sorted(set(ends)) or ends[-1] != 1.0:
+            raise ValueError(f"stages must end at rising shares, the last at 1.0; they end at {ends}")
+        deepest = max(self.losses.tagging_layer, self.losses.ordinal_layer)
+        if deepest > self.model.layers:
+            raise ValueError(f"an auxiliary loss reads layer {deepest}, the model has {self.model.layers}")
+        return self
+
+    @classmethod
+    def load(cls, path: Path, *, data: Path | None = None, output: Path | None = None) -> "Recipe":
+        """Read a recipe; ``data`` and ``output`` replace the folders it names.
+
+        Raises:
+            ConfigurationError: The file cannot be read or does not describe a run.
+        """
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigurationError(f"{path} is not TOML: {error}") from error
+        folders = {"data": data, "output": output}
+        try:
+            return cls.model_validate(values | {name: folder for name, folder in folders.items() if folder})
+        except ValidationError as error:
+            raise ConfigurationError(f"{path} is not a training recipe: {error}") from error

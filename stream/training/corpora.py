@@ -1,0 +1,107 @@
+"""Annotated sentences from disk, their labels spoken as prompt phrases."""
+
+import gzip
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stream.errors import ConfigurationError
+from stream.training.config import CorpusConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """``text[start:end]`` of its sentence, in code points, under one or more phrases."""
+
+    start: int
+    end: int
+    phrases: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A text with its mentions in text order; ``inventory`` holds every phrase that its corpus marks."""
+
+    text: str
+    mentions: tuple[Mention, ...]
+    inventory: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """The training sentences of one corpus, in file order."""
+
+    config: CorpusConfig
+    sentences: tuple[Sentence, ...]
+
+
+def load_corpus(
+    data: Path, config: CorpusConfig, split: str = "train", unseen: frozenset[str] = frozenset()
+) -> Corpus:
+    """Read ``ner/<name>/<split>.jsonl.gz``, leaving out sentences whose text is among ``unseen``.
+
+    Raises:
+        ConfigurationError: The file is missing, malformed, or marks spans that are not its text's.
+    """
+    inventory = tuple(dict.fromkeys(phrase for phrases in config.labels.values() for phrase in phrases))
+    path = data / "ner" / config.name / f"{split}.jsonl.gz"
+    sentences = (_sentence(row, config, inventory, path) for row in _rows(path))
+    return Corpus(config, tuple(s for s in sentences if comparable(s.text) not in unseen))
+
+
+def dev_texts(data: Path, names: Sequence[str] = ()) -> frozenset[str]:
+    """The texts of the development sets (all in ``data`` unless named), in the form of ``comparable``."""
+    folder = data / "ner"
+    paths = [folder / name / "dev.jsonl.gz" for name in names] or sorted(folder.glob("*/dev.jsonl.gz"))
+    return frozenset(comparable(row["text"]) for path in paths for row in _rows(path))
+
+
+def plain_paragraphs(
+    data: Path, files: Sequence[str], unseen: frozenset[str] = frozenset()
+) -> tuple[str, ...]:
+    """The paragraphs of ``text/<file>`` for each file, without empty ones."""
+    paragraphs = []
+    for name in files:
+        for line in _lines(data / "text" / name):
+            paragraph = line.strip()
+            if paragraph and comparable(paragraph) not in unseen:
+                paragraphs.append(paragraph)
+    return tuple(paragraphs)
+
+
+def comparable(text: str) -> str:
+    """A text without case and white space, so that tokenised and raw copies of a sentence are equal."""
+    return "".join(text.casefold().split())
+
+
+def _sentence(row: dict[str, Any], config: CorpusConfig, inventory: tuple[str, ...], path: Path) -> Sentence:
+    text = row["text"]
+    mentions = []
+    for entity in sorted(row["entities"], key=lambda e: (e["start"], e["end"])):
+        start, end = entity["start"], entity["end"]
+        if text[start:end] != entity["text"]:
+            raise ConfigurationError(
+                f"{path}: {row['id']} marks {entity['text']!r} where its text has {text[start:end]!r}"
+            )
+        phrases = config.labels.get(entity["label"])
+        if phrases and any(c.isalnum() for c in entity["text"]):
+            mentions.append(Mention(start, end, phrases))
+    return Sentence(text, tuple(mentions), inventory)
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(_lines(path), 1):
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ConfigurationError(f"{path}, line {number}, is not JSON: {error}") from error
+
+
+def _lines(path: Path) -> Iterator[str]:
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as lines:
+            yield from lines
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}") from error

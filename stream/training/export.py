@@ -1,0 +1,34 @@
+"""A checkpoint folder that both ``AutoModelForCausalLM`` and our engine serve."""
+
+import copy
+import shutil
+from pathlib import Path
+from uuid import uuid4
+
+import torch
+from tokenizers import Tokenizer
+from transformers import GenerationConfig, LlamaForCausalLM
+
+from stream.ner.config import FILE_NAME, NerConfig
+from stream.training.tokenizer import save_tokenizer
+
+
+def export(model: LlamaForCausalLM, tokenizer: Tokenizer, config: NerConfig, folder: Path) -> None:
+    """Write weights (float16), tokenizer and NER configuration, then put them in place of ``folder``."""
+    fresh = folder.with_name(f".{folder.name}-{uuid4().hex[:8]}")
+    fresh.mkdir(parents=True)
+    half = copy.deepcopy(model).to(torch.float16)
+    half.config.use_cache = True
+    half.generation_config = GenerationConfig(
+        eos_token_id=model.config.eos_token_id, pad_token_id=model.config.pad_token_id, do_sample=False
+    )
+    half.save_pretrained(fresh)
+    save_tokenizer(tokenizer, fresh, model.config.max_position_embeddings)
+    (fresh / FILE_NAME).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    if folder.exists():
+        old = folder.with_name(f".{folder.name}-old")
+        folder.rename(old)
+        fresh.rename(folder)
+        shutil.rmtree(old)
+    else:
+        fresh.rename(folder)

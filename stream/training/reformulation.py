@@ -1,0 +1,177 @@
+"""A sentence as PaDeLLM-NER's training examples (section 3.1): a count per label, every mention on its own.
+
+The examples of one text form a tree: text, then a branch per label, then a sub-branch per mention.
+Token ids only leave this module; nothing here needs torch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from stream.ner.template import EncodedText, PromptTemplate
+from stream.training.corpora import Mention, Sentence
+
+
+@dataclass(frozen=True, slots=True)
+class LabelBranch:
+    """What follows the text for one label.
+
+    Attributes:
+        prompt: Label marker, label and count marker.
+        count: The count's answer.
+        mentions: For each mention the marker and the answer, without the end id.
+        markers: How many leading ids of each of ``mentions`` are its marker.
+    """
+
+    prompt: tuple[int, ...]
+    count: tuple[int, ...]
+    mentions: tuple[tuple[int, ...], ...]
+    markers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """All examples of one text.
+
+    Attributes:
+        root: Text marker and text.
+        tags: For each of ``root`` its tag: 0 outside, 1 + 2p begins, 2 + 2p continues a mention of phrase p.
+        ordinals: For each of ``root`` which mention of its label it belongs to, from 1; 0 outside.
+        inventory: Numbers of the phrases whose tags are known for this text.
+    """
+
+    root: tuple[int, ...]
+    branches: tuple[LabelBranch, ...]
+    end_id: int
+    tags: tuple[int, ...]
+    ordinals: tuple[int, ...]
+    inventory: tuple[int, ...]
+
+    def __len__(self) -> int:
+        """Tokens when the tree is packed: shared parts counted once."""
+        return len(self.root) + sum(
+            len(b.prompt) + len(b.count) - (not b.mentions) + sum(map(len, b.mentions)) for b in self.branches
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One separate training sequence, as the paper writes it: the loss is on ``answer`` alone."""
+
+    prompt: tuple[int, ...]
+    answer: tuple[int, ...]
+
+
+class Reformulator:
+    """Turns sentences into trees of token ids.
+
+    Args:
+        template: The prompt of the checkpoint in training.
+        phrases: Every phrase of the run; its place is its number in tags.
+    """
+
+    def __init__(self, template: PromptTemplate, phrases: Sequence[str]) -> None:
+        self._template = template
+        self._numbers = {phrase: number for number, phrase in enumerate(phrases)}
+        self._labels = {phrase: template.encode_text(phrase).ids for phrase in phrases}
+        self._max_count = template.config.max_count
+
+    def tree(self, sentence: Sentence, phrases: Sequence[str]) -> Tree:
+        """The examples of a sentence for the given phrases; mentions past the highest count are left out."""
+        encoded = self._template.encode_text(sentence.text)
+        prefix = self._template.prefix_ids(encoded.ids)
+        branches = tuple(self._branch(sentence, encoded, prefix, phrase) for phrase in phrases)
+        marker = len(prefix) - len(encoded.ids)
+        tags, ordinals = self._tags(sentence, encoded)
+        return Tree(
+            root=prefix,
+            branches=branches,
+            end_id=self._template.end_id,
+            tags=(0,) * marker + tags,
+            ordinals=(0,) * marker + ordinals,
+            inventory=tuple(self._numbers[p] for p in sentence.inventory if p in self._numbers),
+        )
+
+    def _branch(
+        self, sentence: Sentence, encoded: EncodedText, prefix: tuple[int, ...], phrase: str
+    ) -> LabelBranch:
+        found = [m for m in sentence.mentions if phrase in m.phrases][: self._max_count]
+        prompt = self._template.count_prompt(prefix, self._labels[phrase])
+        asked = [self._template.mention_prompt(prompt, len(found), k) for k in range(1, len(found) + 1)]
+        count = self._template.count_answer_ids(len(found))
+        shared = len(prompt.ids) + len(count)
+        return LabelBranch(
+            prompt=prompt.ids[len(prefix) :],
+            count=count,
+            mentions=tuple(
+                a.ids[shared:] + self._answer(sentence, encoded, m) for a, m in zip(asked, found, strict=True)
+            ),
+            markers=len(asked[0].ids) - shared if asked else 0,
+        )
+
+    def _answer(self, sentence: Sentence, encoded: EncodedText, mention: Mention) -> tuple[int, ...]:
+        """The very tokens that spell the mention in the text, so that the model learns to copy."""
+        tokens = token_range(sentence.text, encoded, mention.start, mention.end)
+        if tokens:
+            return encoded.ids[tokens[0] : tokens[1]]
+        return self._template.encode_text(sentence.text[mention.start : mention.end]).ids
+
+    def _tags(self, sentence: Sentence, encoded: EncodedText) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        tags, ordinals = [0] * len(encoded.ids), [0] * len(encoded.ids)
+        seen: dict[int, int] = {}
+        for mention in sentence.mentions:
+            tokens = token_range(sentence.text, encoded, mention.start, mention.end)
+            number = self._numbers.get(mention.phrases[-1])
+            if tokens is None or number is None:
+                continue
+            seen[number] = min(seen.get(number, 0) + 1, self._max_count)
+            for token in range(*tokens):
+                tags[token] = (1 if token == tokens[0] else 2) + 2 * number
+                ordinals[token] = seen[number]
+        return tuple(tags), tuple(ordinals)
+
+
+def token_range(text: str, encoded: EncodedText, start: int, end: int) -> tuple[int, int] | None:
+    """First and last + 1 of the tokens that spell ``text[start:end]``; None when one straddles a border.
+
+    White space before the first character may belong to the first token.
+    """
+    first = last = None
+    for number, (token_start, token_end) in enumerate(encoded.offsets):
+        if first is None and token_end > start:
+            if token_start < start and not text[token_start:start].isspace():
+                return None
+            first = number
+        if first is not None and token_end <= end:
+            last = number + 1
+    if first is None or last is None or encoded.offsets[last - 1][1] != end:
+        return None
+    return first, last
+
+
+def choose_phrases(sentence: Sentence, most: int, rng: Random) -> list[str]:
+    """Up to ``most`` phrases of the inventory in random order.
+
+    Those with mentions come first, yet one without is always among them where the inventory has one.
+    """
+    present = {phrase for mention in sentence.mentions for phrase in mention.phrases}
+    there = [p for p in sentence.inventory if p in present]
+    absent = [p for p in sentence.inventory if p not in present]
+    rng.shuffle(there)
+    rng.shuffle(absent)
+    kept = there[: most - 1] if absent else there[:most]
+    chosen = kept + absent[: most - len(kept)]
+    rng.shuffle(chosen)
+    return chosen
+
+
+def separate_examples(tree: Tree) -> list[Example]:
+    """The tree as the paper's separate sequences: one per label, one per mention."""
+    examples = []
+    for branch in tree.branches:
+        prompt = tree.root + branch.prompt
+        examples.append(Example(prompt, branch.count))
+        for mention in branch.mentions:
+            marker, answer = mention[: branch.markers], mention[branch.markers :]
+            examples.append(Example(prompt + branch.count + marker, (*answer, tree.end_id)))
+    return examples

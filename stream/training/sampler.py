@@ -1,0 +1,106 @@
+"""Which examples a step sees.
+
+A step draws from random numbers of its own, so that a resumed run goes on as if it had never stopped.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from random import Random
+
+import numpy as np
+
+from stream.training import augment
+from stream.training.config import Recipe, StageConfig
+from stream.training.corpora import Corpus, Sentence
+from stream.training.detokenise import detokenise, parenthesise
+from stream.training.packing import IGNORED, Batch, pack
+from stream.training.reformulation import Reformulator, Tree, choose_phrases
+
+_ROW_TOKENS = 144
+_PARAGRAPH_TOKENS = 128
+_TRIES = 20
+_NEW_LINES = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """All that is drawn from. ``corpora[0]`` is the main corpus."""
+
+    corpora: tuple[Corpus, ...]
+    paragraphs: tuple[str, ...]
+
+
+class Sampler:
+    """Draws, changes and packs the batch of a step."""
+
+    def __init__(self, recipe: Recipe, data: TrainingData, reformulator: Reformulator) -> None:
+        self._recipe = recipe
+        self._data = data
+        self._reformulator = reformulator
+        self._totals = list(accumulate(c.config.weight for c in data.corpora[1:]))
+        self._own = augment.names_by_phrase(data.corpora[0].sentences)
+        self._foreign = augment.names_by_phrase([s for c in data.corpora[1:] for s in c.sentences])
+
+    def stage(self, progress: float) -> StageConfig:
+        """The stage of the curriculum at a share of the run."""
+        return next((s for s in self._recipe.stages if progress < s.until), self._recipe.stages[-1])
+
+    def batch(self, step: int, progress: float) -> Batch:
+        """The batch of a step; the same step, progress and recipe give the same batch."""
+        rng = Random(f"{self._recipe.seed}-{step}")  # noqa: S311 - reproducible, not secret
+        stage = self.stage(progress)
+        trees: list[Tree] = []
+        tokens = 0
+        while tokens < self._recipe.optimiser.batch_tokens:
+            tree = self._draw(stage, rng)
+            trees.append(tree)
+            tokens += len(tree)
+        batch = pack(trees, _ROW_TOKENS)
+        draws = np.random.default_rng((self._recipe.seed, step)).random(batch.next_tokens.shape)
+        batch.next_tokens[draws >= stage.language_model_share] = IGNORED
+        return batch
+
+    def _draw(self, stage: StageConfig, rng: Random) -> Tree:
+        options = self._recipe.augmentation
+        for _ in range(_TRIES):
+            if self._data.paragraphs and rng.random() < stage.plain:
+                return self._paragraph(rng)
+            corpus = self._corpus(stage, rng)
+            sentence = self._sentence(corpus, rng)
+            tree = self._reformulator.tree(sentence, choose_phrases(sentence, options.max_labels, rng))
+            if len(tree.root) <= options.max_text_tokens + 1:
+                return tree
+        return tree
+
+    def _paragraph(self, rng: Random) -> Tree:
+        """Consecutive paragraphs, cut to one length; they have no labels."""
+        start = rng.randrange(len(self._data.paragraphs))
+        text = " ".join(self._data.paragraphs[start : start + 4])[: _PARAGRAPH_TOKENS * 6]
+        tree = self._reformulator.tree(Sentence(text, (), ()), ())
+        size = _PARAGRAPH_TOKENS
+        return Tree(tree.root[:size], (), tree.end_id, tree.tags[:size], tree.ordinals[:size], ())
+
+    def _corpus(self, stage: StageConfig, rng: Random) -> Corpus:
+        if not self._totals or rng.random() < stage.main:
+            return self._data.corpora[0]
+        return rng.choices(self._data.corpora[1:], cum_weights=self._totals)[0]
+
+    def _sentence(self, corpus: Corpus, rng: Random) -> Sentence:
+        options = self._recipe.augmentation
+        length = rng.choice((2, 3)) if rng.random() < options.joined else 1
+        start = rng.randrange(len(corpus.sentences))
+        drawn: Sequence[Sentence] = corpus.sentences[start : start + length]
+        if corpus is self._data.corpora[0] and rng.random() < options.swapped_documents:
+            drawn = [self._swap(sentence, rng) for sentence in drawn]
+        if rng.random() < options.raw:
+            drawn = [detokenise(s, spaced_hyphens=corpus.config.spaced_hyphens) for s in drawn]
+        elif rng.random() < options.raw:
+            drawn = [parenthesise(s) for s in drawn]
+        sentence = augment.join(drawn, "\n" if rng.random() < _NEW_LINES else " ")
+        return augment.upper_case(sentence) if rng.random() < options.upper_case else sentence
+
+    def _swap(self, sentence: Sentence, rng: Random) -> Sentence:
+        options = self._recipe.augmentation
+        names = self._foreign if rng.random() < options.foreign_names else self._own
+        return augment.swap_names(sentence, names, options.swapped_mentions, rng)
