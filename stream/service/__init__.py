@@ -1,0 +1,1 @@
+"""The Kafka worker: documents in, entity events and dead letters out."""

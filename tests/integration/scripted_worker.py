@@ -1,0 +1,73 @@
+"""The real worker over a scripted model, as a program of its own: tests start and kill it.
+
+The first word of a text is a person; what follows can tell the model to misbehave:
+``SLEEP s``, ``WAIT-FOR file`` (until it exists), ``AWAY-WHILE file`` (the model is away while it exists),
+``REJECT``, ``TIMEOUT``, ``FAULT``.
+"""
+
+import asyncio
+from pathlib import Path
+
+from stream.errors import InferenceRejected, InferenceTimeout, InferenceUnavailable
+from stream.generation import Completion, Prompt
+from stream.ner.template import PromptTemplate
+from stream.service.app import run
+from stream.settings import Settings
+
+
+class ScriptedGenerator:
+    """Answers from the prompt's text alone."""
+
+    def __init__(self, folder: Path) -> None:
+        self._template = PromptTemplate.load(folder)
+        self._person = self._template.encode_text("person").ids
+
+    async def generate(self, prompt: Prompt) -> Completion:
+        """Answer as the text orders."""
+        text = self._text(prompt)
+        await self._obey(text.split())
+        if prompt.max_new_tokens == self._template.config.max_mention_tokens:
+            ids = self._template.encode_text(text.split()[0]).ids
+            return Completion(ids, (-0.01,) * len(ids))
+        ids = self._template.count_answer_ids(1 if self._asks_for_person(prompt) else 0)
+        return Completion(ids, (-0.01,) * len(ids))
+
+    async def ready(self) -> bool:
+        """Always."""
+        return True
+
+    async def close(self) -> None:
+        """Nothing to release."""
+
+    async def _obey(self, words: list[str]) -> None:
+        for order, argument in zip(words, [*words[1:], ""], strict=True):
+            if order == "SLEEP":
+                await asyncio.sleep(float(argument))
+            while order == "WAIT-FOR" and not _is_there(argument):
+                await asyncio.sleep(0.05)  # noqa: ASYNC110 - the flag is a file: it comes from another process
+            if order == "AWAY-WHILE" and _is_there(argument):
+                raise InferenceUnavailable("the scripted model is away")
+            if order == "REJECT":
+                raise InferenceRejected("the scripted model refuses")
+            if order == "TIMEOUT":
+                raise InferenceTimeout("the scripted model is slow")
+            if order == "FAULT":
+                raise ZeroDivisionError("a scripted fault")
+
+    def _text(self, prompt: Prompt) -> str:
+        start = len(self._template.prefix_ids(()))
+        marker = self._template.count_prompt((), ())
+        label_marker = marker.ids[0]
+        return self._template.decode_mention(prompt.ids[start : prompt.ids.index(label_marker, start)])
+
+    def _asks_for_person(self, prompt: Prompt) -> bool:
+        wanted = self._template.count_prompt((), self._person).ids
+        return prompt.ids[-len(wanted) :] == wanted
+
+
+def _is_there(flag: str) -> bool:
+    return Path(flag).exists()
+
+
+if __name__ == "__main__":
+    run(Settings(), make=lambda _settings, folder, _telemetry: ScriptedGenerator(folder))
