@@ -1,0 +1,231 @@
+"""Proves the images and docker-compose.yml on a real Docker engine: built, started, used, broken, removed.
+
+Uses the engine that runs here. Where there is none it installs nothing, unless told to: with --install-engine
+(or STACK_TEST_INSTALL=1) it installs Debian's packages and starts a private engine, which it stops and removes.
+
+Example: python deploy/stack_test.py --json
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stacktest import checks
+from stacktest.base_images import provide
+from stacktest.compose import Compose, base_images, compose_programs, image_bytes, version_of
+from stacktest.engine import Engine, install_packages, private_engine, running_engine
+from stacktest.shell import StackTestError
+
+from stream.settings import Settings
+from stream.stack.ports import free_ports
+
+_ROOT = Path(__file__).resolve().parents[1]
+_SAMPLES = _ROOT / "stream" / "stack" / "samples" / "documents.jsonl"
+_DOCUMENTS = 20
+_TRITON_LIMIT = 2_000_000_000
+_BUILD_PATIENCE = 1800.0
+_START_PATIENCE = 240.0
+_OURS = {"triton": "padellm-triton-cpu:0.1.0", "worker": "padellm-worker:0.1.0"}
+
+
+@dataclass
+class Report:
+    """What is told to people at once, and to programs at the end."""
+
+    facts: dict[str, Any] = field(default_factory=dict)
+    started: float = field(default_factory=time.monotonic)
+
+    def say(self, line: str) -> None:
+        """One line for a person."""
+        print(f"[{time.monotonic() - self.started:6.1f} s] {line}", flush=True)
+
+
+def main() -> None:
+    """Run the proof; exit 0 when all of it holds."""
+    arguments = _arguments()
+    report = Report()
+    try:
+        os.chdir(_ROOT)
+        with _work_folder() as folder, _engine(arguments.install_engine, folder, report) as engine:
+            _prove(engine, arguments.compose, folder, report)
+        report.facts["ok"] = True
+        report.say("the stack holds")
+    except StackTestError as error:
+        report.facts |= {"ok": False, "error": str(error)}
+        print(f"stack-test: {error}", file=sys.stderr)
+    report.facts["seconds"] = round(time.monotonic() - report.started, 1)
+    if arguments.json:
+        print(json.dumps(report.facts))
+    sys.exit(0 if report.facts["ok"] else 1)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--install-engine",
+        action="store_true",
+        default=os.environ.get("STACK_TEST_INSTALL") == "1",
+        help="install Docker from Debian's packages if it is not there, and start a private engine",
+    )
+    parser.add_argument(
+        "--compose", metavar="PROGRAM", help="compose program to use; all that are found read the files"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="the last line on standard output is a JSON object"
+    )
+    return parser.parse_args()
+
+
+@contextmanager
+def _work_folder() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="stack-test-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def _engine(install: bool, folder: Path, report: Report) -> Iterator[Engine]:  # noqa: FBT001 - one caller
+    if engine := running_engine():
+        _tell_engine(engine, report)
+        yield engine
+        return
+    if not install:
+        raise StackTestError(
+            "no Docker engine answers here. Start one, point DOCKER_HOST at one, or let this test install "
+            "and start a private one: make stack-test STACK_TEST_ARGS=--install-engine"
+        )
+    install_packages(report.say)
+    with private_engine(folder) as engine:
+        _tell_engine(engine, report)
+        yield engine
+    report.say("private engine stopped, network settings as before")
+
+
+def _tell_engine(engine: Engine, report: Report) -> None:
+    report.facts["engine"] = {"version": engine.version(), "private": engine.private}
+    report.say(f"Docker engine {engine.version()}{', started for this test' if engine.private else ''}")
+
+
+def _prove(engine: Engine, compose_program: str | None, folder: Path, report: Report) -> None:
+    programs = compose_programs(compose_program)
+    kafka_port, triton_port, health_port = free_ports(3)
+    compose = Compose(
+        program=programs[0],
+        engine=engine,
+        project=f"padellm-stack-test-{os.getpid()}",
+        environment={
+            "COMPOSE_PROFILES": "cpu",
+            "PADELLM_KAFKA_PORT": str(kafka_port),
+            "PADELLM_TRITON_PORT": str(triton_port),
+            "PADELLM_HEALTH_PORTS": str(health_port),
+        },
+    )
+    _files_accepted(compose, programs, report)
+    stand_ins = provide(engine, base_images(_cpu(compose), _ROOT), folder, report.say)
+    report.facts["stand_ins"] = stand_ins
+    report.say(f"stand-ins for base images: {', '.join(stand_ins) or 'none'}")
+    try:
+        _build(compose, report)
+        _start(compose, report)
+        _use(compose, Settings(broker=f"127.0.0.1:{kafka_port}"), health_port, report)
+    finally:
+        volumes = _volumes(compose)
+        compose.run("down", "--volumes", "--remove-orphans", patience=180)
+    _nothing_left(compose, volumes, report)
+
+
+def _files_accepted(compose: Compose, programs: list[tuple[str, ...]], report: Report) -> None:
+    """Every compose program found reads both files without complaint."""
+    for program in programs:
+        for profile, files in {
+            "cpu": (),
+            "gpu": ("-f", "docker-compose.yml", "-f", "compose.gpu.yml"),
+        }.items():
+            reader = Compose(
+                program, compose.engine, compose.project, {**compose.environment, "COMPOSE_PROFILES": profile}
+            )
+            reader.run(*files, "config", "--quiet")
+        report.say(f"docker-compose.yml and compose.gpu.yml accepted by compose {version_of(program)}")
+    report.facts["compose"] = [version_of(program) for program in programs]
+
+
+def _cpu(compose: Compose) -> dict[str, Any]:
+    """The file as compose reads it, without the services of other profiles (which compose 1.29 lists too)."""
+    services = compose.configuration()["services"]
+    return {
+        "services": {
+            name: each for name, each in services.items() if each.get("profiles", ["cpu"]) == ["cpu"]
+        }
+    }
+
+
+def _build(compose: Compose, report: Report) -> None:
+    started = time.monotonic()
+    compose.run("build", patience=_BUILD_PATIENCE)
+    sizes = {name: image_bytes(compose.engine, image) for name, image in _OURS.items()}
+    report.facts["build_seconds"] = round(time.monotonic() - started, 1)
+    report.facts["image_megabytes"] = {name: round(size / 1e6) for name, size in sizes.items()}
+    report.say(f"images built: {', '.join(f'{name} {size / 1e6:.0f} MB' for name, size in sizes.items())}")
+    if sizes["triton"] >= _TRITON_LIMIT:
+        raise StackTestError(f"the Triton image has {sizes['triton'] / 1e9:.2f} GB, the limit is 2")
+    checks.worker_image_is_lean(compose, _OURS["worker"])
+
+
+def _start(compose: Compose, report: Report) -> None:
+    started = time.monotonic()
+    compose.run("up", "--detach", patience=_START_PATIENCE)
+    compose.wait_until_fine(_START_PATIENCE)
+    checks.all_hardened(compose)
+    report.facts["start_seconds"] = round(time.monotonic() - started, 1)
+    report.say(f"up and healthy: {', '.join(sorted(compose.containers()))}")
+
+
+def _use(compose: Compose, settings: Settings, health_port: int, report: Report) -> None:
+    checks.pages_answer(health_port)
+    records = checks.samples(_SAMPLES, _DOCUMENTS + 1)
+    summary = checks.documents_become_events(settings, records[:_DOCUMENTS])
+    report.facts["round_trip"] = summary.as_dict()
+    report.say(
+        f"{summary.documents} documents in, {summary.events} events out with {summary.entities} entities"
+    )
+    checks.bad_document_becomes_dead_letter(settings)
+    report.say("a bad record became a dead letter")
+    seconds = checks.worker_comes_back(compose)
+    checks.documents_become_events(settings, records[_DOCUMENTS:])
+    report.facts["worker_back_seconds"] = round(seconds, 1)
+    report.say(f"worker killed (SIGKILL), healthy again after {seconds:.1f} s, and answers")
+    seconds = checks.worker_stops_in_order(compose)
+    report.facts["worker_stop_seconds"] = round(seconds, 1)
+    report.say(f"worker stopped in order in {seconds:.1f} s")
+
+
+def _volumes(compose: Compose) -> list[str]:
+    """Names of all volumes of the stack, those that images declare included."""
+    mounts = [mount for each in compose.containers().values() for mount in each.inspected["Mounts"]]
+    return [mount["Name"] for mount in mounts if mount["Type"] == "volume"]
+
+
+def _nothing_left(compose: Compose, volumes: list[str], report: Report) -> None:
+    there = set(compose.engine.docker("volume", "ls", "--quiet").split())
+    left = [*compose.left_over(), *there.intersection(volumes)]
+    report.facts["left_over"] = left
+    if left:
+        raise StackTestError(f"down left behind: {', '.join(left)}")
+    report.say("down: no container, volume or network left")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What deploy/stack_test.py is made of; no part of the installed package."""

@@ -1,0 +1,109 @@
+"""The images that the project's own are built on: pulled, or stood in for where no registry can be reached.
+
+A stand-in has the same tag, so that the project's files stay as they are, and the label ``stand-in=true``.
+It is built from Debian packages, Kafka's published jars and the machine's own certificate authorities.
+"""
+
+import shutil
+from pathlib import Path
+
+from stacktest.engine import Engine, Say
+from stacktest.shell import StackTestError, run, succeeds
+from stream.settings import Settings
+from stream.stack.jars import fetch, locked_jars
+from stream.stack.kafka import VERSION
+
+_RECIPES = Path(__file__).parent / "stand_ins"
+_BASE = "padellm-stand-in-base:bookworm"
+_UNNEEDED = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*")
+_CERTIFICATES = Path("/usr/local/share/ca-certificates")
+
+
+def provide(engine: Engine, images: list[str], folder: Path, say: Say) -> list[str]:
+    """Have these images in the engine.
+
+    Args:
+        engine: Where to have them.
+        images: Names with tags.
+        folder: For what stand-ins are built from.
+        say: Told what is done.
+
+    Returns:
+        Those that are stand-ins.
+
+    Raises:
+        StackTestError: One can neither be pulled nor stood in for.
+    """
+    missing = [image for image in images if not _is_there(engine, image)]
+    unreachable = [image for image in missing if not _pull(engine, image, say)]
+    for image in unreachable:
+        say(f"{image} cannot be pulled: building a stand-in")
+        _stand_in(engine, image, folder)
+    return [image for image in images if _is_stand_in(engine, image)]
+
+
+def _is_there(engine: Engine, image: str) -> bool:
+    return succeeds(["docker", "image", "inspect", image], environment=engine.environment)
+
+
+def _is_stand_in(engine: Engine, image: str) -> bool:
+    return (
+        engine.docker("image", "inspect", "--format", '{{index .Config.Labels "stand-in"}}', image).strip()
+        == "true"
+    )
+
+
+def _pull(engine: Engine, image: str, say: Say) -> bool:
+    say(f"pulling {image}")
+    return succeeds(["docker", "pull", "--quiet", image], environment=engine.environment, patience=600)
+
+
+def _stand_in(engine: Engine, image: str, folder: Path) -> None:
+    if not _is_there(engine, _BASE):
+        _make_base(engine, folder)
+    repository = image.rpartition(":")[0]
+    context = folder / repository.replace("/", "-")
+    if repository == "python":
+        _copy_certificates(context / "certificates")
+    elif repository == "apache/kafka":
+        _copy_jars(context)
+    else:
+        raise StackTestError(f"there is no recipe to stand in for {image}")
+    recipe = _RECIPES / f"{repository.rpartition('/')[2]}.Dockerfile"
+    engine.docker(
+        "build",
+        "--quiet",
+        f"--file={recipe}",
+        f"--build-arg=BASE={_BASE}",
+        f"--tag={image}",
+        context,
+        patience=600,
+    )
+
+
+def _make_base(engine: Engine, folder: Path) -> None:
+    if shutil.which("mmdebstrap") is None:
+        raise StackTestError(
+            "stand-ins for base images need mmdebstrap: apt install mmdebstrap, or --install-engine"
+        )
+    archive = folder / "base.tar"
+    leave_out = [f"--dpkgopt=path-exclude={path}" for path in _UNNEEDED]
+    run(
+        ["mmdebstrap", "--variant=minbase", "--include=ca-certificates", *leave_out, "bookworm", archive],
+        patience=600,
+    )
+    engine.docker("import", "--change", 'CMD ["bash"]', "--change", "LABEL stand-in=true", archive, _BASE)
+    archive.unlink()
+
+
+def _copy_certificates(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for certificate in _CERTIFICATES.glob("*.crt"):
+        shutil.copy(certificate, folder)
+
+
+def _copy_jars(folder: Path) -> None:
+    (folder / "libs").mkdir(parents=True)
+    for jar in fetch(locked_jars(), Settings().cache_dir / f"kafka-{VERSION}"):
+        shutil.copy(jar, folder / "libs")
+    shutil.copy(_RECIPES / "kafka-run", folder)

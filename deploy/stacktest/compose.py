@@ -1,0 +1,176 @@
+"""The stack in the engine: docker compose and what it made."""
+
+import json
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stacktest.engine import Engine
+from stacktest.shell import StackTestError, run, succeeds
+
+_POLL = 0.5
+_LABEL = "com.docker.compose"
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container of the stack, as ``docker inspect`` tells it."""
+
+    service: str
+    inspected: Mapping[str, Any]
+
+    @property
+    def id(self) -> str:
+        """Its full id."""
+        return str(self.inspected["Id"])
+
+    @property
+    def pid(self) -> int:
+        """Its first process, as the machine numbers it; 0 when it does not run."""
+        return int(self.inspected["State"]["Pid"])
+
+    @property
+    def restarts(self) -> int:
+        """How often the engine has started it anew."""
+        return int(self.inspected["RestartCount"])
+
+    @property
+    def exit_status(self) -> int | None:
+        """None while it runs."""
+        state = self.inspected["State"]
+        return None if state["Status"] != "exited" else int(state["ExitCode"])
+
+    @property
+    def is_fine(self) -> bool:
+        """Healthy, or done without fault when it is one that ends."""
+        state = self.inspected["State"]
+        once = self.inspected["HostConfig"]["RestartPolicy"]["Name"] == "on-failure"
+        return self.exit_status == 0 if once else state.get("Health", {}).get("Status") == "healthy"
+
+    def weaknesses(self) -> list[str]:
+        """What of the hardening is missing in the container that runs."""
+        host = self.inspected["HostConfig"]
+        published = [
+            binding["HostIp"] for bindings in (host["PortBindings"] or {}).values() for binding in bindings
+        ]
+        holds = {
+            "runs as root": self.inspected["Config"]["User"].partition(":")[0] not in ("", "0", "root"),
+            "writable root file system": host["ReadonlyRootfs"],
+            "capabilities": host["CapDrop"] == ["ALL"] and not host["CapAdd"],
+            "may gain privileges": any("no-new-privileges" in option for option in host["SecurityOpt"] or ()),
+            "no memory limit": host["Memory"] > 0,
+            "no process limit": (host["PidsLimit"] or 0) > 0,
+            "published beyond loopback": all(address == "127.0.0.1" for address in published),
+            "no health check": bool(self.inspected["Config"].get("Healthcheck", {}).get("Test")),
+        }
+        return [weakness for weakness, held in holds.items() if not held]
+
+
+@dataclass(frozen=True)
+class Compose:
+    """A compose program at work on one project.
+
+    Attributes:
+        program: Its command line's beginning.
+        engine: Where the containers run.
+        project: Name under which they are kept apart.
+        environment: Values for the file's variables.
+    """
+
+    program: tuple[str, ...]
+    engine: Engine
+    project: str
+    environment: Mapping[str, str]
+
+    def run(self, *arguments: str, patience: float = 120.0) -> str:
+        """Standard output of compose with these arguments."""
+        environment = {**self.engine.environment, **self.environment, "COMPOSE_PROJECT_NAME": self.project}
+        return run([*self.program, *arguments], environment=environment, patience=patience)
+
+    def configuration(self) -> dict[str, Any]:
+        """The file as compose reads it."""
+        import yaml  # noqa: PLC0415 - beside the compose program alone
+
+        return dict(yaml.safe_load(self.run("config")))
+
+    def containers(self) -> dict[str, Container]:
+        """All containers of the project by service."""
+        ids = self.engine.docker(
+            "ps", "--all", "--quiet", f"--filter=label={_LABEL}.project={self.project}"
+        ).split()
+        found = json.loads(self.engine.docker("inspect", *ids)) if ids else []
+        named = ((each["Config"]["Labels"][f"{_LABEL}.service"], each) for each in found)
+        return {service: Container(service, each) for service, each in named}
+
+    def wait_until_fine(self, patience: float) -> None:
+        """Wait until every container is healthy or well ended.
+
+        Raises:
+            StackTestError: Not in time; with the end of the logs of those that are not.
+        """
+        deadline = time.monotonic() + patience
+        while True:
+            containers = self.containers()
+            if containers and all(each.is_fine for each in containers.values()):
+                return
+            if time.monotonic() > deadline:
+                ill = [name for name, each in containers.items() if not each.is_fine]
+                raise StackTestError(
+                    f"not healthy after {patience:.0f} s: {', '.join(ill)}\n{self.logs(ill)}"
+                )
+            time.sleep(_POLL)
+
+    def logs(self, services: Sequence[str]) -> str:
+        """The end of what these services wrote."""
+        return self.run("logs", "--tail=20", "--no-color", *services)
+
+    def left_over(self) -> list[str]:
+        """Containers, volumes and networks of the project that are still there."""
+        mine = f"--filter=label={_LABEL}.project={self.project}"
+        return [
+            *self.engine.docker("ps", "--all", "--quiet", mine).split(),
+            *self.engine.docker("volume", "ls", "--quiet", mine).split(),
+            *self.engine.docker("network", "ls", "--quiet", mine).split(),
+        ]
+
+
+def compose_programs(given: str | None) -> list[tuple[str, ...]]:
+    """The compose programs of this machine: the one given first, then v2's plugin, then the program of old.
+
+    Raises:
+        StackTestError: There is none.
+    """
+    candidates = [(given,)] if given else []
+    candidates += [("docker", "compose"), ("docker-compose",)]
+    found = [
+        program for program in candidates if shutil.which(program[0]) and succeeds([*program, "version"])
+    ]
+    if not found:
+        raise StackTestError(
+            "there is no docker compose: install Docker's compose plugin, or say --install-engine"
+        )
+    return found
+
+
+def version_of(program: tuple[str, ...]) -> str:
+    """Its version number."""
+    return run([*program, "version", "--short"]).strip()
+
+
+def image_bytes(engine: Engine, image: str) -> int:
+    """Size of an image in the engine."""
+    return int(engine.docker("image", "inspect", "--format", "{{.Size}}", image))
+
+
+def base_images(configuration: Mapping[str, Any], root: Path) -> list[str]:
+    """What must be there before a build: images that no service builds, and what the Dockerfiles begin with."""
+    services = configuration["services"].values()
+    built = {service["image"] for service in services if "build" in service}
+    pulled = {service["image"] for service in services} - built
+    recipes = {service["build"]["dockerfile"] for service in services if "build" in service}
+    lines = [line for recipe in recipes for line in (root / recipe).read_text(encoding="utf-8").splitlines()]
+    begun = {line.partition("=")[2] for line in lines if line.startswith("ARG PYTHON_IMAGE=")}
+    return sorted(pulled | begun)

@@ -1,0 +1,61 @@
+# Triton without a GPU: the server and python backend of the nvidia-pytriton wheel, and this project's CPU engine behind
+# the `tensorrt_llm` model contract. Build from the repository root:
+#   docker build -f deploy/triton-cpu.Dockerfile -t padellm-triton-cpu .
+ARG PYTHON_IMAGE=python:3.11.15-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS build
+WORKDIR /build
+RUN python3 -m venv /opt/padellm
+# The pinned packages first: a change of our own code does not fetch them again.
+COPY deploy/requirements/triton.txt requirements.txt
+RUN /opt/padellm/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements.txt
+# The backend folder that Triton wants: its library and the stub (a program that embeds Python) of this Python side by side.
+RUN wheel=/opt/padellm/lib/python3.11/site-packages/pytriton/tritonserver \
+    && mkdir -p /opt/padellm/triton/backends/python \
+    && ln -s "$wheel"/backends/python/* "$wheel"/python_backend_stubs/3.11/triton_python_backend_stub \
+        /opt/padellm/triton/backends/python/ \
+    && ln -s "$wheel/bin/tritonserver" /opt/padellm/bin/tritonserver \
+    && find "$wheel/python_backend_stubs" -mindepth 1 -maxdepth 1 ! -name 3.11 -exec rm -r {} +
+COPY pyproject.toml README.md LICENSE ./
+COPY schemas schemas
+COPY triton_models triton_models
+COPY stream stream
+RUN /opt/padellm/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps . \
+    && ln -s /opt/padellm/lib/python3.11/site-packages/stream/_bundled/triton_models /opt/padellm/triton/models \
+    && /opt/padellm/bin/pip uninstall --yes --disable-pip-version-check setuptools pip
+
+FROM ${PYTHON_IMAGE}
+RUN groupadd --gid 10001 padellm \
+    && useradd --uid 10001 --gid padellm --home-dir /tmp --no-create-home --shell /usr/sbin/nologin padellm
+COPY --from=build /opt/padellm /opt/padellm
+# The stub takes the first python3 on PATH for its own, and so sees the packages of /opt/padellm.
+ENV PATH=/opt/padellm/bin:$PATH \
+    HOME=/tmp \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    PADELLM_MODEL=/opt/padellm/triton/models/checkpoints/padellm-small-en \
+    PADELLM_ENGINE_THREADS=2
+LABEL org.opencontainers.image.title="padellm-triton-cpu" \
+      org.opencontainers.image.description="Triton Inference Server with the tensorrt_llm contract on a CPU engine" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="0.1.0"
+USER 10001:10001
+# HTTP (health), gRPC (the worker), metrics
+EXPOSE 8000 8001 8002
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=5s --timeout=4s --start-period=60s --retries=6 \
+    CMD ["python3", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/v2/models/tensorrt_llm/ready', timeout=3)"]
+# The flags of stream/stack/triton_server.py, but open to the container's network and more patient at the end.
+ENTRYPOINT ["tritonserver", \
+    "--model-repository=/opt/padellm/triton/models/cpu", \
+    "--backend-directory=/opt/padellm/triton/backends", \
+    "--http-address=0.0.0.0", "--http-port=8000", \
+    "--grpc-address=0.0.0.0", "--grpc-port=8001", \
+    "--metrics-address=0.0.0.0", "--metrics-port=8002", \
+    "--disable-auto-complete-config", \
+    "--backend-config=python,stub-timeout-seconds=120", \
+    "--backend-config=python,shm-default-byte-size=16777216", \
+    "--grpc-infer-allocation-pool-size=256", \
+    "--exit-timeout-secs=30", \
+    "--allow-gpu-metrics=false", \
+    "--log-format=ISO8601"]
