@@ -32,6 +32,8 @@ class Extraction:
         removed: What the model produced that is not among the entities, and why.
         coverage: What was read.
         labels: The labels looked for, as the document named them.
+        counts: Mentions that the model counted for each label, windows added up; a label is absent where
+            one of its counts could not be read.
         timings: Milliseconds; ``count`` and ``mention`` of the slowest window, ``total`` of everything.
     """
 
@@ -39,6 +41,7 @@ class Extraction:
     removed: list[Removed]
     coverage: Coverage
     labels: list[str]
+    counts: dict[str, int]
     timings: dict[str, float]
 
 
@@ -97,6 +100,7 @@ class Extractor:
             ),
             coverage=_coverage(document.text, readings, also),
             labels=self._labels.names(document),
+            counts=_counts(readings, labels),
             timings={
                 "count": max((reading.count_ms for reading in readings), default=0.0),
                 "mention": max((reading.mention_ms for reading in readings), default=0.0),
@@ -136,6 +140,16 @@ def _under_all_names(found: list[Found], also: dict[str, tuple[str, ...]]) -> li
         named.append(one)
         named.extend(one.model_copy(update={"label": name}) for name in also.get(one.label, ()))
     return named
+
+
+def _counts(readings: Sequence[Reading], labels: Sequence[LabelPrompt]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for label in labels:
+        answers = [reading.counts.get(label.name) for reading in readings]
+        readable = [answer for answer in answers if answer is not None]
+        if len(readable) == len(answers):
+            counts |= dict.fromkeys((label.name, *label.also), sum(readable))
+    return counts
 
 
 def _coverage(text: str, readings: Sequence[Reading], also: dict[str, tuple[str, ...]]) -> Coverage:

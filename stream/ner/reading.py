@@ -23,6 +23,7 @@ class Reading:
         window: The window.
         entities: Mentions that are in the text.
         removed: Mentions that are not, and answers that could not be read.
+        counts: Mentions counted by label; without the labels whose count could not be read.
         capped: Labels whose count reached the model's limit.
         count_ms: Time until the last count was back.
         mention_ms: Time from then until the last mention was back.
@@ -31,6 +32,7 @@ class Reading:
     window: Window
     entities: list[Entity]
     removed: list[Removed]
+    counts: dict[str, int]
     capped: list[str]
     count_ms: float
     mention_ms: float
@@ -61,7 +63,7 @@ class WindowReader:
         answers = await all_of(self._ask(prefix, label) for label in labels)
         ended = time.perf_counter()
         counted = max((answer.counted_at for answer in answers), default=ended)
-        reading = Reading(window, [], [], [], (counted - began) * 1000, (ended - counted) * 1000)
+        reading = Reading(window, [], [], {}, [], (counted - began) * 1000, (ended - counted) * 1000)
         grounder = Grounder(text[window.start : window.end])
         for label, answer in zip(labels, answers, strict=True):
             self._record(reading, grounder, label.name, answer)
@@ -90,6 +92,7 @@ class WindowReader:
                 )
             )
             return
+        reading.counts[label] = count.number
         if count.number == self._template.config.max_count:
             reading.capped.append(label)
         seen: set[tuple[int, int]] = set()

@@ -5,10 +5,12 @@ switched off, and every marker must hold a control token; so no text, whatever i
 prompt's structure.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from tokenizers import Tokenizer
 
 from stream.errors import CheckpointError
 from stream.inference.generator import Prompt
@@ -35,7 +37,7 @@ class PromptTemplate:
         CheckpointError: A marker holds no control token of the tokenizer, so that a text could forge it.
     """
 
-    def __init__(self, config: NerConfig, tokenizer: Any, end_id: int) -> None:
+    def __init__(self, config: NerConfig, tokenizer: Tokenizer, end_id: int) -> None:
         self.config = config
         self.end_id = end_id
         self._tokenizer = tokenizer
@@ -59,19 +61,16 @@ class PromptTemplate:
         Raises:
             CheckpointError: The folder lacks a usable fast tokenizer or ``ner_config.json``.
         """
-        from transformers import AutoTokenizer  # noqa: PLC0415 - a second of import, paid only where a model is used
-
         config = NerConfig.load(folder)
         try:
-            wrapped = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            tokenizer = wrapped.backend_tokenizer
-        except (OSError, ValueError, AttributeError) as error:
+            # Straight from the file: the classes of transformers cost a second to import, and rebuild some
+            # tokenizers otherwise than they were trained.
+            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        except Exception as error:  # what tokenizers raises for any bad file
             raise CheckpointError(
                 f"{folder} has no usable fast tokenizer (tokenizer.json): {error}"
             ) from error
-        if wrapped.eos_token_id is None:
-            raise CheckpointError(f"the tokenizer in {folder} names no end-of-sequence token (eos_token)")
-        return cls(config, tokenizer, int(wrapped.eos_token_id))
+        return cls(config, tokenizer, _end_id(folder, tokenizer))
 
     def encode_text(self, text: str) -> EncodedText:
         """Token ids of a plain text; nothing in it is read as a control token."""
@@ -133,3 +132,17 @@ class PromptTemplate:
                 "so a text could forge it: add it to the tokenizer as a special token and train with it"
             )
         return ids
+
+
+def _end_id(folder: Path, tokenizer: Tokenizer) -> int:
+    """The id of ``eos_token`` in tokenizer_config.json."""
+    path = folder / "tokenizer_config.json"
+    try:
+        end = json.loads(path.read_bytes())["eos_token"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} names no end-of-sequence token (eos_token): {error!r}") from error
+    token = end["content"] if isinstance(end, dict) else end
+    end_id = tokenizer.token_to_id(token) if isinstance(token, str) else None
+    if end_id is None:
+        raise CheckpointError(f"{path} names {token!r} as eos_token, which tokenizer.json does not know")
+    return int(end_id)

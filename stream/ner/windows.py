@@ -78,7 +78,7 @@ def unread(text: str, read: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _window_at(text: str, start: int, beyond: int, template: PromptTemplate) -> tuple[Window, int]:
-    """The window that begins at ``start`` and, if it can, ends after ``beyond``; and where the next begins."""
+    """The window from ``start``, ending after ``beyond`` if it can, and where the next one begins."""
     tokens, overlap = template.config.window.tokens, template.config.window.overlap
     end, encoded = _reach(text, start, template)
     limit = end

@@ -248,3 +248,18 @@ def test_extractor_labels_do_not_disturb_each_other(text_and_gold, labels, kept)
     everything = extract(Document(text=text, policy=Policy.MULTI), oracle, template)
     some = extract(Document(text=text, labels=labels[:kept], policy=Policy.MULTI), oracle, template)
     assert spans(some) == [span for span in spans(everything) if span[2] in labels[:kept]]
+
+
+def test_extractor_tells_the_counts():
+    """Counts by label are told under all names, without a label whose count could not be read."""
+    template = tiny_template()
+
+    class NoLocations(Oracle):
+        def _answer(self, prompt):
+            if self.read(prompt)[1] == "location":
+                return Completion((), ())
+            return super()._answer(prompt)
+
+    document = Document(text="Ann and Ann in Rome", labels=["PER", "person", "location", "ORG"])
+    result = extract(document, NoLocations(template, names_in), template)
+    assert result.counts == {"PER": 2, "person": 2, "ORG": 0}

@@ -14,7 +14,7 @@ def reading(start, end, *found, opens=False, closes=False):
         Entity(text=TEXT[left:right], label=label, start=left, end=right, score=score, count_score=1.0)
         for left, right, label, score in found
     ]
-    return Reading(Window(start, end, (1,), opens, closes), entities, [], [], 0.0, 0.0)
+    return Reading(Window(start, end, (1,), opens, closes), entities, [], {}, [], 0.0, 0.0)
 
 
 def spans(stitched):

@@ -1,0 +1,136 @@
+"""``padellm extract``."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+
+from stream.errors import ConfigurationError
+from stream.messages import Document, Policy
+from stream.ner.extractor import Extraction
+
+
+def extract(  # noqa: PLR0917 - the command line passes names
+    text: Annotated[str, typer.Argument(help="The text; - reads it from stdin.")],
+    labels: Annotated[
+        str | None,
+        typer.Option(help='Entity types, PER,LOC or {"PER": "definition"}; default: the model\'s own.'),
+    ] = None,
+    policy: Annotated[Policy | None, typer.Option(help="What is kept when entities compete.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Entities scored below it are removed.")
+    ] = None,
+    model: Annotated[Path | None, typer.Option(help="Model folder; default: the bundled model.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Find the entities of a text in this process, without a broker.
+
+    Example: padellm extract "Angela Merkel visited Paris." --labels person,location
+
+    Example: curl -s https://example.org/article.txt | padellm extract - --json
+    """
+    document = _document(
+        text=_stdin() if text == "-" else text,
+        labels=parse_labels(labels),
+        policy=policy,
+        threshold=threshold,
+    )
+    extraction = asyncio.run(_extract(document, model))
+    if as_json:
+        typer.echo(as_json_line(extraction))
+    else:
+        _show(document.text, extraction)
+
+
+def parse_labels(option: str | None) -> list[str] | dict[str, str] | None:
+    """Labels as the command line takes them: names with commas between, or a JSON list or object.
+
+    Raises:
+        ConfigurationError: It opens like JSON and is none, or names no label.
+    """
+    if option is None:
+        return None
+    labels: list[str] | dict[str, str]
+    if option.lstrip().startswith(("{", "[")):
+        try:
+            labels = TypeAdapter(list[str] | dict[str, str]).validate_json(option)
+        except ValidationError as error:
+            raise ConfigurationError(
+                f"--labels {option}: neither a JSON list of names nor an object of name to definition"
+            ) from error
+    else:
+        labels = [name.strip() for name in option.split(",")]
+    if not labels or not all(name.strip() for name in labels):
+        raise ConfigurationError(
+            "--labels names no label, or an empty one; give for example --labels PER,LOC"
+        )
+    return labels
+
+
+def as_json_line(extraction: Extraction) -> str:
+    """An extraction as one line of JSON."""
+    content = TypeAdapter(Extraction).dump_python(extraction, mode="json")
+    return json.dumps(content, ensure_ascii=False)
+
+
+async def _extract(document: Document, model: Path | None) -> Extraction:
+    from stream.cli.in_process import open_model
+
+    async with open_model(model) as opened:
+        return await opened.extractor.extract(document)
+
+
+def _document(**fields: Any) -> Document:
+    try:
+        return Document(**fields)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors(include_url=False)
+        )
+        raise ConfigurationError(f"no text to extract from, or a wrong option: {problems}") from error
+
+
+def _stdin() -> str:
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"stdin is not UTF-8 (byte {error.start + 1})") from error
+
+
+def _show(text: str, extraction: Extraction) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from stream.cli.highlight import highlight, label_colour
+    from stream.cli.render import printable
+
+    console = Console()
+    lines = "\n".join(map(printable, text.split("\n")))
+    console.print(highlight(lines, extraction.entities), soft_wrap=True)
+    console.print()
+    if not extraction.entities:
+        console.print(f"No entities among {', '.join(extraction.labels)}.", style="dim", markup=False)
+        return
+    table = Table(
+        "Entity", "Label", "Characters", "Score", box=None, header_style="bold", padding=(0, 2, 0, 0)
+    )
+    for entity in extraction.entities:
+        style = label_colour(entity.label)
+        table.add_row(
+            f"[{style}]{_plain(printable(entity.text))}[/]",
+            _plain(printable(entity.label)),
+            f"{entity.start}-{entity.end}",
+            f"{entity.score:.2f}",
+        )
+    console.print(table)
+
+
+def _plain(text: str) -> str:
+    """Text that a table shows as it is, brackets and all."""
+    from rich.markup import escape
+
+    return escape(text)
