@@ -6,8 +6,10 @@ sequences in one pass was measured 1.6 to 3.4 times slower on a CPU: each pays f
 """
 
 from collections import defaultdict
+from collections.abc import Iterable
 from collections.abc import Sequence as Rows
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from stream.engine.batch import Batch
 from stream.engine.kv_cache import KvCache
@@ -165,20 +167,33 @@ class Scheduler:
         Returns:
             Tokens added.
         """
-        unread: list[Node] = []
-        shares = False
-        for node in end.lineage():
-            if node.reading is batch.reading:
-                shares = True
-                break
-            if node.being_read:
-                return 0
-            if node.slots is not None:
-                break
-            unread.append(node)
+        unread = _unread(end)
+        above = unread[-1].parent if unread else end
+        shared = above is not None and above.reading is batch.reading
+        if above is not None and above.being_read and not shared:
+            return 0
         wanted = sum(len(node.ids) for node in unread)
+        taken = self._read(reversed(unread), batch, budget)
+        repeated = not unread and not shared
+        if repeated and end not in batch.repeats:
+            batch.repeats[end] = None
+            taken = 1
+        if end.slots is not None:
+            batch.asked.setdefault(end, []).append(sequence)
+        if taken or shared or repeated:
+            batch.readers.append(sequence)
+            if not sequence.passes:
+                self.tokens_reused += end.end - wanted
+        return taken
+
+    def _read(self, nodes: Iterable[Node], batch: Batch, budget: int) -> int:
+        """Add nodes, each after its parent, to a pass; the last one that fits may be cut.
+
+        Returns:
+            Tokens added.
+        """
         taken = 0
-        for node in reversed(unread):
+        for node in nodes:
             room = self._tree.room(min(len(node.ids), budget - taken))
             if room == 0:
                 break
@@ -186,15 +201,6 @@ class Scheduler:
             self._tree.start_reading(part, batch.reading)
             batch.nodes[part] = None
             taken += room
-        if end.reading is batch.reading or not unread:
-            batch.asked.setdefault(end, []).append(sequence)
-        if not unread and not shares and end not in batch.repeats:
-            batch.repeats[end] = None
-            taken += 1
-        if taken or shares or not unread:
-            batch.readers.append(sequence)
-            if not sequence.passes:
-                self.tokens_reused += end.end - wanted
         return taken
 
     def _make_room(self, group: Group) -> bool:
@@ -203,7 +209,7 @@ class Scheduler:
         They start again later; that the oldest always gets on is what keeps a full pool from standing still.
         """
         first = next(iter(group.sequences))
-        wanted = min(self._budget, _unread(first.node)) if first.node else 1
+        wanted = min(self._budget, sum(len(node.ids) for node in _unread(self._place(first))))
         for sequence in reversed(self._group_of):
             if self._tree.room(wanted) == wanted:
                 break
@@ -231,6 +237,6 @@ class Scheduler:
             del self._by_start[group.ids[:2]]
 
 
-def _unread(node: Node) -> int:
-    """Tokens up to the end of a node that no pass has read or is reading."""
-    return sum(len(each.ids) for each in node.lineage() if each.slots is None)
+def _unread(end: Node) -> list[Node]:
+    """The nodes up to here, upwards, that no pass has read or is reading."""
+    return list(takewhile(lambda node: node.slots is None, end.lineage()))

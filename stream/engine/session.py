@@ -4,11 +4,13 @@ import hashlib
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import onnx
 import onnxruntime
 import structlog
+from google.protobuf.message import EncodeError
 
 from stream.engine.checkpoint import Checkpoint
 from stream.engine.graph import GRAPH_VERSION, build_graph
@@ -16,6 +18,7 @@ from stream.errors import CheckpointError
 
 GRAPH_FILE = "graph.onnx"
 TENSORS_FILE = "graph.tensors"
+_GRAPHS_KEPT = 8
 
 _log = structlog.get_logger(__name__)
 
@@ -35,22 +38,24 @@ def open_session(checkpoint: Checkpoint, cache_folder: Path) -> onnxruntime.Infe
         CheckpointError: The weights do not fit the configuration, or the model is too large for memory.
     """
     folder = cache_folder / "graphs" / _content_key(checkpoint)
-    if (folder / GRAPH_FILE).is_file():
-        try:
-            return _session(str(folder / GRAPH_FILE))
-        except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no other base
-            _log.warning("cached graph is damaged and built anew", folder=str(folder), error=str(error))
-            shutil.rmtree(folder, ignore_errors=True)
-    graph = build_graph(checkpoint.spec, checkpoint.weights())
     try:
-        _store(graph, folder)
+        if not (folder / GRAPH_FILE).is_file():
+            _store(_build(checkpoint), folder)
     except OSError as error:
-        _log.warning(
-            "graph cache cannot be written; building in memory", folder=str(folder), error=str(error)
-        )
-        return _session(_in_memory(graph, folder))
-    del graph
-    return _session(str(folder / GRAPH_FILE))
+        _log.warning("graph cache cannot be written", folder=str(folder), error=str(error))
+        return _session(_serialise(_build(checkpoint), folder))
+    with suppress(OSError):  # a filled cache may be read-only
+        os.utime(folder)
+    try:
+        return _session(str(folder / GRAPH_FILE))
+    except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no other base
+        _log.warning("cached graph is damaged", folder=str(folder), error=str(error))
+        shutil.rmtree(folder, ignore_errors=True)
+        return _session(_serialise(_build(checkpoint), folder))
+
+
+def _build(checkpoint: Checkpoint) -> onnx.ModelProto:
+    return build_graph(checkpoint.spec, checkpoint.weights())
 
 
 def _content_key(checkpoint: Checkpoint) -> str:
@@ -67,21 +72,21 @@ def _store(graph: onnx.ModelProto, folder: Path) -> None:
         building = Path(name) / folder.name
         building.mkdir()
         # Tensors in a file of their own are mapped, not copied, when the session loads them.
-        copy = onnx.ModelProto()
-        copy.CopyFrom(graph)
-        onnx.save_model(copy, building / GRAPH_FILE, save_as_external_data=True, location=TENSORS_FILE)
+        onnx.save_model(graph, building / GRAPH_FILE, save_as_external_data=True, location=TENSORS_FILE)
         try:
             building.rename(folder)
         except OSError:
             # Another process was faster; its graph is the same.
             if not (folder / GRAPH_FILE).is_file():
                 raise
+    for old in sorted(folder.parent.iterdir(), key=lambda each: each.stat().st_mtime)[:-_GRAPHS_KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
 
 
-def _in_memory(graph: onnx.ModelProto, folder: Path) -> bytes:
+def _serialise(graph: onnx.ModelProto, folder: Path) -> bytes:
     try:
         serialised: bytes = graph.SerializeToString()
-    except ValueError as error:
+    except (ValueError, EncodeError) as error:
         raise CheckpointError(
             f"a model over 2 GB needs a folder to build its graph in, and {folder} cannot be written: "
             "set XDG_CACHE_HOME to one that can"

@@ -1,4 +1,4 @@
-"""The slow, obvious decoder that the engine is compared with: plain numpy, no cache, all tokens anew for each one."""
+"""The slow, obvious decoder the engine is compared with: plain numpy, no cache, all anew for each token."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ Array = NDArray[np.float64]
 
 
 class SlowDecoder:
-    """Greedy decoding of one prompt at a time in double precision, straight from config.json and safetensors."""
+    """Greedy decoding of one prompt at a time, in double precision, straight from the files."""
 
     def __init__(self, folder: Path) -> None:
         self.config = json.loads((folder / "config.json").read_text())

@@ -1,13 +1,58 @@
-"""The engine against the slow decoder."""
+"""The engine against the slow decoder, and what it promises about sharing, slots, cancelling and refusing."""
 
 import random
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stream.engine.decoder import Decoder
+from stream.errors import InferenceError, InferenceRejected
 from stream.generation import Completion, Prompt
 from tests.engine.checkpoints import END_ID, FAMILIES, VOCABULARY, write_checkpoint
 from tests.engine.slow_decoder import SlowDecoder
+from tests.engine.test_prefix_tree import check_tree, nodes_of
+
+SECONDS = 60
+TOKEN = st.integers(0, VOCABULARY - 1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A tiny Llama with grouped-query attention."""
+    return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "model", "llama")
+
+
+@pytest.fixture(scope="module")
+def slow(folder):
+    """What is right, remembered."""
+    decoder, known = SlowDecoder(folder), {}
+
+    def complete(prompt: Prompt) -> Completion:
+        if prompt not in known:
+            known[prompt] = decoder.complete(prompt)
+        return known[prompt]
+
+    return complete
+
+
+@pytest.fixture
+def load(folder, tmp_path_factory) -> Iterator:
+    """Decoders over the tiny Llama, closed at the end."""
+    cache = tmp_path_factory.getbasetemp() / "graph-cache"
+    opened = []
+
+    def load(**options) -> Decoder:
+        opened.append(Decoder.load(folder, graph_cache=cache, **options))
+        return opened[-1]
+
+    yield load
+    for decoder in opened:
+        decoder.close()
 
 
 def assert_same(left: Completion, right: Completion) -> None:
@@ -16,20 +61,261 @@ def assert_same(left: Completion, right: Completion) -> None:
     assert left.log_probs == pytest.approx(right.log_probs, abs=1e-4)
 
 
+def assert_at_rest(decoder: Decoder) -> None:
+    """Nothing queued, nothing referred to, and every slot can be had again."""
+    assert decoder.statistics().in_flight == 0
+    tree = decoder._scheduler._tree
+    check_tree(tree, decoder._cache)
+    assert not any(node.references or node.being_read for node in nodes_of(tree))
+    assert not decoder._scheduler._groups
+    assert not decoder._scheduler._by_start
+    assert tree.room(decoder._cache.slots) == decoder._cache.slots
+
+
+def draw_ids(draw: random.Random, count: int) -> tuple[int, ...]:
+    """Random token ids."""
+    return tuple(draw.randrange(VOCABULARY) for _ in range(count))
+
+
+def document(seed: int, *, text: int = 20, branches: int = 4, new: int = 4) -> list[Prompt]:
+    """Prompts of one document: a text and several branches."""
+    draw = random.Random(seed)
+    ids = draw_ids(draw, text)
+    return [Prompt((*ids, *draw_ids(draw, draw.randint(1, 4))), new, END_ID) for _ in range(branches)]
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_decoder_equals_slow_decoder_in_every_family(family, tmp_path):
     """A document's branches, read together, say what each says alone."""
     folder = write_checkpoint(tmp_path / "model", family)
     slow = SlowDecoder(folder)
-    draw = random.Random(family)
-    text = tuple(draw.randrange(VOCABULARY) for _ in range(30))
-    prompts = [
-        Prompt((*text, *(draw.randrange(VOCABULARY) for _ in range(draw.randint(1, 6)))), 8, END_ID)
-        for _ in range(5)
-    ]
+    prompts = document(len(family), text=100, branches=5, new=8)
     decoder = Decoder.load(folder, graph_cache=tmp_path / "cache")
     try:
         for prompt, future in zip(prompts, decoder.submit_many(prompts), strict=True):
-            assert_same(future.result(30), slow.complete(prompt))
+            assert_same(future.result(SECONDS), slow.complete(prompt))
     finally:
         decoder.close()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    texts=st.lists(st.lists(TOKEN, min_size=1, max_size=18), min_size=1, max_size=3),
+    branches=st.lists(
+        st.tuples(
+            st.integers(0, 2),
+            st.lists(st.integers(0, 3), max_size=4),
+            st.integers(1, 5),
+            st.booleans(),
+        ),
+        min_size=1,
+        max_size=10,
+    ),
+    slots=st.sampled_from((32, 48, 4096)),
+    pass_tokens=st.sampled_from((3, 16, 512)),
+    threads=st.integers(1, 3),
+)
+def test_decoder_equals_slow_decoder_whatever_arrives_when(  # noqa: PLR0917 - hypothesis passes them by name
+    folder, slow, tmp_path_factory, texts, branches, slots, pass_tokens, threads
+):
+    """Shared prefixes, repeats, pieces, a pool too small for all, threads: each completion is its own."""
+    prompts = [Prompt((*texts[text % len(texts)], *tail), new, END_ID) for text, tail, new, _ in branches]
+    cache = tmp_path_factory.getbasetemp() / "graph-cache"
+    decoder = Decoder.load(
+        folder, threads=threads, cache_tokens=slots, pass_tokens=pass_tokens, graph_cache=cache
+    )
+    try:
+        futures = []
+        for prompt, (*_, pause) in zip(prompts, branches, strict=True):
+            futures.append(decoder.submit(prompt))
+            if pause:
+                time.sleep(0.001)
+        for prompt, future in zip(prompts, futures, strict=True):
+            assert_same(future.result(SECONDS), slow(prompt))
+        assert_at_rest(decoder)
+    finally:
+        decoder.close()
+
+
+def test_decoder_reads_a_text_and_all_its_branches_in_one_pass(load):
+    """Prompts sent together cost one pass and each shared token is read once."""
+    decoder = load()
+    prompts = document(1, branches=6, new=1)
+    wait(decoder.submit_many(prompts), SECONDS)
+    statistics = decoder.statistics()
+    branches = {prompt.ids[:length] for prompt in prompts for length in range(1, len(prompt.ids) + 1)}
+    assert statistics.passes == 1
+    assert statistics.tokens_read == len(branches)
+    assert statistics.tokens_produced == 6
+
+
+def test_decoder_reads_of_a_longer_prompt_only_what_is_new(load):
+    """A mention prompt extends its count prompt and reads but its own tokens."""
+    decoder = load()
+    count = document(2, branches=1, new=1)[0]
+    decoder.submit(count).result(SECONDS)
+    before = decoder.statistics()
+    mention = replace(count, ids=(*count.ids, 5, 6))
+    completion = decoder.submit(mention).result(SECONDS)
+    after = decoder.statistics()
+    assert after.tokens_read - before.tokens_read == 2
+    assert after.tokens_reused - before.tokens_reused == len(count.ids)
+    assert completion.passes == 1
+
+
+def test_decoder_reads_a_repeated_prompt_from_the_cache(load, slow):
+    """Of a prompt known whole one token is computed again, and the answer is the same."""
+    decoder = load()
+    prompt = document(3, branches=1, new=1)[0]
+    first = decoder.submit(prompt).result(SECONDS)
+    before = decoder.statistics()
+    assert_same(decoder.submit(prompt).result(SECONDS), first)
+    assert_same(first, slow(prompt))
+    after = decoder.statistics()
+    assert after.tokens_read - before.tokens_read == 1
+    assert after.slots_used == before.slots_used
+
+
+def test_decoder_tells_the_passes_of_a_completion(load):
+    """One pass a token, when the text is read in one."""
+    decoder = load()
+    completion = decoder.submit(document(4, branches=1, new=5)[0]).result(SECONDS)
+    assert completion.passes == len(completion.ids) + (len(completion.ids) < 5)
+
+
+def test_decoder_reads_a_long_prompt_in_pieces(load, slow):
+    """A prompt longer than a pass takes as many passes as it has pieces."""
+    decoder = load(pass_tokens=16)
+    prompt = document(5, text=60, branches=1, new=1)[0]
+    completion = decoder.submit(prompt).result(SECONDS)
+    assert_same(completion, slow(prompt))
+    assert completion.passes == -(-len(prompt.ids) // 16)
+
+
+def test_decoder_result_does_not_depend_on_company(load):
+    """Alone or among many documents a document says the same."""
+    prompts = document(6)
+    alone = [future.result(SECONDS) for future in load().submit_many(prompts)]
+    crowd = load(threads=3)
+    company = crowd.submit_many([prompt for seed in range(40) for prompt in document(100 + seed)])
+    among = [future.result(SECONDS) for future in crowd.submit_many(prompts)]
+    wait(company, SECONDS)
+    for left, right in zip(alone, among, strict=True):
+        assert_same(left, right)
+
+
+def test_decoder_end_id_is_left_out(load, slow):
+    """Generation ends when the end id is chosen; the completion stops before it."""
+    prompt = document(7, branches=1, new=5)[0]
+    free = slow(prompt)
+    ended = load().submit(replace(prompt, end_id=free.ids[2])).result(SECONDS)
+    first = free.ids.index(free.ids[2])
+    assert ended.ids == free.ids[:first]
+    assert len(ended.log_probs) == first
+
+
+def test_decoder_stop_id_is_part_of_the_completion(load, slow):
+    """Generation ends after a stop id, which the completion ends with."""
+    prompt = document(7, branches=1, new=5)[0]
+    free = slow(prompt)
+    stopped = load().submit(replace(prompt, stop_ids=(free.ids[2],))).result(SECONDS)
+    assert stopped.ids == free.ids[: free.ids.index(free.ids[2]) + 1]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "reason"),
+    [
+        (Prompt((), 1, END_ID), "at least one token"),
+        (Prompt((1,), 0, END_ID), "max_new_tokens"),
+        (Prompt((VOCABULARY,), 1, END_ID), f"0 to {VOCABULARY - 1}"),
+        (Prompt((-1,), 1, END_ID), f"0 to {VOCABULARY - 1}"),
+        (Prompt((1,) * 60, 10, END_ID), "cache 64 tokens"),
+    ],
+)
+def test_decoder_refuses_what_it_can_never_serve(load, prompt, reason):
+    """A prompt that cannot be served is rejected with the reason, and its neighbours are served."""
+    decoder = load(cache_tokens=64)
+    bad, good = decoder.submit_many([prompt, Prompt((1, 2), 1, END_ID)])
+    with pytest.raises(InferenceRejected, match=reason):
+        bad.result(SECONDS)
+    assert good.result(SECONDS).passes == 1
+
+
+def test_decoder_serves_a_prompt_that_just_fits(load, slow):
+    """The pool's last slot can be used."""
+    decoder = load(cache_tokens=64)
+    prompt = Prompt((1,) * 61, 4, -1)
+    assert_same(decoder.submit(prompt).result(SECONDS), slow(prompt))
+
+
+def test_decoder_finishes_more_than_its_pool_holds(load, slow):
+    """Forty documents go through a pool with room for two; the pool's bound holds throughout."""
+    decoder = load(cache_tokens=80, pass_tokens=32)
+    prompts = [prompt for seed in range(40) for prompt in document(200 + seed % 25, branches=2)]
+    for prompt, future in zip(prompts, decoder.submit_many(prompts), strict=True):
+        assert_same(future.result(SECONDS), slow(prompt))
+    assert decoder.statistics().slots_used <= 80
+    assert_at_rest(decoder)
+
+
+def test_decoder_cancelled_prompts_leave_nothing_behind(load):
+    """A cancelled future takes its prompt out, running or waiting."""
+    decoder = load(threads=1)
+    futures = decoder.submit_many([prompt for seed in range(30) for prompt in document(seed, new=50)])
+    time.sleep(0.01)
+    assert all(future.cancel() for future in futures if not future.done())
+    decoder.submit(Prompt((1, 2, 3), 1, END_ID)).result(SECONDS)
+    assert_at_rest(decoder)
+
+
+def test_decoder_survives_many_threads_and_cancellations(load, slow):
+    """Two hundred documents' prompts from eight threads, some cancelled: all others right, no slot leaks."""
+    decoder = load(cache_tokens=256, pass_tokens=32, threads=3)
+
+    def client(seed: int) -> int:
+        draw, served = random.Random(seed), 0
+        for number in range(25):
+            prompts = document(draw.randrange(12), branches=3)
+            futures = decoder.submit_many(prompts)
+            for prompt, future in zip(prompts, futures, strict=True):
+                if draw.random() < 0.3:
+                    time.sleep(draw.random() * 0.002)
+                    future.cancel()
+                else:
+                    assert_same(future.result(SECONDS), slow(prompt))
+                    served += 1
+            assert number >= 0
+        return served
+
+    with ThreadPoolExecutor(8) as clients:
+        assert sum(clients.map(client, range(8))) > 200
+    decoder.submit(Prompt((1, 2, 3), 1, END_ID)).result(SECONDS)
+    assert_at_rest(decoder)
+
+
+def test_decoder_pass_that_breaks_fails_its_prompts_alone(load, slow, monkeypatch):
+    """When ONNX Runtime fails, the prompts of that pass say so; later ones are served."""
+    decoder = load()
+    prompts = document(8)
+    run = decoder._run
+
+    def broken(feed):
+        monkeypatch.setattr(decoder, "_run", run)
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(decoder, "_run", broken)
+    for future in decoder.submit_many(prompts):
+        with pytest.raises(InferenceError, match="out of memory"):
+            future.result(SECONDS)
+    for prompt, future in zip(prompts, decoder.submit_many(prompts), strict=True):
+        assert_same(future.result(SECONDS), slow(prompt))
+    assert_at_rest(decoder)
+
+
+def test_decoder_close_cancels_what_is_in_flight(load):
+    """After close every future is done, and new prompts come back cancelled."""
+    decoder = load()
+    futures = decoder.submit_many([prompt for seed in range(30) for prompt in document(seed, new=50)])
+    decoder.close()
+    assert all(future.done() for future in futures)
+    assert decoder.submit(Prompt((1,), 1, END_ID)).cancelled()
