@@ -1,5 +1,6 @@
 """The readings of overlapping windows put together."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,6 +9,9 @@ from stream.ner.deduplicate import removed
 from stream.ner.reading import Reading
 from stream.ner.reasons import OVERLAP
 from stream.ner.windows import Window
+
+# Start, end and label.
+_Key = tuple[int, int, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +30,8 @@ def stitch(readings: Sequence[Reading]) -> Stitched:
     """
     if len(readings) == 1:
         return Stitched(readings[0].entities, [])
-    best: dict[tuple[int, int, str], Entity] = {}
-    seen_whole: dict[tuple[int, int, str], bool] = {}
+    best: dict[_Key, Entity] = {}
+    seen_whole: dict[_Key, bool] = {}
     for reading in readings:
         for entity in reading.entities:
             key = (entity.start, entity.end, entity.label)
@@ -47,15 +51,15 @@ def _at_cut(entity: Entity, window: Window) -> bool:
     )
 
 
-def _contained(
-    suspects: Sequence[tuple[int, int, str]], spans: Sequence[tuple[int, int, str]]
-) -> list[tuple[int, int, str]]:
+def _contained(suspects: Sequence[_Key], keys: Sequence[_Key]) -> list[_Key]:
     """The suspects that another span of their label contains."""
-    return [
-        (start, end, label)
-        for start, end, label in suspects
-        if any(
-            other == label and left <= start and end <= right and right - left > end - start
-            for left, right, other in spans
-        )
-    ]
+    ordered = sorted(keys)
+    longest = max((end - start for start, end, _ in keys), default=0)
+    contained: list[_Key] = []
+    for suspect in suspects:
+        start, end, label = suspect
+        # Only spans that begin at most the longest span's length before the suspect's end can contain it.
+        near = ordered[bisect_left(ordered, (end - longest,)) : bisect_left(ordered, (start + 1,))]
+        if any(name == label and stop >= end and stop - begin > end - start for begin, stop, name in near):
+            contained.append(suspect)
+    return contained

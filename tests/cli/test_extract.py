@@ -1,0 +1,62 @@
+"""``padellm extract``."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from stream.cli import main
+from stream.cli.extract import parse_labels
+from stream.errors import ConfigurationError
+from tests.tiny_model import write_tiny_checkpoint
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A tiny checkpoint's folder."""
+    return str(write_tiny_checkpoint(tmp_path_factory.mktemp("models") / "tiny"))
+
+
+def test_extract_prints_one_json_object(model):
+    """With --json the last line is the whole extraction as one object."""
+    options = ["--model", model, "--labels", "PER,LOC", "--json"]
+    result = CliRunner().invoke(main, ["extract", "Ann in Rome", *options])
+    assert result.exit_code == 0, result.output
+    extraction = json.loads(result.stdout.splitlines()[-1])
+    assert extraction["labels"] == ["PER", "LOC"]
+    assert extraction["coverage"]["characters"] == 11
+    assert set(extraction) == {"entities", "removed", "coverage", "labels", "counts", "timings"}
+
+
+def test_extract_reads_stdin(model):
+    """A dash reads the text from stdin, and people see it back."""
+    result = CliRunner().invoke(main, ["extract", "-", "--model", model], input="Ann in [Rome]\n")
+    assert result.exit_code == 0, result.output
+    assert "Ann in [Rome]" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "words"),
+    [
+        ("", [], "text"),
+        ("x", ["--labels", "PER,,LOC"], "--labels"),
+        ("x", ["--labels", "{broken"], "--labels"),
+        ("x", ["--model", "/nowhere"], "/nowhere"),
+    ],
+)
+def test_extract_says_what_is_wrong(text, options, words):
+    """A mistake is one line on stderr that names it, and exit status 1."""
+    result = CliRunner().invoke(main, ["extract", text, *options])
+    assert result.exit_code == 1
+    assert words in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_extract_labels_by_name_or_definition():
+    """Labels are names with commas, a JSON list, or an object with definitions."""
+    assert parse_labels("PER, LOC") == ["PER", "LOC"]
+    assert parse_labels('["a, b"]') == ["a, b"]
+    assert parse_labels('{"PER": "a human"}') == {"PER": "a human"}
+    assert parse_labels(None) is None
+    with pytest.raises(ConfigurationError):
+        parse_labels("")
