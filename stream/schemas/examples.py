@@ -31,7 +31,7 @@ DETAILED = Document(
     metadata={"page": 7, "reviewed": False, "tags": ["logic", "history"], "note": None},
 )
 EVENT = EntityEvent(
-    event_id="b1946ac92492d2347c6235b4d2611184",
+    event_id="0d0be9a2-5e3c-5d83-9b6c-2f9f3ad1a7b4",
     document_id=PLAIN.id,
     source=Source(topic="documents", partition=2, offset=41),
     model=ModelInfo(name="padellm-small-en", version="1", template_hash="6f1ed002ab559585"),
