@@ -1,5 +1,6 @@
 """``padellm``, the command line: one module a command, imported when its command is used."""
 
+import logging
 from importlib import import_module
 from typing import Any
 
@@ -37,6 +38,8 @@ class _Commands(TyperGroup):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
+        # What a client logs of a failed connection, its error says as well; the worker logs it all the same.
+        logging.getLogger("aiokafka").addHandler(logging.NullHandler())
         try:
             return super().invoke(ctx)
         except PadellmError as error:

@@ -13,6 +13,7 @@ from stream.stack.ports import LOOPBACK, is_listening
 
 VERSION = "4.3.1"
 _CLUSTER_ID = "cGFkZWxsbS1zdHJlYW0hIQ"  # any 16 bytes in URL-safe Base64
+_LARGEST_MESSAGE = 64 * 1024 * 1024
 _FORMAT_PATIENCE = 120.0
 
 
@@ -154,6 +155,7 @@ class Kafka:
             "share.coordinator.state.topic.replication.factor": 1,
             "share.coordinator.state.topic.min.isr": 1,
             "group.initial.rebalance.delay.ms": 0,
+            "message.max.bytes": _LARGEST_MESSAGE,  # also for topics that a client makes by touching them
             "log.cleaner.dedupe.buffer.size": 2 * 1024 * 1024,
             # After a kill the new process waits for its own old registration to expire: 9 seconds by default.
             "broker.session.timeout.ms": 2000,
