@@ -108,9 +108,9 @@ class CircuitBreaker:
         return InferenceOutage(f"{self._name} has not answered for {seconds:.1f} s; it is tried again")
 
     def _answered(self) -> None:
-        self._failures = 0
         if self._state is not BreakerState.CLOSED:
             self._change(BreakerState.CLOSED)
+        self._failures = 0
 
     def _failed(self, *, probe: bool) -> None:
         if self._failures == 0:
@@ -127,7 +127,7 @@ class CircuitBreaker:
             f"circuit {state}",
             server=self._name,
             failures=self._failures,
-            seconds_failing=round(time.monotonic() - self._failing_since, 1) if self._failures else 0.0,
+            seconds=round(time.monotonic() - self._failing_since, 1),
         )
         if self._on_change is not None:
             self._on_change(state)

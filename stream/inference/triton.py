@@ -44,7 +44,7 @@ _FIRST_DELAY = 0.05
 _LONGEST_DELAY = 2.0
 
 _QUEUE_FULL = re.compile(f"{QUEUE_FULL_IN_TRITON}|{QUEUE_FULL_IN_ENGINE.format(limit='[0-9]+')}")
-# An INTERNAL fault that is not the request's: the python backend's process died, and Triton starts another.
+# An INTERNAL fault that is not the request's: the python backend's process died, and the server will follow.
 _BACKEND_DIED = re.compile(r"[Ss]tub process .* is not healthy")
 
 # What each status says of the next try. One that blames neither the request nor the clock leaves hope: a

@@ -75,8 +75,8 @@ class RunningTriton:
 
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny random model."""
-    return write_tiny_checkpoint(tmp_path_factory.mktemp("tiny-model"))
+    """A tiny random model, with room for answers that take seconds."""
+    return write_tiny_checkpoint(tmp_path_factory.mktemp("tiny-model"), max_positions=65_536)
 
 
 @pytest.fixture(scope="session")

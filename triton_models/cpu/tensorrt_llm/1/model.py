@@ -10,6 +10,7 @@ request's response sender when it is done, in any order.
 
 import json
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future
@@ -155,6 +156,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Load the checkpoint named by the environment."""
         _forget_shared_memory_name()
+        self._watcher = _end_server_with_this_process()
         config = json.loads(args["model_config"])
         self._limit = int(config["dynamic_batching"]["default_queue_policy"]["max_queue_size"])
         self._exclude_input = config["parameters"]["exclude_input_in_output"]["string_value"] == "true"
@@ -192,6 +194,7 @@ class TritonPythonModel:
         self._done.put(None)
         for thread in self._threads:
             thread.join()
+        self._watcher.communicate(b"finished\n")
 
     def _start(self, accepted: list[tuple[Question, Any]]) -> None:
         # Together, so that the engine reads a prefix they share once.
@@ -227,6 +230,8 @@ def _check(inputs: Inputs, outputs: frozenset[str]) -> None:
         raise Refusal(BATCH_REFUSED)
     if inputs["input_ids"].size == 0:
         raise Refusal("input_ids holds no token")
+    if "request_output_len" not in inputs:  # Triton counts required inputs, and does not look which they are
+        raise Refusal("request_output_len is not present in the request")
     if _scalar(inputs, "request_output_len", 0) < 1:
         raise Refusal("request_output_len must be at least 1")
     if _scalar(inputs, "streaming", False):
@@ -269,6 +274,16 @@ def _send(sender: Any, response: Any) -> None:
         sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
     except Exception as error:  # noqa: BLE001 - a request that is gone must not stop the sending thread
         pb_utils.Logger.log_warn(f"an answer could not be sent: {error!r}")
+
+
+def _end_server_with_this_process() -> "subprocess.Popen[bytes]":
+    """Start a watcher that kills the server should this process die: a line on its input calls it off.
+
+    Triton would keep the requests of a dead stub waiting, start no other one, and still report itself ready.
+    A server that is gone is noticed and started again, by a supervisor or a container's restart policy.
+    """
+    script = 'read -r _ || if grep -qsx tritonserver "/proc/$0/comm"; then kill -KILL "$0"; fi'
+    return subprocess.Popen(["/bin/sh", "-c", script, str(os.getppid())], stdin=subprocess.PIPE)
 
 
 def _forget_shared_memory_name() -> None:
