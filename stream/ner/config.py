@@ -31,6 +31,21 @@ class TemplateConfig(_Part):
     mention: str = "<mention {k}>"
     definition: str = "{label}: {definition}"
 
+    @model_validator(mode="after")
+    def _placeholders_are_known(self) -> Self:
+        pieces: dict[str, tuple[str, dict[str, object]]] = {
+            "count_answer": (self.count_answer, {"n": 1}),
+            "mention": (self.mention, {"k": 1}),
+            "definition": (self.definition, {"label": "", "definition": ""}),
+        }
+        for name, (piece, values) in pieces.items():
+            try:
+                piece.format(**values)
+            except (KeyError, IndexError, ValueError) as error:
+                known = " and ".join(f"{{{value}}}" for value in values)
+                raise ValueError(f"{name} {piece!r} may hold {known} and nothing else in braces") from error
+        return self
+
 
 class WindowConfig(_Part):
     """How long texts are cut for this model, in tokens of its tokenizer."""

@@ -34,7 +34,8 @@ class PromptTemplate:
         end_id: The end-of-sequence id.
 
     Raises:
-        CheckpointError: A marker holds no control token of the tokenizer, so that a text could forge it.
+        CheckpointError: A marker holds no control token of the tokenizer, so that a text could forge it, or
+            two numbers have the same count answer or mention marker.
     """
 
     def __init__(self, config: NerConfig, tokenizer: Tokenizer, end_id: int) -> None:
@@ -51,6 +52,11 @@ class PromptTemplate:
         self._answers = [self._control(pieces.count_answer.format(n=n)) for n in range(config.max_count + 1)]
         self._mentions = [self._marker(pieces.mention.format(k=k)) for k in range(1, config.max_count + 1)]
         self._counts = {ids: n for n, ids in enumerate(self._answers)}
+        if len(self._counts) <= config.max_count or len(set(self._mentions)) < config.max_count:
+            raise CheckpointError(
+                f"count answers {pieces.count_answer!r} and mention markers {pieces.mention!r} must be "
+                f"different token ids for every number up to {config.max_count}"
+            )
         last = {ids[-1] for ids in self._answers}
         self._count_stop = tuple(last) if len(last) == 1 else ()
 

@@ -53,13 +53,14 @@ def windows(text: str, template: PromptTemplate) -> Iterator[Window]:
     """
     if _NOT_SPACE.search(text) is None:
         return
-    window, resume = _window_at(text, 0, 0, template)
+    guess = template.config.window.tokens * _CHARACTERS_PER_TOKEN
+    window, resume = _window_at(text, 0, 0, guess, template)
     yield window
     while not window.closes:
-        end = window.end
-        window, resume = _window_at(text, resume, end, template)
+        end, guess = window.end, 2 * (window.end - window.start)
+        window, resume = _window_at(text, resume, end, guess, template)
         if window.end <= end:  # The overlap left no room for the next character.
-            window, resume = _window_at(text, end, end, template)
+            window, resume = _window_at(text, end, end, guess, template)
         yield window
 
 
@@ -77,10 +78,15 @@ def unread(text: str, read: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     return gaps
 
 
-def _window_at(text: str, start: int, beyond: int, template: PromptTemplate) -> tuple[Window, int]:
-    """The window from ``start``, ending after ``beyond`` if it can, and where the next one begins."""
+def _window_at(
+    text: str, start: int, beyond: int, guess: int, template: PromptTemplate
+) -> tuple[Window, int]:
+    """The window from ``start``, ending after ``beyond`` if it can, and where the next one begins.
+
+    ``guess``: characters to encode at first to see how far it reaches.
+    """
     tokens, overlap = template.config.window.tokens, template.config.window.overlap
-    end, encoded = _reach(text, start, template)
+    end, encoded = _reach(text, start, guess, template)
     limit = end
     while end != len(text) or len(encoded.ids) > tokens:
         end = _cut(text, start, limit, beyond)
@@ -100,10 +106,10 @@ def _window_at(text: str, start: int, beyond: int, template: PromptTemplate) -> 
     return window, following.start()
 
 
-def _reach(text: str, start: int, template: PromptTemplate) -> tuple[int, EncodedText]:
+def _reach(text: str, start: int, guess: int, template: PromptTemplate) -> tuple[int, EncodedText]:
     """How far a window from ``start`` can reach, and the encoding of the text from there that told so."""
     tokens = template.config.window.tokens
-    characters = tokens * _CHARACTERS_PER_TOKEN
+    characters = guess
     while True:
         end = min(len(text), start + characters)
         encoded = template.encode_text(text[start:end])

@@ -48,3 +48,10 @@ def test_config_load_names_what_is_malformed(tmp_path):
     )
     with pytest.raises(CheckpointError, match=r"(?s)ner_config\.json.*default_labels"):
         NerConfig.load(tmp_path)
+
+
+@pytest.mark.parametrize("piece", [{"mention": "<mention {n}>"}, {"definition": "{}"}, {"count_answer": "{"}])
+def test_config_refuses_unknown_placeholders(piece):
+    """A template piece with a placeholder that nothing fills is refused with the piece's name."""
+    with pytest.raises(ValidationError, match=next(iter(piece))):
+        TemplateConfig(**piece)

@@ -263,3 +263,22 @@ def test_extractor_tells_the_counts():
     document = Document(text="Ann and Ann in Rome", labels=["PER", "person", "location", "ORG"])
     result = extract(document, NoLocations(template, names_in), template)
     assert result.counts == {"PER": 2, "person": 2, "ORG": 0}
+
+
+@given(
+    st.integers(10, 60), st.lists(st.sampled_from(["so", "New York City", "and"]), min_size=20, max_size=60)
+)
+def test_extractor_entities_cut_by_windows_come_out_whole(tokens, words):
+    """A model that names whatever part of an entity a window shows yields the whole entities and no parts."""
+    template = tiny_template(tokens=max(tokens, 40), overlap=18)
+    text = "so " + " ".join(words) + " so"
+
+    def visible_parts(window, label):
+        return re.findall(r"New York City|(?:New York|New)$|^(?:York City|City)", window)
+
+    document = Document(text=text, labels=["location"], policy=Policy.MULTI)
+    result = extract(document, Oracle(template, visible_parts), template)
+    assert spans(result) == [
+        (match.start(), match.end(), "location") for match in re.finditer("New York City", text)
+    ]
+    assert {one.reason for one in result.removed} <= {"overlap"}

@@ -109,3 +109,31 @@ def test_template_load_names_a_missing_file(tmp_path):
 def test_template_definition_follows_the_label():
     """A definition stands behind the label's phrase, braces and all."""
     assert TEMPLATE.label_text("PER", "a {human} being") == "person: a {human} being"
+
+
+@pytest.mark.parametrize("piece", ["count_answer", "mention"])
+def test_template_refuses_numbers_that_look_alike(piece):
+    """A count answer or mention marker without its number is refused."""
+    config = tiny_ner_config()
+    tokenizer = tiny_tokenizer(config)
+    tokenizer.add_special_tokens([AddedToken("<same>", special=True)])
+    same = config.model_copy(update={"template": config.template.model_copy(update={piece: "<same>"})})
+    with pytest.raises(CheckpointError, match="different"):
+        PromptTemplate(same, tokenizer, 0)
+
+
+@pytest.mark.parametrize("content", ["{", '{"eos_token": null}', '{"eos_token": "<unheard of>"}'])
+def test_template_load_names_a_missing_end_token(tmp_path, content):
+    """A tokenizer configuration without a known end token is refused by name."""
+    folder = write_tiny_checkpoint(tmp_path / "model")
+    (folder / "tokenizer_config.json").write_text(content)
+    with pytest.raises(CheckpointError, match=r"tokenizer_config\.json"):
+        PromptTemplate.load(folder)
+
+
+def test_template_load_names_a_broken_tokenizer(tmp_path):
+    """A tokenizer file that is none is refused by name."""
+    folder = write_tiny_checkpoint(tmp_path / "model")
+    (folder / "tokenizer.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json"):
+        PromptTemplate.load(folder)
