@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from stream.errors import ConfigurationError
-
 
 def train(
     config: Annotated[Path, typer.Argument(help="Training recipe (TOML).", dir_okay=False)],
@@ -17,13 +15,8 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Scores as one JSON object.")] = False,
 ) -> None:
     """Train a model by a recipe. The same command goes on where a stopped run left off."""
-    try:
-        from stream.training.trainer import Trainer
-    except ImportError as error:
-        raise ConfigurationError(
-            f"training needs torch ({error}): install the extra with `pip install 'padellm-stream[train]'`"
-        ) from error
     from stream.training.config import Recipe
+    from stream.training.trainer import Trainer
 
     recipe = Recipe.load(config, data=data, output=output)
     scores = Trainer(recipe).run()

@@ -119,7 +119,7 @@ class Recipe(_Part):
         data: Folder with ``ner/<name>/{train,dev}.jsonl.gz`` and ``text/*.txt.gz``.
         output: Folder for the run's state, metrics and exported checkpoint.
         plain: Files under ``text/`` for language modelling.
-        excluded_dev: Corpora whose development sentences are kept out of training; all in ``data`` when empty.
+        excluded_dev: Corpora whose development sentences are kept out of training; default: all in ``data``.
     """
 
     seed: int = 1

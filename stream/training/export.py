@@ -25,6 +25,8 @@ def export(model: LlamaForCausalLM, tokenizer: Tokenizer, config: NerConfig, fol
     half.save_pretrained(fresh)
     save_tokenizer(tokenizer, fresh, model.config.max_position_embeddings)
     (fresh / FILE_NAME).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    for path in fresh.iterdir():
+        path.chmod(0o644)  # weights are written for their owner alone; a server runs as another user
     if folder.exists():
         old = folder.with_name(f".{folder.name}-old")
         folder.rename(old)

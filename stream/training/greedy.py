@@ -44,7 +44,7 @@ def read(
         for number, s in enumerate(sentences)
         for label in labels
     ]
-    answers = _continue(model, [prompt.ids for _, _, prompt in asked], 1, template.end_id)
+    answers = continue_greedily(model, [prompt.ids for _, _, prompt in asked], 1, template.end_id)
     counts: list[dict[str, int | None]] = [{} for _ in sentences]
     wanted = []
     for (number, label, prompt), (ids, _) in zip(asked, answers, strict=True):
@@ -54,7 +54,7 @@ def read(
             (number, label, template.mention_prompt(prompt, count or 0, k + 1)) for k in range(count or 0)
         ]
     limit = template.config.max_mention_tokens
-    written = _continue(model, [prompt.ids for _, _, prompt in wanted], limit, template.end_id)
+    written = continue_greedily(model, [prompt.ids for _, _, prompt in wanted], limit, template.end_id)
     mentions: list[list[Predicted]] = [[] for _ in sentences]
     for (number, label, _), (ids, log_prob) in zip(wanted, written, strict=True):
         mentions[number].append(Predicted(label, template.decode_mention(ids), math.exp(log_prob)))
@@ -113,7 +113,7 @@ def score(
     )
 
 
-def _continue(
+def continue_greedily(
     model: LlamaForCausalLM, prompts: Sequence[tuple[int, ...]], limit: int, end_id: int
 ) -> list[tuple[list[int], float]]:
     """Greedy continuations and their log-probabilities, without a cache."""

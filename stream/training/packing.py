@@ -46,14 +46,16 @@ class Batch:
 
 @dataclass(slots=True)
 class _Flat:
-    """One tree as parallel lists."""
+    """One tree as parallel lists.
+
+    Attributes:
+        segments: Start and end of each segment below the root, and the end of the last one under it.
+    """
 
     ids: list[int] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
     answers: list[int] = field(default_factory=list)
-    segments: list[tuple[int, int, int]] = field(
-        default_factory=list
-    )  # start, end, start of the parent's segment chain
+    segments: list[tuple[int, int, int]] = field(default_factory=list)
 
     def add(self, ids: Sequence[int], answers: Sequence[int], depth: int) -> tuple[int, int]:
         start = len(self.ids)
@@ -122,7 +124,7 @@ def _empty(rows: int, width: int, known: tuple[tuple[int, ...], ...]) -> Batch:
     )
 
 
-def _place(batch: Batch, tree: Tree, place: tuple[int, int, int], keep: NDArray[np.bool_] | None) -> None:
+def _place(batch: Batch, tree: Tree, number: int, row: int, start: int) -> None:
     flat = _flatten(tree)
     end, root = start + len(flat.ids), len(tree.root)
     batch.ids[row, start:end] = flat.ids

@@ -61,17 +61,17 @@ class Trainer:
         window: list[dict[str, float]] = []
         started = time.monotonic()
         while self.documents < self.recipe.optimiser.documents:
-            window.append(self._train_step())
+            window.append(self.train_step())
             self.seconds += time.monotonic() - started
             started = time.monotonic()
             if self.step % _LOG_STEPS == 0:
                 self._log_window(window)
                 window = []
             if started - saved > self.recipe.export_minutes * 60:
-                self._save()
+                self.save()
                 self._log_scores("sample", self.score(self.recipe.dev_sample))
                 saved = started = time.monotonic()
-        self._save()
+        self.save()
         scores = self.score()
         self._log_scores("dev", scores)
         return scores
@@ -88,7 +88,8 @@ class Trainer:
         self.model.train()
         return score(sentences, readings, recipe.ner.default_labels, keep_likeliest)
 
-    def _train_step(self) -> dict[str, float]:
+    def train_step(self) -> dict[str, float]:
+        """One batch; the parts of its loss."""
         optimiser = self.recipe.optimiser
         progress = self.documents / optimiser.documents
         batch = self.sampler.batch(self.step, progress)
@@ -115,7 +116,8 @@ class Trainer:
             ).save(str(path))
         return Tokenizer.from_file(str(path))
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write the state to resume from, and export the checkpoint."""
         path = self.recipe.output / "state.pt"
         fresh = path.with_suffix(".part")
         state = {

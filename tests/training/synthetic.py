@@ -1,0 +1,104 @@
+"""A small corpus made up by rule, and a recipe small enough to train on it in seconds."""
+
+import gzip
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from stream.ner.config import LabelConfig, NerConfig
+from stream.ner.template import PromptTemplate
+from stream.training.config import Recipe
+from stream.training.corpora import Mention, Sentence
+from stream.training.tokenizer import END, token_id, train_tokenizer
+
+NAMES = {"PER": ["Ada", "Grace Hopper", "Alan"], "LOC": ["Paris", "New York", "Oslo"]}
+PATTERNS = ["{PER} met {PER} in {LOC} .", "{LOC} is large .", "Nobody was there .", "{PER} ( {LOC} ) won ."]
+
+
+def sentence(
+    text: str, *spans: tuple[str, str], inventory: tuple[str, ...] = ("person", "location")
+) -> Sentence:
+    """A sentence whose mentions are given as (text, phrase), in text order."""
+    mentions, at = [], 0
+    for name, phrase in spans:
+        at = text.index(name, at)
+        mentions.append(Mention(at, at + len(name), (phrase,)))
+        at += len(name)
+    return Sentence(text, tuple(mentions), inventory)
+
+
+def ner_config() -> NerConfig:
+    """Two labels, with their short names as aliases."""
+    labels = {"person": LabelConfig(aliases=("PER",)), "location": LabelConfig(aliases=("LOC",))}
+    return NerConfig(name="synthetic", version="1", labels=labels, default_labels=("person", "location"))
+
+
+def rows(count: int, seed: int = 0) -> list[dict[str, Any]]:
+    """Annotated rows in the form of the files on disk."""
+    rng = random.Random(seed)
+    return [_row(f"{seed}-{n}", rng) for n in range(count)]
+
+
+def write_data(folder: Path, train: int = 50, dev: int = 12) -> Path:
+    """A data folder with the corpus ``names`` and the plain text ``plain.txt.gz``."""
+    corpus = folder / "ner" / "names"
+    corpus.mkdir(parents=True)
+    write_rows(corpus / "train.jsonl.gz", rows(train, seed=1))
+    write_rows(corpus / "dev.jsonl.gz", rows(dev, seed=2))
+    (folder / "text").mkdir()
+    with gzip.open(folder / "text" / "plain.txt.gz", "wt", encoding="utf-8") as plain:
+        plain.write("First paragraph of a text .\n\nSecond one , about Paris .\n")
+    return folder
+
+
+def write_rows(path: Path, values: list[dict[str, Any]]) -> None:
+    """A gzip file with one JSON object a line."""
+    with gzip.open(path, "wt", encoding="utf-8") as lines:
+        lines.writelines(json.dumps(value, ensure_ascii=False) + "\n" for value in values)
+
+
+def recipe(data: Path, output: Path, **optimiser: Any) -> Recipe:
+    """A recipe for ``write_data``'s folder; keywords replace settings of the optimiser."""
+    return Recipe.model_validate(
+        {
+            "data": data,
+            "output": output,
+            "main": "names",
+            "plain": ["plain.txt.gz"],
+            "tokenizer": {"vocabulary": 420},
+            "model": {"hidden": 32, "layers": 3, "heads": 2, "feed_forward": 64, "max_positions": 512},
+            "losses": {"tagging_layer": 1, "ordinal_layer": 2},
+            "optimiser": {"documents": 600, "batch_tokens": 256, "warm_up_steps": 5} | optimiser,
+            "stages": [{"until": 0.1, "main": 1.0, "plain": 0.3}, {"until": 1.0, "main": 1.0}],
+            "ner": ner_config().model_dump(),
+            # Few patterns: sentences of the development set are bound to occur in training as well.
+            "excluded_dev": ["nothing"],
+            "corpora": [{"name": "names", "labels": {"PER": ["person"], "LOC": ["location"]}}],
+        }
+    )
+
+
+def tokenizer(vocabulary: int = 420) -> Tokenizer:
+    """A tokenizer trained on the made-up sentences."""
+    return train_tokenizer([row["text"] for row in rows(200)], vocabulary, ner_config())
+
+
+def template(trained: Tokenizer | None = None) -> PromptTemplate:
+    """The prompt template over that tokenizer."""
+    trained = trained or tokenizer()
+    return PromptTemplate(ner_config(), trained, token_id(trained, END))
+
+
+def _row(name: str, rng: random.Random) -> dict[str, Any]:
+    text, entities = "", []
+    for word in rng.choice(PATTERNS).split():
+        label = word.strip("{}")
+        written = rng.choice(NAMES[label]) if label in NAMES else word
+        if label in NAMES:
+            place = {"start": len(text), "end": len(text) + len(written)}
+            entities.append(place | {"text": written, "label": label})
+        text += written + " "
+    return {"id": name, "text": text[:-1], "entities": entities}

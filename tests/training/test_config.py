@@ -1,0 +1,58 @@
+"""Training recipes."""
+
+from pathlib import Path
+
+import pytest
+
+import stream.training
+from stream.errors import ConfigurationError
+from stream.training.config import Recipe
+
+BUNDLED = Path(stream.training.__file__).parent / "recipes" / "padellm-small-en.toml"
+
+
+def test_config_bundled_recipe_loads_and_names_every_phrase():
+    """The recipe of the bundled model is valid, and its labels are exactly the phrases it trains."""
+    recipe = Recipe.load(BUNDLED)
+    trained = {
+        phrase for corpus in recipe.corpora for phrases in corpus.labels.values() for phrase in phrases
+    }
+    assert trained == set(recipe.ner.labels)
+    assert [recipe.ner.phrase(label) for label in ("PER", "LOC", "ORG", "MISC")] == list(
+        recipe.ner.default_labels
+    )
+
+
+def test_config_bundled_recipe_leaves_the_held_out_abstracts_alone():
+    """The corpus that holds the abstracts of the GENIA development set is not trained on."""
+    assert "jnlpba" not in {corpus.name for corpus in Recipe.load(BUNDLED).corpora}
+
+
+def test_config_folders_can_be_given_beside_the_file():
+    """Data and output folders on the command line replace the recipe's."""
+    recipe = Recipe.load(BUNDLED, data=Path("d"), output=Path("o"))
+    assert (recipe.data, recipe.output) == (Path("d"), Path("o"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("until = 0.22", "until = 0.001"), "stages must end at rising shares"),
+        (('main = "padellm-conll03"', 'main = "other"'), "main corpus 'other' is not among the corpora"),
+        (("tagging_layer = 2", "tagging_layer = 9"), "reads layer 9, the model has 4"),
+        (("seed = 1", "sead = 1"), "sead"),
+        (("seed = 1", "seed ="), "is not TOML"),
+    ],
+)
+def test_config_wrong_recipe_says_what_is_wrong(tmp_path, change, message):
+    """A recipe that cannot work is refused before anything is loaded, and the message says where."""
+    path = tmp_path / "recipe.toml"
+    path.write_text(BUNDLED.read_text().replace(*change))
+    with pytest.raises(ConfigurationError, match=message):
+        Recipe.load(path)
+
+
+def test_config_missing_recipe_is_named(tmp_path):
+    """A recipe that is not there is a configuration error."""
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        Recipe.load(tmp_path / "none.toml")

@@ -1,0 +1,96 @@
+"""Trees packed into rows."""
+
+import numpy as np
+import pytest
+
+from stream.training.packing import IGNORED, pack
+from stream.training.reformulation import Reformulator, separate_examples
+from tests.training.synthetic import sentence, template, tokenizer
+
+TOKENIZER = tokenizer()
+REFORMULATOR = Reformulator(template(TOKENIZER), ("person", "location"))
+SENTENCES = [
+    sentence(
+        "Ada met Grace Hopper in New York .",
+        ("Ada", "person"),
+        ("Grace Hopper", "person"),
+        ("New York", "location"),
+    ),
+    sentence("Nobody was there ."),
+    sentence("Oslo is large .", ("Oslo", "location")),
+]
+TREES = [REFORMULATOR.tree(s, ("location", "person")) for s in SENTENCES]
+
+
+def test_packing_every_token_sees_its_separate_sequence():
+    """What a token may attend to, in order of position, is exactly its prompt in the separate sequences."""
+    batch = pack(TREES, 64)
+    seen = []
+    for row, column in np.argwhere(batch.answers != IGNORED):
+        visible = np.flatnonzero(batch.mask[row, column])
+        assert list(batch.positions[row, visible]) == list(range(len(visible)))
+        seen.append((tuple(batch.ids[row, visible]), int(batch.answers[row, column])))
+    wanted = [
+        (example.prompt + example.answer[:n], answer)
+        for tree in TREES
+        for example in separate_examples(tree)
+        for n, answer in enumerate(example.answer)
+    ]
+    assert sorted(seen) == sorted(wanted)
+
+
+def test_packing_language_model_targets_are_the_texts_own_next_tokens():
+    """Each text token but the last predicts the one after it, and nothing else does."""
+    batch = pack(TREES[:1], 8)
+    root = TREES[0].root
+    assert list(batch.next_tokens[0, : len(root) - 1]) == list(root[1:])
+    assert set(batch.next_tokens[0, len(root) - 1 :]) == {IGNORED}
+
+
+def test_packing_padding_attends_to_itself_and_predicts_nothing():
+    """A row's unused end has no targets, and no softmax over nothing."""
+    batch = pack(TREES, 8)
+    assert batch.mask.any(-1).all()
+    padding = batch.mask.sum(-1) == 1
+    padding[:, 0] = False  # the first token of a row sees only itself too
+    assert set(batch.answers[padding]) <= {IGNORED}
+
+
+def test_packing_places_every_tree():
+    """All trees are placed, and rows are not wider than asked for unless one tree is."""
+    longest = max(map(len, TREES))
+    batch = pack(TREES * 4, 64)
+    assert batch.documents == 12
+    assert batch.ids.shape[1] <= max(64, longest)
+    assert (batch.answers != IGNORED).sum() == 4 * sum(
+        len(e.answer) for t in TREES for e in separate_examples(t)
+    )
+
+
+@pytest.mark.train
+def test_packing_loss_and_gradients_equal_separate_sequences():
+    """In float64 the packed loss and every gradient are those of the paper's separate sequences."""
+    import torch
+
+    from stream.training.config import LossConfig, ModelConfig
+    from stream.training.model import TrainingModel, build_model
+
+    torch.manual_seed(0)
+    shape = ModelConfig(hidden=32, layers=3, heads=2, feed_forward=64, max_positions=256, dropout=0.0)
+    causal = build_model(shape, TOKENIZER.get_vocab_size(), 1, 0).double()
+    model = TrainingModel(causal, phrases=2, max_count=12, weights=LossConfig(), dropout=0.0)
+    packed = model.answer_loss(pack(TREES, 64))
+    packed.backward()
+    gradients = {name: p.grad.clone() for name, p in causal.named_parameters()}
+    causal.zero_grad()
+    separate = torch.zeros((), dtype=torch.float64)
+    for tree in TREES:
+        for example in separate_examples(tree):
+            ids = torch.tensor([example.prompt + example.answer])
+            labels = ids.clone()
+            labels[:, : len(example.prompt)] = IGNORED
+            separate = separate + causal(input_ids=ids, labels=labels).loss * len(example.answer)
+    separate.backward()
+    assert abs(packed.item() - separate.item()) < 1e-10
+    for name, parameter in causal.named_parameters():
+        assert (gradients[name] - parameter.grad).abs().max() < 1e-10, name

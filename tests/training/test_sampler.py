@@ -1,0 +1,40 @@
+"""What a training step sees."""
+
+import numpy as np
+import pytest
+
+from stream.training.corpora import load_corpus, plain_paragraphs
+from stream.training.packing import IGNORED
+from stream.training.reformulation import Reformulator
+from stream.training.sampler import Sampler, TrainingData
+from tests.training.synthetic import recipe, template, write_data
+
+
+@pytest.fixture
+def sampler(tmp_path):
+    """A sampler over the made-up corpus."""
+    plan = recipe(write_data(tmp_path), tmp_path / "run")
+    corpora = tuple(load_corpus(plan.data, config) for config in plan.corpora)
+    data = TrainingData(corpora, plain_paragraphs(plan.data, plan.plain))
+    return Sampler(plan, data, Reformulator(template(), ("person", "location")))
+
+
+def test_sampler_step_decides_the_batch(sampler):
+    """The same step gives the same batch at any time, another step another one."""
+    first, again, other = sampler.batch(3, 0.5), sampler.batch(3, 0.5), sampler.batch(4, 0.5)
+    assert np.array_equal(first.ids, again.ids)
+    assert np.array_equal(first.next_tokens, again.next_tokens)
+    assert not np.array_equal(first.ids, other.ids)
+
+
+def test_sampler_stages_follow_progress(sampler):
+    """Each stage lasts to its end, the last to the end of the run."""
+    assert [sampler.stage(p).until for p in (0.0, 0.09, 0.1, 1.0)] == [0.1, 0.1, 1.0, 1.0]
+
+
+def test_sampler_thins_the_language_model_loss(sampler):
+    """Half of the texts' tokens carry the language-model loss, all answers keep theirs."""
+    batches = [sampler.batch(step, 0.5) for step in range(20)]
+    kept = sum((b.next_tokens != IGNORED).sum() for b in batches)
+    roots = sum((b.tags != IGNORED).sum() for b in batches)
+    assert 0.35 < kept / roots < 0.6

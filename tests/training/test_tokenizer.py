@@ -1,0 +1,95 @@
+"""The tokenizer of our own checkpoints."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+from stream.training.tokenizer import control_tokens, save_tokenizer
+from tests.training.synthetic import ner_config, template, tokenizer
+
+TOKENIZER = tokenizer()
+TEMPLATE = template(TOKENIZER)
+WILD = [
+    "👩‍👩‍👧 ok",
+    "日本の東京Tokyo 한국의",
+    "a\r\nb\u00a0c\td ",
+    "cafe\u0301 naïve",
+    " lead",
+    "....====",
+    "</s>1\n",
+    "İstanbul",
+]
+
+
+@given(st.text())
+@example(WILD[0])
+@example(WILD[1])
+@example(WILD[2])
+@example(WILD[3])
+@example(WILD[6])
+def test_tokenizer_decodes_what_it_encoded(text):
+    """Decoding gives the text back, behind the space that is set before it."""
+    ids = TEMPLATE.encode_text(text).ids
+    assert TEMPLATE._tokenizer.decode(list(ids)) == (" " + text if text else "")
+
+
+@given(st.one_of(st.text(), st.sampled_from(WILD)))
+def test_tokenizer_offsets_cover_the_text_in_order(text):
+    """Offsets are code points, never go back, and leave no character out."""
+    offsets = TEMPLATE.encode_text(text).offsets
+    covered = {place for start, end in offsets for place in range(start, end)}
+    assert covered == set(range(len(text)))
+    assert all(before[1] <= after[1] for before, after in pairwise(offsets))
+
+
+@pytest.mark.parametrize(
+    ("text", "borders"),
+    [
+        ("Japan's FIFA, (Reuters)", ["Japan", "'s", "FIFA", ",", "(", "Reuters", ")"]),
+        ("US-based U.S.-led", ["US", "-", "based", "U.S.", "-", "led"]),
+        ("Born 1912 in F1", ["Born", "1912", "in", "F", "1"]),
+        ("東京Tokyo", ["東", "京", "Tokyo"]),
+        ("Oslo\r\nParis", ["Oslo", "\r", "\n", "Paris"]),
+    ],
+)
+def test_tokenizer_borders_fall_where_entities_begin_and_end(text, borders):
+    """Every word, number, mark and single CJK character begins and ends at token borders, in raw text too."""
+    offsets = TEMPLATE.encode_text(text).offsets
+    starts, ends = {start for start, _ in offsets}, {end for _, end in offsets}
+    at = 0
+    for piece in borders:
+        at = text.index(piece, at)
+        before = at - 1 if at and text[at - 1] == " " else at
+        assert before in starts or at in starts
+        assert at + len(piece) in ends
+        at += len(piece)
+
+
+def test_tokenizer_spells_the_first_word_like_any_other():
+    """A word has the same ids at the start of a text as after a space."""
+    first, later = TEMPLATE.encode_text("Paris").ids, TEMPLATE.encode_text("in Paris").ids
+    assert later[-len(first) :] == first
+
+
+def test_tokenizer_gives_each_control_token_one_id():
+    """Every marker, count answer and the end are single ids, all different."""
+    ids = [TOKENIZER.token_to_id(token) for token in control_tokens(ner_config())]
+    assert None not in ids
+    assert len(set(ids)) == len(ids)
+    assert {len(answer) for answer in TEMPLATE._answers} == {1}
+
+
+def test_tokenizer_saved_and_loaded_is_the_same(tmp_path):
+    """``AutoTokenizer`` reads the folder, beside a Llama's config too, and encodes alike."""
+    from transformers import AutoTokenizer, LlamaConfig
+
+    fresh = Tokenizer.from_str(TOKENIZER.to_str())
+    save_tokenizer(fresh, tmp_path, 512)
+    LlamaConfig().save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    assert loaded.eos_token == "</s>"
+    for text in [*WILD, "Grace Hopper ( Oslo ) won ."]:
+        assert loaded.encode(text, add_special_tokens=False) == fresh.encode(text).ids

@@ -1,0 +1,94 @@
+"""The whole way from corpus to checkpoint, on a corpus made up by rule."""
+
+import json
+
+import pytest
+
+from tests.training.synthetic import recipe, write_data
+
+pytestmark = pytest.mark.train
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run: its recipe, trainer and scores."""
+    from stream.training.trainer import Trainer
+
+    folder = tmp_path_factory.mktemp("training")
+    plan = recipe(write_data(folder / "data"), folder / "run", documents=4000)
+    trainer = Trainer(plan)
+    return plan, trainer, trainer.run()
+
+
+def metrics(plan) -> list[dict]:
+    """The lines of a run's log."""
+    return [json.loads(line) for line in (plan.output / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_trainer_loss_falls(run):
+    """Answers of a small regular corpus are learned within seconds."""
+    answers = [line["answers"] for line in metrics(run[0]) if line["event"] == "step"]
+    assert answers[-1] < answers[0] / 3
+
+
+def test_trainer_reports_scores_of_the_whole_development_set(run):
+    """The last line of the log is the development score that the run returns."""
+    last = metrics(run[0])[-1]
+    assert (last["event"], last["f1"]) == ("dev", run[2].f1)
+    assert run[2].count_accuracy > 50
+
+
+def test_trainer_checkpoint_gives_the_same_logits(run):
+    """The exported folder loads in transformers, and its logits are the model's up to float16 weights."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    plan, trainer, _ = run
+    loaded = AutoModelForCausalLM.from_pretrained(plan.output / "checkpoint", dtype=torch.float32).eval()
+    ids = torch.tensor(
+        [trainer.template.prefix_ids(trainer.template.encode_text("Ada met Alan in Oslo .").ids)]
+    )
+    trainer.model.eval()
+    with torch.inference_mode():
+        rounded = trainer.model.causal.half().float()(input_ids=ids).logits
+        assert torch.allclose(loaded(input_ids=ids).logits, rounded, atol=1e-4)
+
+
+def test_trainer_checkpoint_holds_what_the_method_needs(run):
+    """Template, tokenizer and NER configuration load from the exported folder alone."""
+    from stream.ner.template import PromptTemplate
+
+    folder = run[0].output / "checkpoint"
+    template = PromptTemplate.load(folder)
+    assert template.config == run[0].ner
+    assert {path.name for path in folder.iterdir()} == {
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "ner_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
+    assert all(path.stat().st_mode & 0o044 for path in folder.iterdir())
+
+
+def test_trainer_resumed_run_goes_on_as_if_never_stopped(tmp_path):
+    """Stopping half way and starting anew ends in the very same weights."""
+    import torch
+
+    from stream.training.trainer import Trainer
+
+    data = write_data(tmp_path / "data")
+    whole = Trainer(recipe(data, tmp_path / "whole", documents=100))
+    first = Trainer(recipe(data, tmp_path / "parts", documents=100))
+    for _ in range(3):
+        first.train_step()
+    first.save()
+    second = Trainer(recipe(data, tmp_path / "parts", documents=100))
+    for _ in range(3):
+        second.train_step()
+    for _ in range(6):
+        whole.train_step()
+    assert second.step == whole.step == 6
+    for one, other in zip(second.model.parameters(), whole.model.parameters(), strict=True):
+        assert torch.equal(one, other)
