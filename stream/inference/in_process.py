@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Self
 
 from stream.engine.decoder import Decoder
+from stream.errors import InferenceUnavailable
 from stream.generation import Completion, Prompt
 
 
@@ -38,8 +39,11 @@ class InProcessGenerator:
 
         Raises:
             InferenceRejected: The prompt can never be served.
+            InferenceUnavailable: The generator is closed.
             InferenceError: The forward pass failed.
         """
+        if self._closed:
+            raise InferenceUnavailable("the engine in this process is closed")
         loop = asyncio.get_running_loop()
         accepted: asyncio.Future[Future[Completion]] = loop.create_future()
         if not self._collected:

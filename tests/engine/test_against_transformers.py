@@ -1,0 +1,139 @@
+"""Token for token what transformers' plain greedy generation says, on 200 documents."""
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stream.engine.decoder import Decoder
+from stream.generation import Completion, Prompt
+
+pytestmark = pytest.mark.train
+
+DOCUMENTS = 200
+NEW_TOKENS = 6
+SHAPES = {
+    "vocab_size": 300,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "initializer_range": 0.25,
+    "bos_token_id": None,
+    "eos_token_id": 299,
+    "pad_token_id": 299,
+}
+LLAMA3 = {
+    "rope_type": "llama3", "rope_theta": 5e5, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}  # fmt: skip
+FAMILIES = {
+    "llama": {"tie_word_embeddings": True},
+    "llama-llama3": {"tie_word_embeddings": False, "rope_parameters": LLAMA3, "attention_bias": True},
+    "qwen2": {"tie_word_embeddings": True},
+    "qwen3": {"tie_word_embeddings": False, "head_dim": 32},
+}
+ROOT = Path(__file__).parents[2]
+SAMPLES = ROOT / "stream/stack/samples/documents.jsonl"
+BUNDLED = ROOT / "triton_models/checkpoints/padellm-small-en"
+
+
+def texts() -> list[str]:
+    """Sample documents, filled up with sentences of random words."""
+    found = []
+    if SAMPLES.is_file():
+        found = [json.loads(line)["text"] for line in SAMPLES.read_text(encoding="utf-8").splitlines()]
+    draw = random.Random(0)
+    words = ["Japan", "beat", "Syria", "in", "Tokyo", "on", "Friday", ",", "said", "FIFA", "chief", "Smith"]
+    while len(found) < DOCUMENTS:
+        found.append(" ".join(draw.choices(words, k=draw.randint(3, 30))))
+    return found[:DOCUMENTS]
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def random_model(request, tmp_path_factory) -> Path:
+    """A random model, made and saved by transformers."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(request.param.partition("-")[0], **SHAPES, **FAMILIES[request.param])
+    model = AutoModelForCausalLM.from_config(config)
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.normal_(parameter)
+    folder = tmp_path_factory.mktemp("random") / request.param
+    model.save_pretrained(folder)
+    return folder
+
+
+def plain_greedy(folder: Path, prompts: list[Prompt]) -> Iterator[Completion]:
+    """What transformers says to each prompt by itself."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    for prompt in prompts:
+        ids = torch.tensor([prompt.ids])
+        with torch.inference_mode():
+            output = model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                do_sample=False,
+                max_new_tokens=prompt.max_new_tokens,
+                eos_token_id=[prompt.end_id, *prompt.stop_ids],
+                pad_token_id=prompt.end_id,
+                output_logits=True,
+                return_dict_in_generate=True,
+            )
+        chosen = output.sequences[0, len(prompt.ids) :].tolist()
+        if chosen[-1] == prompt.end_id:
+            chosen.pop()
+        log_probs = [
+            logits[0].log_softmax(-1)[token].item()
+            for logits, token in zip(output.logits, chosen, strict=False)
+        ]
+        yield Completion(tuple(chosen), tuple(log_probs))
+
+
+def assert_equal(folder: Path, prompts: list[Prompt], cache: Path) -> None:
+    """Same tokens, log-probabilities within 1e-3, all prompts in flight at once."""
+    decoder = Decoder.load(folder, graph_cache=cache)
+    try:
+        futures = decoder.submit_many(prompts)
+        for prompt, future, right in zip(prompts, futures, plain_greedy(folder, prompts), strict=True):
+            completion = future.result(120)
+            assert completion.ids == right.ids, prompt
+            assert completion.log_probs == pytest.approx(right.log_probs, abs=1e-3)
+    finally:
+        decoder.close()
+
+
+def test_engine_equals_transformers_with_random_weights(random_model, tmp_path):
+    """Every family, tied and untied, with biases, head norms and scaled positions."""
+    prompts = []
+    for text in texts():
+        ids = tuple(byte for byte in text.encode()[:160])
+        prompts += [Prompt((*ids, 260 + branch), NEW_TOKENS, 299, (298,)) for branch in range(2)]
+    assert_equal(random_model, prompts, tmp_path)
+
+
+@pytest.mark.skipif(not BUNDLED.is_dir(), reason="the bundled checkpoint is not in this tree")
+def test_engine_equals_transformers_with_the_bundled_checkpoint(tmp_path):
+    """Count prompts of the sample documents, and a mention prompt for each."""
+    from stream.ner.template import PromptTemplate
+
+    template = PromptTemplate.load(BUNDLED)
+    labels = [
+        template.encode_text(template.label_text(label)).ids for label in template.config.default_labels
+    ]
+    prompts = []
+    for number, text in enumerate(texts()):
+        prefix = template.prefix_ids(template.encode_text(text).ids[: template.config.window.tokens])
+        count = template.count_prompt(prefix, labels[number % len(labels)])
+        prompts += [count, template.mention_prompt(count, 1, 1)]
+    assert_equal(BUNDLED, prompts, tmp_path)

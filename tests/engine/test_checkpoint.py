@@ -1,0 +1,127 @@
+"""What of a model folder is read, and what is refused."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from stream.engine.checkpoint import Checkpoint
+from stream.errors import CheckpointError
+from tests.engine.checkpoints import write_checkpoint
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A tiny Llama."""
+    return write_checkpoint(tmp_path / "model", "llama")
+
+
+def change(folder, **fields):
+    """Set fields of config.json; None takes one away."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text()) | fields
+    path.write_text(json.dumps({name: value for name, value in config.items() if value is not None}))
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"architectures": ["MambaForCausalLM"]}, "MambaForCausalLM is not served; served are Llama"),
+        ({"architectures": None}, "architecture None"),
+        ({"rope_scaling": {"rope_type": "yarn"}}, "'yarn' is not served; served are default, llama3"),
+        ({"rope_parameters": {"rope_type": "linear"}}, "'linear'"),
+        ({"quantization_config": {"bits": 4}}, "quantization_config"),
+        ({"use_sliding_window": True}, "use_sliding_window"),
+        ({"hidden_act": "gelu"}, "hidden_act = 'gelu'"),
+        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
+        ({"hidden_size": None}, "hidden_size"),
+        ({"num_hidden_layers": "many"}, "many"),
+    ],
+)  # fmt: skip
+def test_checkpoint_refuses_what_cannot_be_run_and_says_why(folder, fields, reason):
+    """The message names the file, the field and what is served."""
+    change(folder, **fields)
+    with pytest.raises(CheckpointError, match=reason) as raised:
+        Checkpoint.open(folder)
+    assert "config.json" in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_checkpoint_names_a_missing_file(folder, name):
+    """A folder without one of its files says which one."""
+    (folder / name).unlink()
+    with pytest.raises(CheckpointError, match=name):
+        Checkpoint.open(folder)
+
+
+def test_checkpoint_names_a_damaged_weights_file(folder):
+    """A truncated download is told as such."""
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"model\.safetensors cannot be read"):
+        Checkpoint.open(folder).weights()
+
+
+def test_checkpoint_refuses_integers_as_weights(folder):
+    """Quantised tensors without a note in the configuration are refused too."""
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    save_file(weights | {"model.norm.weight": np.ones(32, np.int8)}, path)
+    with pytest.raises(CheckpointError, match=r"model\.norm\.weight is int8"):
+        Checkpoint.open(folder).weights()
+
+
+@pytest.mark.parametrize(("dtype", "error"), [("float32", 0), ("float16", 1e-3), ("bfloat16", 1e-2)])
+def test_checkpoint_reads_every_width_as_fp32(tmp_path, dtype, error):
+    """Half precision of either kind is widened."""
+    exact = Checkpoint.open(write_checkpoint(tmp_path / "exact", "qwen2")).weights()
+    read = Checkpoint.open(write_checkpoint(tmp_path / dtype, "qwen2", dtype=dtype)).weights()
+    for name, tensor in read.items():
+        assert tensor.dtype == np.float32
+        np.testing.assert_allclose(tensor, exact[name], rtol=error, atol=1e-6)
+
+
+def test_checkpoint_reads_weights_in_several_files(folder):
+    """An index over two files gives the same weights as one file."""
+    whole = load_file(folder / "model.safetensors")
+    names = sorted(whole)
+    parts = {"model-1.safetensors": names[::2], "model-2.safetensors": names[1::2]}
+    for file, held in parts.items():
+        save_file({name: whole[name] for name in held}, folder / file)
+    weight_map = {name: file for file, held in parts.items() for name in held}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    (folder / "model.safetensors").unlink()
+    assert sorted(Checkpoint.open(folder).weights()) == names
+    (folder / "model-2.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"model-2\.safetensors"):
+        Checkpoint.open(folder)
+
+
+@pytest.mark.parametrize(("family", "tied"), [("llama", True), ("llama_untied", False)])
+def test_checkpoint_finds_out_whether_the_head_is_tied(tmp_path, family, tied):
+    """Where the configuration does not say, a head among the weights tells."""
+    folder = write_checkpoint(tmp_path / "model", family)
+    assert Checkpoint.open(folder).spec.tied is tied
+    change(folder, tie_word_embeddings=None)
+    assert Checkpoint.open(folder).spec.tied is tied
+
+
+def test_checkpoint_reads_rotary_settings_old_and_new(folder):
+    """``rope_parameters`` of newer configurations says the same as ``rope_theta`` and ``rope_scaling``."""
+    scaling = {
+        "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 64,
+    }  # fmt: skip
+    change(folder, rope_theta=5e5, rope_scaling=scaling)
+    old = Checkpoint.open(folder).spec
+    change(folder, rope_theta=None, rope_scaling=None, rope_parameters={**scaling, "rope_theta": 5e5})
+    assert Checkpoint.open(folder).spec == old
+    assert old.rope_base == 5e5
+
+
+def test_checkpoint_folder_may_move(folder, tmp_path):
+    """Nothing in a folder depends on where it lies."""
+    shutil.copytree(folder, tmp_path / "copy")
+    assert Checkpoint.open(tmp_path / "copy").spec == Checkpoint.open(folder).spec

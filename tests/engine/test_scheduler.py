@@ -1,0 +1,135 @@
+"""Which tokens a pass takes, driven by hand."""
+
+from concurrent.futures import Future
+
+import pytest
+
+from stream.engine.batch import Batch
+from stream.engine.kv_cache import KvCache
+from stream.engine.scheduler import Group, Scheduler
+from stream.engine.sequence import Sequence
+from stream.generation import Prompt
+from tests.engine.test_prefix_tree import SPEC, check_tree
+
+TEXT = (1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3)
+OTHER = (9, 8, 7, 6, 5, 4, 3, 2, 1, 9, 8, 7)
+
+
+def make(scheduler: Scheduler, *ids: int, new: int = 1) -> Sequence:
+    """Queue a prompt."""
+    sequence = Sequence(Prompt(ids, new, 0), Future())
+    scheduler.add(sequence)
+    return sequence
+
+
+def accept(scheduler: Scheduler, scheduled: tuple[Group, Batch], token: int = 1) -> list[Sequence]:
+    """End a pass that chose the same token for all."""
+    group, batch = scheduled
+    return scheduler.accept(group, batch, [token] * len(batch.asked), [0.0] * len(batch.asked))
+
+
+def tokens(batch: Batch) -> int:
+    """New tokens of a pass."""
+    return sum(len(node.ids) for node in batch.nodes) + len(batch.repeats)
+
+
+@pytest.fixture
+def cache():
+    """A pool of forty slots."""
+    return KvCache(SPEC, 40)
+
+
+@pytest.fixture
+def scheduler(cache):
+    """Over it, eight tokens a pass at most."""
+    return Scheduler(cache, 8)
+
+
+def test_scheduler_takes_all_branches_of_a_text_together(cache):
+    """One pass holds the text once and every branch."""
+    scheduler = Scheduler(cache, 99)
+    sequences = [make(scheduler, *TEXT, label) for label in (4, 5, 6)]
+    group, batch = scheduler.schedule()
+    assert batch.readers == sequences
+    assert tokens(batch) == len(TEXT) + 3
+    assert accept(scheduler, (group, batch)) == sequences
+
+
+def test_scheduler_gives_unrelated_texts_passes_of_their_own(cache):
+    """Two documents run side by side, not in one pass."""
+    scheduler = Scheduler(cache, 99)
+    first, second = make(scheduler, *TEXT), make(scheduler, *OTHER)
+    assert scheduler.schedule()[1].readers == [first]
+    assert scheduler.schedule()[1].readers == [second]
+    assert scheduler.schedule() is None
+
+
+def test_scheduler_adds_a_late_branch_to_the_next_pass_of_its_text(cache):
+    """A prompt that comes in mid-pass does not read the text again."""
+    scheduler = Scheduler(cache, 99)
+    make(scheduler, *TEXT, 4, new=2)
+    running = scheduler.schedule()
+    late = make(scheduler, *TEXT, 5)
+    assert scheduler.schedule() is None
+    accept(scheduler, running)
+    _, batch = scheduler.schedule()
+    assert late in batch.readers
+    assert tokens(batch) == 2
+
+
+def test_scheduler_reads_no_prefix_that_another_pass_is_reading(cache):
+    """A document that shares its first tokens with one in mid-pass waits for them."""
+    scheduler = Scheduler(cache, 99)
+    make(scheduler, *TEXT)
+    running = scheduler.schedule()
+    make(scheduler, *TEXT[:2], *OTHER, *OTHER)
+    assert scheduler.schedule() is None
+    accept(scheduler, running)
+    assert tokens(scheduler.schedule()[1]) == 2 * len(OTHER)
+
+
+def test_scheduler_takes_no_more_than_its_budget(scheduler):
+    """A long prompt is cut; only its last piece asks for a token."""
+    make(scheduler, *TEXT)
+    first = scheduler.schedule()
+    assert (tokens(first[1]), len(first[1].asked)) == (8, 0)
+    accept(scheduler, first)
+    second = scheduler.schedule()
+    assert (tokens(second[1]), len(second[1].asked)) == (4, 1)
+
+
+def test_scheduler_makes_the_youngest_give_way_when_the_pool_is_full(cache):
+    """Long prompts that fill the pool together cannot block each other: the oldest goes on, all finish."""
+    scheduler = Scheduler(cache, 8)
+    waiting = {make(scheduler, *[first] * 30) for first in (1, 2, 3)}
+    finished = []
+    while waiting - set(finished):
+        running = []
+        while scheduled := scheduler.schedule():
+            running.append(scheduled)
+        assert running, "nothing can run and nothing is running"
+        for each in running:
+            finished += accept(scheduler, each)
+        check_tree(scheduler._tree, cache)
+    assert [sequence.prompt.ids[0] for sequence in finished] == [1, 2, 3]
+
+
+def test_scheduler_forgets_a_removed_sequence(scheduler, cache):
+    """A sequence removed in mid-pass takes nothing from its outcome and leaves no group behind."""
+    sequence = make(scheduler, *TEXT[:4], new=3)
+    running = scheduler.schedule()
+    assert scheduler.remove(sequence)
+    assert not scheduler.remove(sequence)
+    assert accept(scheduler, running) == []
+    assert sequence.produced == []
+    assert not scheduler._groups
+    check_tree(scheduler._tree, cache)
+
+
+def test_scheduler_failed_pass_gives_its_slots_back(scheduler, cache):
+    """A pass that broke leaves neither slots nor sequences behind."""
+    sequence = make(scheduler, *TEXT[:4])
+    group, batch = scheduler.schedule()
+    assert scheduler.fail(group, batch) == [sequence]
+    assert cache.used == 0
+    assert scheduler.schedule() is None
