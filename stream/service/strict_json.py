@@ -113,12 +113,10 @@ def _children(value: Any) -> Iterator[Any]:
 
 
 def _depth_exceeds(value: Any, limit: int) -> bool:
-    level = [value]
-    for _ in range(limit + 1):
-        level = [child for parent in level for child in _children(parent)]
-        if not level:
-            return False
-    return True
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(limit):
+        level = [child for parent in level for child in _children(parent) if isinstance(child, dict | list)]
+    return bool(level)
 
 
 def _refuse_surrogates(value: Any) -> None:

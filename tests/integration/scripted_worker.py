@@ -43,8 +43,8 @@ class ScriptedGenerator:
         for order, argument in zip(words, [*words[1:], ""], strict=True):
             if order == "SLEEP":
                 await asyncio.sleep(float(argument))
-            while order == "WAIT-FOR" and not _is_there(argument):
-                await asyncio.sleep(0.05)  # noqa: ASYNC110 - the flag is a file: it comes from another process
+            while order == "WAIT-FOR" and not _is_there(argument):  # noqa: ASYNC110 - another process sets it
+                await asyncio.sleep(0.05)
             if order == "AWAY-WHILE" and _is_there(argument):
                 raise InferenceUnavailable("the scripted model is away")
             if order == "REJECT":
