@@ -34,7 +34,7 @@ EVENT = EntityEvent(
     event_id="0d0be9a2-5e3c-5d83-9b6c-2f9f3ad1a7b4",
     document_id=PLAIN.id,
     source=Source(topic="documents", partition=2, offset=41),
-    model=ModelInfo(name="padellm-small-en", version="1", template_hash="6f1ed002ab559585"),
+    model=ModelInfo(name="padellm-small-en", version="1", template_hash="5dce9f14f9d44379"),
     labels=["person", "location"],
     entities=[
         Entity(text="Ada Lovelace", label="person", start=0, end=12, score=0.97, count_score=0.99),
@@ -58,7 +58,10 @@ DEAD_LETTER = DeadLetter(
     partition=0,
     offset=7,
     group="padellm",
-    message='The value is not JSON (expected value at line 1 column 1): send an object with a "text".',
+    message=(
+        "the value is not JSON: Expecting value at line 1, column 1; "
+        'send one JSON object such as {"text": "..."}'
+    ),
     stage=Stage.DECODE,
     reason=Reason.NOT_JSON,
 )
