@@ -2,6 +2,12 @@
 
 from importlib.util import find_spec
 
+from hypothesis import settings
+
 _FIXTURES = ("tests.integration.kafka_fixture", "tests.integration.triton_fixture")
 
 pytest_plugins = [name for name in _FIXTURES if find_spec(name)]
+
+# A busy machine is slow now and then; that is no failure of a property.
+settings.register_profile("no-deadline", deadline=None)
+settings.load_profile("no-deadline")

@@ -24,6 +24,7 @@ _SENTENCE_END = re.compile(r"""[.!?…]["'”’)\]]*(?!\S)|[。！？；]["'”
 _ZERO_WIDTH_JOINER = "\u200d"
 _JOINERS = frozenset("\u200c\u200d\ufe0e\ufe0f")
 _LONGEST_GRAPHEME = 32
+_NOTHING = -1  # end of what comes before the first window
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +52,13 @@ def windows(text: str, template: PromptTemplate) -> Iterator[Window]:
     A text that fits in one window is one window, unchanged, as the model was trained to read it.
     A text of nothing but white space has none.
     """
-    if _NOT_SPACE.search(text) is None:
+    first = _NOT_SPACE.search(text)
+    if first is None:
         return
-    guess = template.config.window.tokens * _CHARACTERS_PER_TOKEN
-    window, resume = _window_at(text, 0, 0, guess, template)
+    tokens = template.config.window.tokens
+    start = 0 if first.start() < tokens else first.start()
+    guess = tokens * _CHARACTERS_PER_TOKEN
+    window, resume = _window_at(text, start, _NOTHING, guess, template)
     yield window
     while not window.closes:
         end, guess = window.end, 2 * (window.end - window.start)
@@ -96,14 +100,14 @@ def _window_at(
             break
         limit = max(start + 1, end - excess)
     following = _NOT_SPACE.search(text, end)
-    window = Window(start, end, encoded.ids, opens=start == 0, closes=following is None)
+    window = Window(start, end, encoded.ids, opens=beyond == _NOTHING, closes=following is None)
     if following is None:
         return window, end
     shared = min(overlap, len(encoded.ids) // 2)
-    if shared:
-        wanted = start + max(1, encoded.offsets[-shared][0])
-        return window, _overlap_start(text, start, wanted, end)
-    return window, following.start()
+    wanted = start + max(1, encoded.offsets[-shared][0]) if shared else end
+    if text[wanted:end].isspace() or wanted == end:
+        return window, following.start()
+    return window, _overlap_start(text, start, wanted, end)
 
 
 def _reach(text: str, start: int, guess: int, template: PromptTemplate) -> tuple[int, EncodedText]:

@@ -109,7 +109,7 @@ def test_windows_overlap_holds_a_short_entity_whole():
         assert any(" ".join(words[index : index + 3]) in one for one in cut)
 
 
-@settings(deadline=None, max_examples=1)
+@settings(max_examples=1)
 @given(st.just("A line of words, with a Name in it.\r\n" * 10_000))
 def test_windows_are_lazy(text):
     """The first window of a very long text costs no more than a window."""
@@ -130,3 +130,13 @@ def test_unread_equals_the_characters_outside_all_ranges(text, read):
     reported = {index for start, end in unread(text, read) for index in range(start, end)}
     assert outside <= reported
     assert all(index in outside or text[index].isspace() for index in reported)
+
+
+@given(st.integers(0, 3000), st.integers(0, 3000), st.integers(0, 3000))
+def test_windows_skip_long_white_space(before, between, after):
+    """Runs of white space, however long, cost no windows of their own."""
+    text = " " * before + "one" + " " * between + "two" + "\n" * after
+    cut = list(windows(text, tiny_template(tokens=40, overlap=10)))
+    assert len(cut) <= 3
+    assert all(text[one.start : one.end].strip() for one in cut)
+    assert unread(text, [(one.start, one.end) for one in cut]) == []
