@@ -9,6 +9,7 @@ take 45.
 import asyncio
 import random
 import re
+import time
 from array import array
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -39,9 +40,8 @@ _CHANNEL_OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
 _READY_DEADLINE = 2.0
-_TRIES = 8
 _FIRST_DELAY = 0.05
-_LONGEST_DELAY = 2.0
+_LONGEST_DELAY = 1.0
 
 _QUEUE_FULL = re.compile(f"{QUEUE_FULL_IN_TRITON}|{QUEUE_FULL_IN_ENGINE.format(limit='[0-9]+')}")
 # An INTERNAL fault that is not the request's: the python backend's process died, and the server will follow.
@@ -76,7 +76,7 @@ class TritonGenerator:
         url: gRPC address, host:port.
         model: The model's name in Triton.
         in_flight: Most requests at the server at once; others wait their turn here.
-        call_deadline: Seconds one try may take.
+        call_deadline: Seconds one try may take, and after which no further try is begun.
         breaker_failures: Consecutive failures that open the circuit breaker.
         breaker_pause: Seconds it stays open before a probe.
         on_breaker_change: Told every new state of the breaker.
@@ -111,27 +111,29 @@ class TritonGenerator:
     async def generate(self, prompt: Prompt) -> Completion:
         """Continue one prompt.
 
-        A failing server or a full queue is tried again, with back-off and jitter. Once the circuit breaker is
-        open, a call waits for its next probe and gives up when that fails too: an outage is the caller's to
-        sit out.
+        A failing server or a full queue is tried again, with back-off and jitter, until the deadline is over.
+        Once the circuit breaker is open, a call waits for its next probe and gives up when that fails too: an
+        outage is the caller's to sit out.
 
         Raises:
             InferenceOutage: The server has failed for a while.
-            InferenceUnavailable: All tries failed.
-            InferenceTimeout: The server took longer than the deadline.
+            InferenceUnavailable: It failed, or its queue was full, until the deadline was over.
+            InferenceTimeout: It took longer than the deadline for one try.
             InferenceRejected: The server refused the request; it would again.
         """
         request = _request(self._model, prompt)
-        for delay in _delays():
+        delays = _delays()
+        give_up_at = time.monotonic() + self._deadline
+        while True:
             try:
                 async with self._slots, self._breaker.call():
                     return await self._infer(request)
             except InferenceOutage:
                 raise
             except InferenceUnavailable:
-                await asyncio.sleep(delay)
-        async with self._slots, self._breaker.call():
-            return await self._infer(request)
+                if time.monotonic() > give_up_at:
+                    raise
+            await asyncio.sleep(next(delays))
 
     async def ready(self) -> bool:
         """Whether server and model would serve a prompt now."""
@@ -182,9 +184,11 @@ class TritonGenerator:
 
 
 def _delays() -> Iterator[float]:
-    """Seconds to wait after each failed try but the last: doubling limits, and full jitter below them."""
-    for doublings in range(_TRIES - 1):
-        yield random.uniform(0, min(_LONGEST_DELAY, _FIRST_DELAY * 2**doublings))  # noqa: S311 - no secret
+    """Seconds to wait after each failed try: limits that double, and full jitter below them."""
+    limit = _FIRST_DELAY
+    while True:
+        yield random.uniform(0, limit)  # noqa: S311 - no secret
+        limit = min(2 * limit, _LONGEST_DELAY)
 
 
 def _request(model: str, prompt: Prompt) -> Any:

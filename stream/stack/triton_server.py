@@ -5,6 +5,7 @@ Python of a fixed version. The stub takes the first ``python3`` on ``PATH`` for 
 that one sees, this environment's packages included; it needs that Python's shared library at hand.
 """
 
+import os
 import platform
 import sys
 import sysconfig
@@ -100,11 +101,12 @@ class TritonServer:
 
     def environment(self) -> dict[str, str]:
         """What the model reads, and what the stub needs to be this environment's Python."""
+        folder = _python_library_folder()
         return {
             "PADELLM_MODEL": str(self.checkpoint.resolve()),
             "PADELLM_ENGINE_THREADS": str(self.threads),
-            "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
-            "LD_LIBRARY_PATH": str(_python_library_folder() or ""),
+            "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))),
+            **({"LD_LIBRARY_PATH": str(folder)} if folder else {}),
         }
 
     async def is_ready(self) -> bool:
