@@ -26,10 +26,10 @@ def produce(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from stream.stack.producer import send
-    from stream.stack.records import read_records
+    from stream.stack.records import count_records, read_records
 
     settings = Settings()
-    total = None if file == "-" else _check(file, raw=raw)
+    total = None if file == "-" else count_records(file, raw=raw)
     columns = (TextColumn("confirmed"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("confirmed", total=total)
@@ -43,10 +43,3 @@ def produce(
         )
     else:
         typer.echo(f"{confirmed} documents delivered to {settings.documents_topic} at {settings.broker}")
-
-
-def _check(file: str, *, raw: bool) -> int:
-    """Number of documents in a file; read once before anything is sent, so that a bad line stops it."""
-    from stream.stack.records import read_records
-
-    return sum(1 for _ in read_records(file, raw=raw))

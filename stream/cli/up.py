@@ -54,7 +54,8 @@ def up(  # noqa: PLR0917 - the command line passes names
     if documents is not None and not once:
         raise typer.BadParameter("--documents goes with --once; for a running stack there is padellm produce")
     from stream.cli.up_view import View
-    from stream.stack.plan import locked, make_plan
+    from stream.stack.plan import locked, make_plan, one_start_at_a_time
+    from stream.stack.records import count_records
 
     chosen = {"inference": inference, "model": model, "events_per": EventsPer.DOCUMENT if once else None}
     given = {name: value for name, value in chosen.items() if value is not None}
@@ -62,10 +63,14 @@ def up(  # noqa: PLR0917 - the command line passes names
     view = View(as_json=as_json)
     with ExitStack() as stack:
         file = None if not once else documents or str(stack.enter_context(as_file(_samples())))
+        if file not in {None, "-"}:
+            count_records(str(file))  # a bad line is better known before anything is started
         stack.enter_context(locked(data_dir))
+        starting = stack.enter_context(ExitStack())
+        starting.enter_context(one_start_at_a_time(settings))
         plan = make_plan(settings, data_dir=data_dir, broker_port=broker_port, on_fetch=view.fetched)
         stack.enter_context(view)
-        finished = asyncio.run(_run(plan, view, file))
+        finished = asyncio.run(_run(plan, view, file, starting))
     if once and not finished:
         raise typer.Exit(_INTERRUPTED)
 
@@ -74,8 +79,11 @@ def _samples() -> Traversable:
     return files("stream.stack") / "samples" / "documents.jsonl"
 
 
-async def _run(plan: "Plan", view: "View", file: str | None) -> bool:
-    """Run the plan; whether it came to its end before a signal told it to stop."""
+async def _run(plan: "Plan", view: "View", file: str | None, starting: ExitStack) -> bool:
+    """Run the plan; whether it came to its end before a signal told it to stop.
+
+    ``starting`` is closed when all parts are ready.
+    """
     from stream.stack.embedded import running, while_running
 
     async def make_topics() -> None:
@@ -86,6 +94,7 @@ async def _run(plan: "Plan", view: "View", file: str | None) -> bool:
     _cancel_on_signals()
     try:
         async with running(plan, make_topics=make_topics, on_change=view.changed) as supervisor:
+            starting.close()
             view.ready(plan, serving=file is None)
             if file is None:
                 await supervisor.wait()

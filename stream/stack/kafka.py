@@ -1,6 +1,7 @@
 """A real Apache Kafka on this machine: one node (broker and controller) on loopback, from pinned jars."""
 
 import os
+import secrets
 import subprocess
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +13,6 @@ from stream.stack.java import Java, find_java
 from stream.stack.ports import LOOPBACK, is_listening
 
 VERSION = "4.3.1"
-_CLUSTER_ID = "cGFkZWxsbS1zdHJlYW0hIQ"  # any 16 bytes in URL-safe Base64
 _LARGEST_MESSAGE = 64 * 1024 * 1024
 _FORMAT_PATIENCE = 120.0
 
@@ -52,7 +52,7 @@ class Kafka:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self._properties_file.write_text(self._properties(), encoding="utf-8")
-        if not (self._data_folder / "meta.properties").exists():
+        if not self._meta_file.exists():
             self._format()
 
     def command(self) -> list[str]:
@@ -64,7 +64,7 @@ class Kafka:
         return {}
 
     async def is_ready(self) -> bool:
-        """Whether the broker answers a metadata request."""
+        """Whether the broker answers a metadata request, and is this one: another may hold its port."""
         if not is_listening(self.port):
             return False
         from aiokafka.admin import AIOKafkaAdminClient  # noqa: PLC0415 - half a second, while the JVM starts anyway
@@ -78,7 +78,10 @@ class Kafka:
             return False
         finally:
             await admin.close()
-        return bool(cluster["brokers"])
+        return (
+            bool(cluster["brokers"])
+            and f"cluster.id={cluster['cluster_id']}\n" in self._meta_file.read_text()
+        )
 
     def describe(self) -> str:
         """What and where it is."""
@@ -98,6 +101,11 @@ class Kafka:
         return self.folder / "server.properties"
 
     @property
+    def _meta_file(self) -> Path:
+        """What formatting leaves; it names the cluster."""
+        return self._data_folder / "meta.properties"
+
+    @property
     def _data_folder(self) -> Path:
         return self.folder / "data"
 
@@ -115,7 +123,14 @@ class Kafka:
         ]
 
     def _format(self) -> None:
-        tool = ["kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID, "-c", str(self._properties_file)]
+        tool = [
+            "kafka.tools.StorageTool",
+            "format",
+            "-t",
+            _new_cluster_id(),
+            "-c",
+            str(self._properties_file),
+        ]
         try:
             answer = subprocess.run(
                 [*self._java_command(), *tool],
@@ -162,3 +177,8 @@ class Kafka:
             "broker.heartbeat.interval.ms": 500,
         }
         return "".join(f"{name}={value}\n" for name, value in settings.items())
+
+
+def _new_cluster_id() -> str:
+    """16 random bytes in URL-safe Base64, as Kafka writes its ids; the fixed "k" keeps off a leading dash."""
+    return f"k{secrets.token_urlsafe(16)[1:22]}"

@@ -61,6 +61,15 @@ def read_records(file: str, *, raw: bool = False) -> Iterator[OutgoingRecord]:
             yield OutgoingRecord(document.id.encode() or None, value, document.text)
 
 
+def count_records(file: str, *, raw: bool = False) -> int:
+    """How many records a file has; reading all of it, this finds a bad line before anything is sent.
+
+    Raises:
+        ConfigurationError: As ``read_records``.
+    """
+    return sum(1 for _ in read_records(file, raw=raw))
+
+
 @contextmanager
 def _lines(file: str) -> Iterator[BinaryIO]:
     with ExitStack() as stack:
