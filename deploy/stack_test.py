@@ -1,7 +1,7 @@
 """Proves the images and docker-compose.yml on a real Docker engine: built, started, used, broken, removed.
 
 Uses the engine that runs here. Where there is none it installs nothing, unless told to: with --install-engine
-(or STACK_TEST_INSTALL=1) it installs Debian's packages and starts a private engine, which it stops and removes.
+(or STACK_TEST_INSTALL=1) it installs Debian's packages and starts a private engine, removed at the end.
 
 Example: python deploy/stack_test.py --json
 """

@@ -22,15 +22,20 @@ COPY triton_models triton_models
 COPY stream stream
 RUN /opt/padellm/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps . \
     && ln -s /opt/padellm/lib/python3.11/site-packages/stream/_bundled/triton_models /opt/padellm/triton/models \
-    && /opt/padellm/bin/pip uninstall --yes --disable-pip-version-check setuptools pip
+    && /opt/padellm/bin/pip uninstall --yes --disable-pip-version-check setuptools pip \
+    # Files may come from a checkout that only its owner can read.
+    && chmod -R a+rX /opt/padellm
 
 FROM ${PYTHON_IMAGE}
 RUN groupadd --gid 10001 padellm \
-    && useradd --uid 10001 --gid padellm --home-dir /tmp --no-create-home --shell /usr/sbin/nologin padellm
+    && useradd --uid 10001 --gid padellm --home-dir /tmp --no-create-home --shell /usr/sbin/nologin padellm \
+    # Here, so that a volume mounted on it belongs to the user as well.
+    && install --directory --owner=10001 --group=10001 /var/cache/padellm
 COPY --from=build /opt/padellm /opt/padellm
 # The stub takes the first python3 on PATH for its own, and so sees the packages of /opt/padellm.
 ENV PATH=/opt/padellm/bin:$PATH \
     HOME=/tmp \
+    XDG_CACHE_HOME=/var/cache \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     PADELLM_MODEL=/opt/padellm/triton/models/checkpoints/padellm-small-en \

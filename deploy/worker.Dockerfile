@@ -14,7 +14,9 @@ COPY schemas schemas
 COPY triton_models triton_models
 COPY stream stream
 RUN /opt/padellm/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps . \
-    && /opt/padellm/bin/pip uninstall --yes --disable-pip-version-check setuptools pip
+    && /opt/padellm/bin/pip uninstall --yes --disable-pip-version-check setuptools pip \
+    # Files may come from a checkout that only its owner can read.
+    && chmod -R a+rX /opt/padellm
 
 FROM ${PYTHON_IMAGE}
 RUN groupadd --gid 10001 padellm \

@@ -87,7 +87,7 @@ def worker_image_is_lean(compose: Compose, image: str) -> None:
 
 
 def worker_comes_back(compose: Compose) -> float:
-    """Kill the worker's process (SIGKILL), wait until it is healthy again, and return the seconds that took."""
+    """Kill the worker's process (SIGKILL), wait until it is healthy again; returns the seconds that took."""
     before = compose.containers()["worker"]
     started = time.monotonic()
     _kill(compose, before)

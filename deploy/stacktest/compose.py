@@ -166,7 +166,7 @@ def image_bytes(engine: Engine, image: str) -> int:
 
 
 def base_images(configuration: Mapping[str, Any], root: Path) -> list[str]:
-    """What must be there before a build: images that no service builds, and what the Dockerfiles begin with."""
+    """What must be there before a build: images that no service builds, and what Dockerfiles begin with."""
     services = configuration["services"].values()
     built = {service["image"] for service in services if "build" in service}
     pulled = {service["image"] for service in services} - built

