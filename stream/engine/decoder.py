@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import structlog
 
 from stream.engine.batch import Batch, Feed
 from stream.engine.checkpoint import Checkpoint, ModelSpec
@@ -20,8 +21,10 @@ from stream.engine.kv_cache import KvCache
 from stream.engine.scheduler import Scheduler
 from stream.engine.sequence import Sequence
 from stream.engine.session import default_cache_folder, open_session
-from stream.errors import InferenceError, InferenceRejected
+from stream.errors import InferenceError, InferenceRejected, InferenceUnavailable
 from stream.generation import Completion, Prompt
+
+_log = structlog.get_logger(__name__)
 
 _DEFAULT_CACHE_BYTES = 256 * 2**20
 _DEFAULT_SLOTS = (4096, 65_536)
@@ -123,6 +126,11 @@ class Decoder:
         return cls(checkpoint.spec, session, threads=threads, slots=slots, pass_tokens=pass_tokens)
 
     @property
+    def closed(self) -> bool:
+        """Whether it takes no more prompts, because it was closed or broke down."""
+        return self._closed
+
+    @property
     def longest_sequence(self) -> int:
         """Most tokens a prompt and its answer may have together."""
         return min(self.spec.max_positions, self._cache.slots)
@@ -137,7 +145,7 @@ class Decoder:
         Returns:
             For each prompt the future of its completion. Cancelling a future takes its prompt out of the
             engine. A prompt that can never be served fails with ``InferenceRejected``, one whose pass broke
-            with ``InferenceError``.
+            with ``InferenceError``, one that comes after ``close`` with ``InferenceUnavailable``.
         """
         futures: list[Future[Completion]] = []
         accepted: list[Sequence] = []
@@ -156,7 +164,7 @@ class Decoder:
                 self._work.notify()
         for sequence in accepted:
             if closed:
-                sequence.future.cancel()
+                sequence.future.set_exception(InferenceUnavailable("the engine is closed"))
             else:
                 sequence.future.add_done_callback(partial(self._forget_if_cancelled, sequence))
         return futures
@@ -176,18 +184,25 @@ class Decoder:
 
     def close(self) -> None:
         """Stop the threads and cancel what is in flight; passes that run are waited for."""
-        with self._lock:
-            self._closed = True
-            left = self._scheduler.sequences
-            self._work.notify_all()
-        for sequence in left:
+        for sequence in self._stop():
             sequence.future.cancel()
         for thread in self._threads:
             thread.join()
 
+    def _stop(self) -> list[Sequence]:
+        with self._lock:
+            self._closed = True
+            self._work.notify_all()
+            return self._scheduler.sequences
+
     def _serve(self) -> None:
-        while self._step():
-            pass
+        try:
+            while self._step():
+                pass
+        except Exception as error:  # noqa: BLE001 - a thread that dies unheard leaves its callers waiting
+            _log.exception("engine thread died")
+            for sequence in self._stop():
+                _settle(sequence.future, InferenceUnavailable(f"the engine stopped: {error!r}"))
 
     def _step(self) -> bool:
         """Schedule, run, accept.

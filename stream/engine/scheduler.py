@@ -97,6 +97,9 @@ class Scheduler:
             if batch.readers:
                 group.running = True
                 return group, batch
+            if self._tree.room(1) == 0:
+                # Younger groups wait too: what becomes free is for the older ones.
+                return None
         return None
 
     def accept(self, group: Group, batch: Batch, tokens: Rows[int], log_probs: Rows[float]) -> list[Sequence]:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Self
 
 from stream.engine.decoder import Decoder
-from stream.errors import InferenceUnavailable
 from stream.generation import Completion, Prompt
 
 
@@ -22,7 +21,6 @@ class InProcessGenerator:
 
     def __init__(self, decoder: Decoder) -> None:
         self.decoder = decoder
-        self._closed = False
         self._collected: list[tuple[Prompt, asyncio.Future[Future[Completion]]]] = []
 
     @classmethod
@@ -39,11 +37,9 @@ class InProcessGenerator:
 
         Raises:
             InferenceRejected: The prompt can never be served.
-            InferenceUnavailable: The generator is closed.
+            InferenceUnavailable: The engine is closed or broke down.
             InferenceError: The forward pass failed.
         """
-        if self._closed:
-            raise InferenceUnavailable("the engine in this process is closed")
         loop = asyncio.get_running_loop()
         accepted: asyncio.Future[Future[Completion]] = loop.create_future()
         if not self._collected:
@@ -59,11 +55,10 @@ class InProcessGenerator:
 
     async def ready(self) -> bool:
         """Whether a prompt sent now would be served."""
-        return not self._closed
+        return not self.decoder.closed
 
     async def close(self) -> None:
         """Stop the engine; calls in flight are cancelled."""
-        self._closed = True
         await asyncio.to_thread(self.decoder.close)
 
     def _submit_collected(self) -> None:

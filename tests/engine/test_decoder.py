@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.engine.decoder import Decoder
-from stream.errors import InferenceError, InferenceRejected
+from stream.errors import InferenceError, InferenceRejected, InferenceUnavailable
 from stream.generation import Completion, Prompt
 from tests.engine.checkpoints import END_ID, FAMILIES, VOCABULARY, write_checkpoint
 from tests.engine.slow_decoder import SlowDecoder
@@ -274,7 +274,7 @@ def test_decoder_survives_many_threads_and_cancellations(load, slow):
 
     def client(seed: int) -> int:
         draw, served = random.Random(seed), 0
-        for number in range(25):
+        for _ in range(25):
             prompts = document(draw.randrange(12), branches=3)
             futures = decoder.submit_many(prompts)
             for prompt, future in zip(prompts, futures, strict=True):
@@ -284,7 +284,6 @@ def test_decoder_survives_many_threads_and_cancellations(load, slow):
                 else:
                     assert_same(future.result(SECONDS), slow(prompt))
                     served += 1
-            assert number >= 0
         return served
 
     with ThreadPoolExecutor(8) as clients:
@@ -313,9 +312,23 @@ def test_decoder_pass_that_breaks_fails_its_prompts_alone(load, slow, monkeypatc
 
 
 def test_decoder_close_cancels_what_is_in_flight(load):
-    """After close every future is done, and new prompts come back cancelled."""
+    """After close every future is done, and new prompts hear that the engine is closed."""
     decoder = load()
     futures = decoder.submit_many([prompt for seed in range(30) for prompt in document(seed, new=50)])
     decoder.close()
     assert all(future.done() for future in futures)
-    assert decoder.submit(Prompt((1,), 1, END_ID)).cancelled()
+    with pytest.raises(InferenceUnavailable, match="closed"):
+        decoder.submit(Prompt((1,), 1, END_ID)).result(SECONDS)
+
+
+def test_decoder_that_breaks_down_leaves_nobody_waiting(load, monkeypatch):
+    """When a thread dies of a bug of ours, its callers hear of it and the decoder is closed."""
+    decoder = load()
+
+    def broken():
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(decoder._scheduler, "schedule", broken)
+    with pytest.raises(InferenceUnavailable, match="ZeroDivisionError"):
+        decoder.submit(Prompt((1,), 1, END_ID)).result(SECONDS)
+    assert decoder.closed
