@@ -4,7 +4,11 @@ from importlib.util import find_spec
 
 from hypothesis import settings
 
-_FIXTURES = ("tests.integration.kafka_fixture", "tests.integration.triton_fixture")
+_FIXTURES = (
+    "tests.integration.kafka_fixture",
+    "tests.integration.triton_fixture",
+    "tests.integration.worker_fixture",
+)
 
 pytest_plugins = [name for name in _FIXTURES if find_spec(name)]
 

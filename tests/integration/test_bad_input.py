@@ -7,7 +7,7 @@ import pytest
 
 from stream.service.reasons import Reason
 from stream.service.record import Headers
-from tests.integration.worker_fixture import Bench, bench, tiny_model  # noqa: F401 - fixtures
+from tests.integration.worker_fixture import Bench
 
 pytestmark = pytest.mark.integration
 EVENT = "event"
@@ -167,7 +167,7 @@ CASES = [
 ]
 
 
-async def test_bad_input_each_kind_has_its_outcome_and_the_next_document_is_served(bench: Bench):  # noqa: F811
+async def test_bad_input_each_kind_has_its_outcome_and_the_next_document_is_served(bench: Bench):
     """Each kind ends as expected, its bytes kept beside a reason to read; the worker goes on."""
     assert len({case.name for case in CASES}) == len(CASES) >= 60
     worker = bench.start_worker()
@@ -197,7 +197,7 @@ async def test_bad_input_each_kind_has_its_outcome_and_the_next_document_is_serv
     assert (await worker.page("/livez"))[0] == 200
 
 
-def _outcome(record, bench: Bench):  # noqa: F811
+def _outcome(record, bench: Bench):
     """Offset of the document, its outcome, and the record of it."""
     if record.topic == bench.settings.entities_topic:
         event = json.loads(record.value)

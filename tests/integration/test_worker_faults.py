@@ -8,13 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.worker_fixture import (  # noqa: F401 - fixtures
-    Bench,
-    bench,
-    event_ids,
-    private_bench,
-    tiny_model,
-)
+from tests.integration.worker_fixture import Bench, event_ids
 
 pytestmark = pytest.mark.integration
 
@@ -23,11 +17,11 @@ def _documents(count: int) -> set[str]:
     return {f"doc-{number}" for number in range(count)}
 
 
-def _all_there(bench: Bench, count: int):  # noqa: F811
+def _all_there(bench: Bench, count: int):
     return lambda records: set(event_ids(records, bench.settings.entities_topic)) >= _documents(count)
 
 
-async def test_worker_commit_never_overtakes_a_document_in_flight(bench: Bench, tmp_path: Path):  # noqa: F811
+async def test_worker_commit_never_overtakes_a_document_in_flight(bench: Bench, tmp_path: Path):
     """With the first document hanging nothing is committed; after kill -9 it comes back."""
     flag = tmp_path / "go"
     worker = bench.start_worker()
@@ -45,7 +39,7 @@ async def test_worker_commit_never_overtakes_a_document_in_flight(bench: Bench, 
     await bench.until_committed({0: 31})
 
 
-async def test_worker_kill_in_mid_flight_loses_nothing(bench: Bench):  # noqa: F811
+async def test_worker_kill_in_mid_flight_loses_nothing(bench: Bench):
     """Killed with -9 in mid-flight and started again, every document has its event, under one id."""
     worker = bench.start_worker(window=16)
     await worker.is_ready()
@@ -60,7 +54,7 @@ async def test_worker_kill_in_mid_flight_loses_nothing(bench: Bench):  # noqa: F
     await bench.until_committed({p: end for p, end in (await bench.ends()).items() if end})
 
 
-async def test_worker_leaves_and_another_takes_over(bench: Bench):  # noqa: F811
+async def test_worker_leaves_and_another_takes_over(bench: Bench):
     """Two workers of a group share the partitions; one leaves in the midst of work, nothing is lost."""
     first, second = bench.start_worker(window=8), bench.start_worker(window=8)
     await asyncio.gather(first.is_ready(), second.is_ready())
@@ -77,7 +71,7 @@ async def test_worker_leaves_and_another_takes_over(bench: Bench):  # noqa: F811
     await bench.until_committed({p: end for p, end in (await bench.ends()).items() if end})
 
 
-async def test_worker_rebalance_is_bounded_by_the_drain_limit(bench: Bench, tmp_path: Path):  # noqa: F811
+async def test_worker_rebalance_is_bounded_by_the_drain_limit(bench: Bench, tmp_path: Path):
     """A document that hangs does not hold up a worker that joins, and is not lost by the rebalance."""
     flag = tmp_path / "go"
     await bench.produce(*(f"Ada{n} WAIT-FOR {flag}" for n in range(4)))
@@ -93,7 +87,7 @@ async def test_worker_rebalance_is_bounded_by_the_drain_limit(bench: Bench, tmp_
     assert set(event_ids(records, bench.settings.entities_topic)) == _documents(4)
 
 
-async def test_worker_sigterm_ends_within_the_drain_limit(bench: Bench, tmp_path: Path):  # noqa: F811
+async def test_worker_sigterm_ends_within_the_drain_limit(bench: Bench, tmp_path: Path):
     """SIGTERM: what ends within the limit is committed, what hangs is left for the next worker."""
     worker = bench.start_worker(drain_limit=2.0)
     await worker.is_ready()
@@ -108,7 +102,7 @@ async def test_worker_sigterm_ends_within_the_drain_limit(bench: Bench, tmp_path
     assert await bench.committed() == {0: 2}
 
 
-async def test_worker_commits_over_offsets_without_documents(bench: Bench):  # noqa: F811
+async def test_worker_commits_over_offsets_without_documents(bench: Bench):
     """Aborted transactions upstream leave offsets without a document: they hold nothing up."""
     worker = bench.start_worker()
     await worker.is_ready()
@@ -133,9 +127,9 @@ async def test_worker_commits_over_offsets_without_documents(bench: Bench):  # n
     assert (await worker.page("/livez"))[0] == 200
 
 
-async def test_worker_sits_out_a_broker_that_is_away(private_bench: Bench, private_kafka: Any):  # noqa: F811
+async def test_worker_sits_out_a_broker_that_is_away(private_bench: Bench, private_kafka: Any):
     """The broker stops for ten seconds in the midst of work: the same worker goes on, nothing is lost."""
-    bench = private_bench  # noqa: F811 - the same, at its own broker
+    bench = private_bench
     worker = bench.start_worker(window=8)
     await worker.is_ready()
     await bench.produce(*(f"Ada{n} SLEEP 0.1" for n in range(400)))
@@ -155,7 +149,7 @@ async def test_worker_sits_out_a_broker_that_is_away(private_bench: Bench, priva
     assert {"broker away", "broker there"} <= {line["event"] for line in worker.lines()}
 
 
-async def test_worker_sits_out_a_model_that_is_away(bench: Bench, tmp_path: Path):  # noqa: F811
+async def test_worker_sits_out_a_model_that_is_away(bench: Bench, tmp_path: Path):
     """While the model is away intake stops, visibly; then every document has its event."""
     flag = tmp_path / "away"
     flag.touch()

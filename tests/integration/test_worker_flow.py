@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from tests.integration.worker_fixture import Bench, bench, tiny_model  # noqa: F401 - fixtures
+from tests.integration.worker_fixture import Bench
 
 pytestmark = pytest.mark.integration
 
 
-async def test_worker_flow_every_document_becomes_one_event(bench: Bench):  # noqa: F811
+async def test_worker_flow_every_document_becomes_one_event(bench: Bench):
     """Documents become events with their entities, keyed by document id, and all offsets are committed."""
     worker = bench.start_worker()
     await worker.is_ready()
