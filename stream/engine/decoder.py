@@ -26,7 +26,7 @@ from stream.generation import Completion, Prompt
 
 _log = structlog.get_logger(__name__)
 
-_DEFAULT_CACHE_BYTES = 256 * 2**20
+_DEFAULT_CACHE_BYTES = 128 * 2**20
 _DEFAULT_SLOTS = (4096, 65_536)
 
 
@@ -112,7 +112,7 @@ class Decoder:
         Args:
             folder: The model.
             threads: Passes that run at once; one a core serves best.
-            cache_tokens: Bound of the pool of keys and values; by default what 256 MiB hold, though at least
+            cache_tokens: Bound of the pool of keys and values; by default what 128 MiB hold, though at least
                 4,096 and at most 65,536.
             pass_tokens: Most new tokens in one pass.
             graph_cache: Where built graphs are kept; by default the user's cache folder.

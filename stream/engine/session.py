@@ -61,8 +61,11 @@ def _build(checkpoint: Checkpoint) -> onnx.ModelProto:
 def _content_key(checkpoint: Checkpoint) -> str:
     digest = hashlib.sha256(f"graph {GRAPH_VERSION}\n".encode())
     for path in (checkpoint.config_file, *checkpoint.weight_files):
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        try:
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read ({error.strerror})") from error
     return digest.hexdigest()[:32]
 
 
