@@ -1,6 +1,7 @@
 """The worker: documents from Kafka, through the model, to entity events, until it is told to stop."""
 
 import asyncio
+import logging
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -212,6 +213,8 @@ def _faust_app(settings: Settings, intake: Intake) -> Any:
 
 class _App(faust.App):  # type: ignore[misc]  # Faust is untyped here
     """A Faust app that writes nothing to disk."""
+
+    logger = logging.getLogger("faust.app")
 
     async def on_first_start(self) -> None:
         """No data folder: there are no tables."""

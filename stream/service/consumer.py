@@ -39,6 +39,8 @@ _PARTITION_FETCH = 1024 * 1024
 class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped here
     """Commits what the ledger says and nothing else."""
 
+    logger = driver.logger
+
     def __init__(
         self,
         *args: Any,
@@ -70,6 +72,9 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
 
     def on_buffer_drop(self, tp: Any) -> None:
         """Nothing, likewise."""
+
+    def verify_event_path(self, now: float, tp: Any) -> None:
+        """Nothing: ``/livez`` watches progress; Faust's takes every long outage for a hanging stream."""
 
     async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:  # noqa: ARG002, FBT001, FBT002 - Faust's signature
         """Commit the finished prefixes; what fails stays to be committed."""
@@ -132,6 +137,8 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust is untyped here
     """The thread that holds the aiokafka consumer."""
+
+    logger = driver.logger
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         self._assignor = RoundRobinPartitionAssignor

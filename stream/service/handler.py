@@ -91,11 +91,13 @@ class Handler:
 
     async def _publish_event(self, record: Record, queued: float) -> EntityEvent:
         document = decode_document(record, self._settings)
-        with structlog.contextvars.bound_contextvars(document=document.id):
-            extraction = await self._extract(document)
-            event = self._event(record, document, extraction, queued)
-            await self._publish(record, event)
-            _log.debug("event published", event_id=event.event_id, entities=len(event.entities))
+        structlog.contextvars.bind_contextvars(
+            document=document.id
+        )  # a task of its own, a context of its own
+        extraction = await self._extract(document)
+        event = self._event(record, document, extraction, queued)
+        await self._publish(record, event)
+        _log.debug("event published", event_id=event.event_id, entities=len(event.entities))
         return event
 
     async def _extract(self, document: Document) -> Extraction:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import structlog
 
+from stream.errors import ConfigurationError
 from stream.service.record import Record
 
 _SHARED: list[structlog.typing.Processor] = [
@@ -17,6 +18,7 @@ _SHARED: list[structlog.typing.Processor] = [
     structlog.processors.StackInfoRenderer(),
     structlog.processors.format_exc_info,
 ]
+_LEVELS = ("debug", "info", "warning", "error")
 _CHATTY = ("faust", "mode", "aiokafka", "kafka", "aiohttp")
 
 
@@ -25,7 +27,12 @@ def configure_logs(level: str) -> None:
 
     Args:
         level: debug, info, warning or error. Libraries speak from warning on, unless debug is asked for.
+
+    Raises:
+        ConfigurationError: There is no such level.
     """
+    if level not in _LEVELS:
+        raise ConfigurationError(f"PADELLM_LOG_LEVEL is {level!r}; expected one of {', '.join(_LEVELS)}")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

@@ -41,6 +41,7 @@ def make_generator(settings: Settings, folder: Path, telemetry: Telemetry) -> Ge
         return InProcessGenerator.load(folder, threads=settings.engine_threads)
     from stream.inference.triton import TritonGenerator  # noqa: PLC0415 - half a second of gRPC
 
+    telemetry.breaker("closed")
     return TritonGenerator(
         settings.triton_url,
         model=settings.triton_model,

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,26 @@ async def test_worker_sits_out_a_model_that_is_away(bench: Bench, tmp_path: Path
     records = await bench.outcomes(_all_there(bench, 60))
     assert {record.topic for record in records} == {bench.settings.entities_topic}
     assert "model away" in {line["event"] for line in worker.lines()}
+
+
+async def test_worker_frozen_beyond_its_session_overwrites_nothing(bench: Bench):
+    """A worker frozen until the group gave its partitions away wakes up, commits nothing old, works on."""
+    frozen = bench.start_worker(window=8)
+    await frozen.is_ready()
+    await bench.produce(*(f"Ada{n} SLEEP 0.1" for n in range(300)))
+    await bench.outcomes(lambda records: len(records) >= 50)
+    frozen.process.send_signal(signal.SIGSTOP)
+    other = bench.start_worker(window=8)
+    records = await bench.outcomes(_all_there(bench, 300))
+    ends = {p: end for p, end in (await bench.ends()).items() if end}
+    await bench.until_committed(ends)
+    frozen.process.send_signal(signal.SIGCONT)
+    await _until_shared(frozen, other)
+    assert await bench.committed() == ends
+    ids = event_ids(records, bench.settings.entities_topic)
+    assert set(ids) == _documents(300)
+    assert all(len(one) == 1 for one in ids.values())
+    assert frozen.process.poll() is None
 
 
 async def _until_shared(*workers: Any) -> None:
