@@ -14,7 +14,10 @@ def train(
     output: Annotated[Path | None, typer.Option(help="Folder of the run; default: the recipe's.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Scores as one JSON object.")] = False,
 ) -> None:
-    """Train a model by a recipe. The same command goes on where a stopped run left off."""
+    """Train a model by a recipe. The same command goes on where a stopped run left off.
+
+    Example: padellm train stream/training/recipes/padellm-small-en.toml
+    """
     from stream.training.config import Recipe
     from stream.training.trainer import Trainer
 
