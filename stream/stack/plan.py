@@ -9,6 +9,7 @@ from pathlib import Path
 
 from stream.errors import StackError
 from stream.ner.bundled import bundled_checkpoint
+from stream.ner.config import NerConfig
 from stream.settings import Inference, Settings
 from stream.stack.jars import Progress
 from stream.stack.kafka import Kafka
@@ -69,11 +70,13 @@ def make_plan(
 
     Raises:
         StackError: ``broker_port`` is taken, or Triton cannot run on this machine; says what to do instead.
-        CheckpointError: There is no bundled model, and the settings name none.
+        CheckpointError: The settings' model folder holds no model; or they name none, and none is bundled.
     """
     folder, ports = data_dir.resolve(), _Ports()
     logs = folder / "logs"
-    settings = settings.model_copy(update={"model": (settings.model or bundled_checkpoint()).resolve()})
+    model = (settings.model or bundled_checkpoint()).resolve()
+    NerConfig.load(model)  # a folder that holds no model is better known now than from the worker's log
+    settings = settings.model_copy(update={"model": model})
     kafka = None
     if broker_port is not None or "broker" not in settings.model_fields_set:
         kafka = Kafka(

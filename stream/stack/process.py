@@ -10,7 +10,7 @@ from typing import Protocol
 from stream.errors import StackError
 from stream.stack.guard import Guard
 
-_TAIL_BYTES = 4096
+_TAIL_LINES = 12
 
 
 class Part(Protocol):
@@ -59,6 +59,7 @@ class PartProcess:
         self._guard = guard
         part.log_file.parent.mkdir(parents=True, exist_ok=True)
         with part.log_file.open("ab") as log:
+            self._log_start = log.tell()
             try:
                 self._process = subprocess.Popen(
                     part.command(),
@@ -97,7 +98,8 @@ class PartProcess:
         self._guard.forget(self.pid)
 
     def log_tail(self) -> str:
-        """The last lines of its log."""
+        """The last lines that this run has logged."""
         with self.part.log_file.open("rb") as log:
-            log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
-            return log.read().decode(errors="replace").strip()
+            log.seek(self._log_start)
+            lines = log.read().decode(errors="replace").strip().splitlines()
+        return "\n".join(lines[-_TAIL_LINES:])

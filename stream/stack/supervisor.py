@@ -3,8 +3,10 @@
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -91,6 +93,7 @@ class Supervisor:
         """
         asked = time.monotonic()
         self._on_change(Change(part, State.PREPARING))
+        _set_aside(part.log_file)
         await asyncio.to_thread(part.prepare)
         await self._launch(part, asked)
         self._watchers.append(asyncio.create_task(self._keep_alive(part), name=f"keep {part.name} alive"))
@@ -163,6 +166,12 @@ class Supervisor:
                 quick_deaths += 1
             else:
                 return
+
+
+def _set_aside(log_file: Path) -> None:
+    """Keep the log of the stack's last run, and no more."""
+    with suppress(FileNotFoundError):
+        log_file.replace(log_file.with_suffix(".previous.log"))
 
 
 def _log_of(process: PartProcess) -> str:

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from stream.errors import StackError
+from stream.errors import CheckpointError, StackError
 from stream.settings import Inference, Settings
 from stream.stack.plan import locked, make_plan
 from tests.tiny_model import write_tiny_checkpoint
@@ -55,6 +55,12 @@ def test_plan_refuses_a_taken_broker_port(settings, tmp_path, taken_port):
     """A port that was asked for by name is not replaced in silence."""
     with pytest.raises(StackError, match=f"port {taken_port} is taken"):
         make_plan(settings, data_dir=tmp_path, broker_port=taken_port)
+
+
+def test_plan_refuses_a_folder_without_a_model(settings, tmp_path):
+    """A model folder that holds no model is named before anything is started."""
+    with pytest.raises(CheckpointError, match=r"nothing/ner_config\.json cannot be read"):
+        make_plan(settings.model_copy(update={"model": tmp_path / "nothing"}), data_dir=tmp_path)
 
 
 def test_plan_folder_serves_one_stack_at_a_time(tmp_path):

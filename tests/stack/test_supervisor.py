@@ -78,6 +78,17 @@ async def test_supervisor_reports_a_part_that_does_not_start(tmp_path):
             await supervisor.start(Script("part", tmp_path, FAIL))
 
 
+async def test_supervisor_shows_the_log_of_this_run_alone(tmp_path):
+    """The end of the log is that of the failed run; the stack's last run is kept in a file of its own."""
+    part = Script("part", tmp_path, FAIL)
+    part.log_file.write_text("from the last run\n")
+    async with _supervisor([]) as supervisor:
+        with pytest.raises(StackError) as raised:
+            await supervisor.start(part)
+    assert str(raised.value).endswith("\nno such luck")
+    assert (tmp_path / "part.previous.log").read_text() == "from the last run\n"
+
+
 async def test_supervisor_does_not_wait_forever(tmp_path):
     """A part that never gets ready is an error, and is ended."""
     patience = Patience(ready=0.5, stop=2)
