@@ -7,6 +7,7 @@ that one sees, this environment's packages included; it needs that Python's shar
 
 import os
 import platform
+import re
 import sys
 import sysconfig
 from ctypes.util import find_library
@@ -21,6 +22,7 @@ from stream.stack.ports import LOOPBACK, is_listening
 
 MODEL_NAME = "tensorrt_llm"
 _OLDEST_GLIBC = (2, 35)
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9@%+=:,./_-]+")
 _INSTEAD = "use `--inference in-process`, which serves with the same engine inside the worker"
 
 
@@ -65,12 +67,18 @@ class TritonServer:
         """Put the backend folder together.
 
         Raises:
-            StackError: Triton cannot run here, or there is no model.
+            StackError: Triton cannot run here or in a folder so named, or there is no model.
         """
         if reason := why_unavailable():
             raise StackError(reason)
         if not (self.checkpoint / "config.json").is_file():
             raise StackError(f"{self.checkpoint} is no model folder: it holds no config.json")
+        for path in (self._backends, self.models, self.checkpoint, Path(sys.prefix)):
+            if not _PLAIN_PATH.fullmatch(str(path.resolve())):
+                raise StackError(
+                    f"Triton's python backend cannot work in {path}: its paths pass a shell unquoted and are read "
+                    f"as ASCII. Choose a folder named without spaces and special letters, or {_INSTEAD}"
+                )
         backend = self._backends / "python"
         backend.mkdir(parents=True, exist_ok=True)
         for source in (*(_distribution() / "backends" / "python").iterdir(), _stub()):

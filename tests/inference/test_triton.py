@@ -1,6 +1,7 @@
 """The Triton client's promises that need no server; tests/integration/test_triton_*.py has the others."""
 
 import asyncio
+import re
 from pathlib import Path
 
 import grpc
@@ -61,6 +62,16 @@ def test_triton_configurations_differ_in_the_engine_alone() -> None:
         for field in ("backend", "instance_group", "parameters"):
             config.ClearField(field)
     assert cpu == trtllm
+
+
+def test_triton_configurations_leave_only_the_engine_folder_open() -> None:
+    """Every variable of NVIDIA's template is decided; the engine's folder is the deployment's to name."""
+    texts = {
+        engine: (_MODELS / engine / "tensorrt_llm" / "config.pbtxt").read_text()
+        for engine in ("cpu", "trtllm")
+    }
+    assert "${" not in texts["cpu"]
+    assert set(re.findall(r"\$\{(\w+)\}", texts["trtllm"])) == {"engine_dir"}
 
 
 def test_triton_configuration_declares_every_tensor_the_client_sends() -> None:

@@ -95,6 +95,14 @@ def test_triton_server_refuses_a_folder_without_a_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(why_unavailable() is not None, reason=str(why_unavailable()))
+@pytest.mark.parametrize("name", ["My Documents", "modèle", "a;b"])
+def test_triton_server_refuses_paths_its_backend_cannot_take(tmp_path: Path, name: str) -> None:
+    """A folder name on which the stub would hang or fail is refused by name, with what to do."""
+    with pytest.raises(StackError, match=f"{name}.*without spaces"):
+        _server(tmp_path, write_tiny_checkpoint(tmp_path / name)).prepare()
+
+
+@pytest.mark.skipif(why_unavailable() is not None, reason=str(why_unavailable()))
 def test_triton_server_listens_on_loopback_alone(tmp_path: Path) -> None:
     """Each of its three servers is bound to 127.0.0.1 and the port it was given."""
     command = _server(tmp_path, tmp_path).command()

@@ -11,6 +11,7 @@ request's response sender when it is done, in any order.
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future
@@ -26,6 +27,7 @@ import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
 from stream.engine.decoder import Decoder
+from stream.errors import InferenceUnavailable
 from stream.generation import Completion, Prompt
 from stream.inference.contract import (
     BATCH_REFUSED,
@@ -145,6 +147,10 @@ class Job:
             response = self.question.answer(self.future.result())
         except CancelledError:
             response = _error("The request was cancelled", pb_utils.TritonError.CANCELLED)
+        except InferenceUnavailable as error:
+            # The engine is gone for good, and so is the use of this process: its watcher ends the server.
+            pb_utils.Logger.log_error(str(error))
+            os._exit(1)
         except Exception as error:  # noqa: BLE001 - one request's failure is its own; the server goes on
             response = _error(str(error) or repr(error), pb_utils.TritonError.INTERNAL)
         _send(self.sender, response)
@@ -155,6 +161,8 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load the checkpoint named by the environment."""
+        for output in (sys.stdout, sys.stderr):
+            output.reconfigure(encoding="utf-8")  # the stub's Python starts as in the C locale: ASCII
         _forget_shared_memory_name()
         self._watcher = _end_server_with_this_process()
         config = json.loads(args["model_config"])
