@@ -43,11 +43,15 @@ def rows(count: int, seed: int = 0) -> list[dict[str, Any]]:
 
 
 def write_data(folder: Path, train: int = 50, dev: int = 12) -> Path:
-    """A data folder with the corpus ``names`` and the plain text ``plain.txt.gz``."""
+    """A data folder with the corpus ``names``, a held-out set and the plain text ``plain.txt.gz``."""
     corpus = folder / "ner" / "names"
     corpus.mkdir(parents=True)
     write_rows(corpus / "train.jsonl.gz", rows(train, seed=1))
     write_rows(corpus / "dev.jsonl.gz", rows(dev, seed=2))
+    (folder / "ner" / "held-out").mkdir()
+    write_rows(
+        folder / "ner" / "held-out" / "dev.jsonl.gz", [{"id": "1", "text": "Held out .", "entities": []}]
+    )
     (folder / "text").mkdir()
     with gzip.open(folder / "text" / "plain.txt.gz", "wt", encoding="utf-8") as plain:
         plain.write("First paragraph of a text .\n\nSecond one , about Paris .\n")
@@ -75,7 +79,7 @@ def recipe(data: Path, output: Path, **optimiser: Any) -> Recipe:
             "stages": [{"until": 0.1, "main": 1.0, "plain": 0.3}, {"until": 1.0, "main": 1.0}],
             "ner": ner_config().model_dump(),
             # Few patterns: sentences of the development set are bound to occur in training as well.
-            "excluded_dev": ["nothing"],
+            "excluded_dev": ["held-out"],
             "corpora": [{"name": "names", "labels": {"PER": ["person"], "LOC": ["location"]}}],
         }
     )

@@ -1,5 +1,6 @@
 """The whole way from corpus to checkpoint, on a corpus made up by rule."""
 
+import copy
 import json
 
 import pytest
@@ -48,10 +49,11 @@ def test_trainer_checkpoint_gives_the_same_logits(run):
     ids = torch.tensor(
         [trainer.template.prefix_ids(trainer.template.encode_text("Ada met Alan in Oslo .").ids)]
     )
-    trainer.model.eval()
+    rounded = copy.deepcopy(trainer.model.causal).eval()
     with torch.inference_mode():
-        rounded = trainer.model.causal.half().float()(input_ids=ids).logits
-        assert torch.allclose(loaded(input_ids=ids).logits, rounded, atol=1e-4)
+        for parameter in rounded.parameters():
+            parameter.copy_(parameter.half().float())
+        assert torch.allclose(loaded(input_ids=ids).logits, rounded(input_ids=ids).logits, atol=1e-4)
 
 
 def test_trainer_checkpoint_holds_what_the_method_needs(run):
