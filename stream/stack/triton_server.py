@@ -76,8 +76,8 @@ class TritonServer:
         for path in (self._backends, self.models, self.checkpoint, Path(sys.prefix)):
             if not _PLAIN_PATH.fullmatch(str(path.resolve())):
                 raise StackError(
-                    f"Triton's python backend cannot work in {path}: its paths pass a shell unquoted and are read "
-                    f"as ASCII. Choose a folder named without spaces and special letters, or {_INSTEAD}"
+                    f"Triton's python backend cannot work in {path}: its paths pass a shell unquoted and are "
+                    f"read as ASCII. Choose a folder named without spaces and special letters, or {_INSTEAD}"
                 )
         backend = self._backends / "python"
         backend.mkdir(parents=True, exist_ok=True)
