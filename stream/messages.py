@@ -35,15 +35,22 @@ class Message(BaseModel):
 class Document(Message):
     """A text to find entities in. Record key: the document id."""
 
-    id: str = Field(default="", description="Document id. Empty or absent: the record key, or else topic/partition/offset.")
-    text: str = Field(min_length=1, description="The text, any language, any length up to the service's limit.")
+    id: str = Field(
+        default="",
+        description="Document id. Empty or absent: the record key, or else topic/partition/offset.",
+    )
+    text: str = Field(
+        min_length=1, description="The text, any language, any length up to the service's limit."
+    )
     labels: list[str] | dict[str, str] | None = Field(
         default=None,
         description="Entity types to look for: names, or name to definition. Absent: the model's default labels.",
     )
     threshold: Probability | None = Field(default=None, description="Entities scored below it are removed.")
     policy: Policy | None = Field(default=None, description="De-duplication policy.")
-    metadata: dict[str, JsonValue] = Field(default_factory=dict, description="Returned untouched in the event.")
+    metadata: dict[str, JsonValue] = Field(
+        default_factory=dict, description="Returned untouched in the event."
+    )
 
 
 class Entity(Message):
@@ -53,7 +60,9 @@ class Entity(Message):
     label: str = Field(description="The label as the document named it.")
     start: int = Field(ge=0, description="First code point.")
     end: int = Field(ge=1, description="One past the last code point.")
-    score: Probability = Field(description="Product of the mention's token probabilities, end token excluded.")
+    score: Probability = Field(
+        description="Product of the mention's token probabilities, end token excluded."
+    )
     count_score: Probability = Field(description="Probability of the count that asked for this mention.")
 
 
@@ -63,7 +72,9 @@ class Removed(Message):
     text: str
     label: str
     score: Probability
-    reason: str = Field(description="ungrounded, duplicate, other_label, overlap, below_threshold or unreadable_count.")
+    reason: str = Field(
+        description="ungrounded, duplicate, other_label, overlap, below_threshold or unreadable_count."
+    )
     start: int | None = Field(default=None, ge=0)
     end: int | None = Field(default=None, ge=0)
 
@@ -73,7 +84,9 @@ class Coverage(Message):
 
     windows: int = Field(ge=0, description="Windows the text was read in.")
     characters: int = Field(ge=0, description="Code points in the text.")
-    unread: list[tuple[int, int]] = Field(default_factory=list, description="Character ranges no window covers.")
+    unread: list[tuple[int, int]] = Field(
+        default_factory=list, description="Character ranges no window covers."
+    )
     capped: list[tuple[int, int, str]] = Field(
         default_factory=list,
         description="Windows (start, end, label) whose count reached the model's limit, so that mentions may be missing.",
@@ -99,7 +112,9 @@ class ModelInfo(Message):
 class EntityEvent(Message):
     """All entities of one document, also when there are none. Record key: the document id."""
 
-    event_id: str = Field(description="Deterministic: the same document position, model, labels and settings give the same id.")
+    event_id: str = Field(
+        description="Deterministic: the same document position, model, labels and settings give the same id."
+    )
     document_id: str
     source: Source
     model: ModelInfo
