@@ -18,7 +18,8 @@ class Generator(Protocol):
         """Continue one prompt.
 
         Raises:
-            stream.errors.InferenceError: The model could not answer; its subclass says whether a later try may help.
+            stream.errors.InferenceError: The model could not answer; its subclass says whether a
+                later try may help.
         """
         ...
 
