@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -53,15 +54,16 @@ def main() -> None:
     """Run the proof; exit 0 when all of it holds."""
     arguments = _arguments()
     report = Report()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it, too, leaves nothing behind
     try:
         os.chdir(_ROOT)
         with _work_folder() as folder, _engine(arguments.install_engine, folder, report) as engine:
             _prove(engine, arguments.compose, folder, report)
         report.facts["ok"] = True
         report.say("the stack holds")
-    except StackTestError as error:
-        report.facts |= {"ok": False, "error": str(error)}
-        print(f"stack-test: {error}", file=sys.stderr)
+    except (StackTestError, KeyboardInterrupt) as error:
+        report.facts |= {"ok": False, "error": str(error) or "interrupted"}
+        print(f"stack-test: {report.facts['error']}", file=sys.stderr)
     report.facts["seconds"] = round(time.monotonic() - report.started, 1)
     if arguments.json:
         print(json.dumps(report.facts))
@@ -141,6 +143,9 @@ def _prove(engine: Engine, compose_program: str | None, folder: Path, report: Re
         _build(compose, report)
         _start(compose, report)
         _use(compose, Settings(broker=f"127.0.0.1:{kafka_port}"), health_port, report)
+    except StackTestError:
+        print(compose.logs(list(compose.containers())), file=sys.stderr)
+        raise
     finally:
         volumes = _volumes(compose)
         compose.run("down", "--volumes", "--remove-orphans", patience=180)

@@ -16,7 +16,7 @@ COPY stream stream
 RUN /opt/padellm/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps . \
     && /opt/padellm/bin/pip uninstall --yes --disable-pip-version-check setuptools pip \
     # Files may come from a checkout that only its owner can read.
-    && chmod -R a+rX /opt/padellm
+    && chmod -R a+rX /opt/padellm/lib/python3.11/site-packages/stream
 
 FROM ${PYTHON_IMAGE}
 RUN groupadd --gid 10001 padellm \
