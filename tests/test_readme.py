@@ -8,6 +8,7 @@ from pydantic_core import PydanticUndefined
 
 from stream import cli
 from stream.messages import EntityEvent
+from stream.service.telemetry import Telemetry
 from stream.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -15,6 +16,7 @@ PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
     ROOT / "SECURITY.md",
+    ROOT / "deploy/README.md",
     ROOT / "stream/stack/samples/README.md",
     *sorted((ROOT / "docs").glob("*.md")),
 ]
@@ -92,3 +94,11 @@ def test_readme_event_is_valid():
     """The event that the README shows satisfies the contract."""
     (shown,) = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
     EntityEvent.model_validate_json(shown)
+
+
+def test_readme_operations_names_every_metric():
+    """docs/operations.md explains every metric of the worker, and none that is not there."""
+    samples = {"counter": "_total", "info": "_info"}
+    page = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    served = {metric.name + samples.get(metric.type, "") for metric in Telemetry().registry.collect()}
+    assert set(re.findall(r"`(padellm_\w+)", page)) == served
