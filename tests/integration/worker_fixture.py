@@ -23,7 +23,8 @@ from stream.settings import Settings
 from stream.stack.ports import free_ports
 from tests.tiny_model import write_tiny_checkpoint
 
-_PROGRAM = Path(__file__).with_name("scripted_worker.py")
+_SCRIPTED = (str(Path(__file__).with_name("scripted_worker.py")),)
+REAL = ("-m", "stream.cli", "worker")
 _PATIENCE = 60.0
 
 
@@ -82,8 +83,8 @@ class Bench:
     folder: Path
     workers: list[WorkerProcess]
 
-    def start_worker(self, **overrides: object) -> WorkerProcess:
-        """Start a worker; overrides are settings."""
+    def start_worker(self, program: tuple[str, ...] = _SCRIPTED, **overrides: object) -> WorkerProcess:
+        """Start a worker, over the scripted model or ``REAL``; overrides are settings."""
         (port,) = free_ports(1)
         settings = self.settings.model_copy(update={"health_port": port, **overrides})
         values = settings.model_dump(mode="json", exclude_none=True)
@@ -91,7 +92,7 @@ class Bench:
         log = self.folder / f"worker-{len(self.workers)}.log"
         with log.open("wb") as stderr:
             process = subprocess.Popen(
-                [sys.executable, str(_PROGRAM)], env={**os.environ, **environment}, stderr=stderr
+                [sys.executable, *program], env={**os.environ, **environment}, stderr=stderr
             )
         worker = WorkerProcess(process, f"http://127.0.0.1:{port}", log)
         self.workers.append(worker)
