@@ -1,6 +1,6 @@
 """The wire contract: what travels through the topics.
 
-``schemas/`` holds the same contract as JSON Schema, Avro and AsyncAPI; a test proves them equal to these models.
+``schemas/`` holds the same contract as JSON Schema, Avro and AsyncAPI; a test proves them equal.
 All offsets are in Unicode code points, start inclusive, end exclusive.
 """
 
@@ -15,7 +15,8 @@ Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 class Policy(StrEnum):
     """What de-duplication keeps when entities compete.
 
-    ``paper``: a mention text found under several labels keeps the label with the highest score (PaDeLLM-NER, section 3.3).
+    ``paper``: a mention text found under several labels keeps the label with the highest score (PaDeLLM-NER,
+    section 3.3).
     ``flat``: no two entities overlap. ``nested``: entities may contain each other, one label a span.
     ``multi``: everything is kept, but for exact repeats.
     """
@@ -44,7 +45,9 @@ class Document(Message):
     )
     labels: list[str] | dict[str, str] | None = Field(
         default=None,
-        description="Entity types to look for: names, or name to definition. Absent: the model's default labels.",
+        description=(
+            "Entity types to look for: names, or name to definition. Absent: the model's default labels."
+        ),
     )
     threshold: Probability | None = Field(default=None, description="Entities scored below it are removed.")
     policy: Policy | None = Field(default=None, description="De-duplication policy.")
@@ -89,7 +92,10 @@ class Coverage(Message):
     )
     capped: list[tuple[int, int, str]] = Field(
         default_factory=list,
-        description="Windows (start, end, label) whose count reached the model's limit, so that mentions may be missing.",
+        description=(
+            "Windows (start, end, label) whose count reached the model's limit, "
+            "so that mentions may be missing."
+        ),
     )
 
 
@@ -136,7 +142,10 @@ class Stage(StrEnum):
 
 
 class DeadLetter(Message):
-    """Why a record could not become an event; travels in the headers beside the record's original key, value and headers."""
+    """Why a record could not become an event.
+
+    Travels in the headers, beside the record's original key, value and headers.
+    """
 
     topic: str
     partition: int = Field(ge=0)

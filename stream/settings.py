@@ -1,4 +1,4 @@
-"""The one place that reads the environment: ``PADELLM_<NAME>`` for every field below, and plain ``BROKER``."""
+"""The one place that reads the environment: ``PADELLM_<NAME>`` for every field below, and ``BROKER``."""
 
 import os
 from enum import StrEnum
