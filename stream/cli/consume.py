@@ -95,7 +95,7 @@ async def _event_line(record: "ConsumerRecord", texts: "SourceTexts") -> Text:
     text = await texts.text(event.source)
     fits = text is not None and all(text[each.start : each.end] == each.text for each in event.entities)
     line = document_line(text, event.entities) if text and fits else entities_line(event.entities)
-    return Text(f"{printable(event.document_id)}  ", style="dim").append_text(line)
+    return Text.assemble((f"{printable(event.document_id)}  ", "dim"), line)
 
 
 async def _dead_letter_json(record: "ConsumerRecord", _texts: "SourceTexts") -> str:

@@ -22,7 +22,7 @@ _COLOURS = (
 
 
 def highlight(text: str, entities: Sequence[Entity]) -> Text:
-    """A text with its entities coloured, each followed by its label.
+    """A text with its entities coloured, each followed by its label in brackets.
 
     Where entities overlap the shorter shows on top of the longer.
     """
@@ -35,7 +35,7 @@ def highlight(text: str, entities: Sequence[Entity]) -> Text:
         pieces.append(shown[position : entity.end])
         # A label may come from a stranger's document; none may steer the terminal.
         label = entity.label if entity.label.isprintable() else ascii(entity.label)
-        pieces.append(Text(f" {label}", style=f"dim {label_colour(entity.label)}"))
+        pieces.append(Text(f" [{label}]", style=f"dim {label_colour(entity.label)}"))
         position = entity.end
     pieces.append(shown[position:])
     return Text.assemble(*pieces)

@@ -29,7 +29,7 @@ def produce(
     from stream.stack.records import count_records, read_records
 
     settings = Settings()
-    total = None if file == "-" else count_records(file, raw=raw)
+    total = count_records(file, raw=raw)
     columns = (TextColumn("confirmed"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("confirmed", total=total)

@@ -63,8 +63,8 @@ def up(  # noqa: PLR0917 - the command line passes names
     view = View(as_json=as_json)
     with ExitStack() as stack:
         file = None if not once else documents or str(stack.enter_context(as_file(_samples())))
-        if file not in {None, "-"}:
-            count_records(str(file))  # a bad line is better known before anything is started
+        if file is not None:
+            count_records(file)  # a bad line is better known before anything is started
         stack.enter_context(locked(data_dir))
         starting = stack.enter_context(ExitStack())
         starting.enter_context(one_start_at_a_time(settings))

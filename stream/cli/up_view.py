@@ -82,9 +82,7 @@ class View:
         elif self._as_json:
             self._print_json({"document_id": name, "dead_letter": outcome.reason})
         elif event is not None:
-            self._out.print(
-                Text(f"{name}  ", style="dim").append_text(document_line(record.text, event.entities))
-            )
+            self._out.print(Text.assemble((f"{name}  ", "dim"), document_line(record.text, event.entities)))
         else:
             self._out.print(Text(f"{name}  dead letter: {outcome.reason}", style="red"))
 

@@ -61,12 +61,16 @@ def read_records(file: str, *, raw: bool = False) -> Iterator[OutgoingRecord]:
             yield OutgoingRecord(document.id.encode() or None, value, document.text)
 
 
-def count_records(file: str, *, raw: bool = False) -> int:
+def count_records(file: str, *, raw: bool = False) -> int | None:
     """How many records a file has; reading all of it, this finds a bad line before anything is sent.
+
+    None for what can be read only once: standard input, a pipe.
 
     Raises:
         ConfigurationError: As ``read_records``.
     """
+    if file == "-" or (Path(file).exists() and not Path(file).is_file()):
+        return None
     return sum(1 for _ in read_records(file, raw=raw))
 
 

@@ -16,7 +16,7 @@ def test_highlight_follows_entities_with_their_labels():
     """Each entity is followed by its label, also nested ones, and coloured as its label."""
     text = "Bank of Rome"
     shown = highlight(text, [entity(text, 0, 12, "ORG"), entity(text, 8, 12, "LOC")])
-    assert shown.plain == "Bank of Rome LOC ORG"
+    assert shown.plain == "Bank of Rome [LOC] [ORG]"
     styles = {shown.plain[span.start : span.end]: str(span.style) for span in shown.spans}
     assert label_colour("LOC") in styles["Rome"]
 
@@ -28,7 +28,7 @@ def test_highlight_changes_no_text(text, data):
     for _ in range(data.draw(st.integers(0, 4))):
         start = data.draw(st.integers(0, len(text) - 1))
         entities.append(entity(text, start, data.draw(st.integers(start + 1, len(text))), "§"))
-    assert highlight(text, entities).plain.replace(" §", "") == text
+    assert highlight(text, entities).plain.replace(" [§]", "") == text
 
 
 def test_highlight_label_cannot_steer_the_terminal():

@@ -3,6 +3,8 @@
 import gzip
 import io
 import json
+import os
+import threading
 
 import pytest
 from hypothesis import given
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 from stream.errors import ConfigurationError
 from stream.messages import Document
-from stream.stack.records import read_records
+from stream.stack.records import count_records, read_records
 
 
 def _file(tmp_path, content: bytes, name: str = "documents.jsonl") -> str:
@@ -40,6 +42,17 @@ def test_records_of_a_gzip_file_are_those_of_its_content(tmp_path):
     """A gzip file is unpacked, whatever its name."""
     packed = gzip.compress(b'{"id": "a", "text": "one"}\n')
     assert [record.text for record in read_records(_file(tmp_path, packed, "documents"))] == ["one"]
+
+
+def test_records_of_a_pipe_are_not_used_up_by_counting(tmp_path):
+    """What can be read only once is not counted, so that its documents are still there to be sent."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert count_records(str(pipe)) is None
+    writer = threading.Thread(target=pipe.write_bytes, args=(b"Ann met Bob.\n",))
+    writer.start()
+    assert [record.text for record in read_records(str(pipe))] == ["Ann met Bob."]
+    writer.join()
 
 
 def test_records_come_from_stdin(monkeypatch):
