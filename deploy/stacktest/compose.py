@@ -109,7 +109,7 @@ class Compose:
         """Wait until every container is healthy or well ended.
 
         Raises:
-            StackTestError: Not in time; with the end of the logs of those that are not.
+            StackTestError: Not in time; names those that are not.
         """
         deadline = time.monotonic() + patience
         while True:
@@ -118,14 +118,12 @@ class Compose:
                 return
             if time.monotonic() > deadline:
                 ill = [name for name, each in containers.items() if not each.is_fine]
-                raise StackTestError(
-                    f"not healthy after {patience:.0f} s: {', '.join(ill)}\n{self.logs(ill)}"
-                )
+                raise StackTestError(f"not healthy after {patience:.0f} s: {', '.join(ill)}")
             time.sleep(_POLL)
 
     def logs(self, services: Sequence[str]) -> str:
         """The end of what these services wrote."""
-        return self.run("logs", "--tail=20", "--no-color", *services)
+        return self.run("logs", "--tail=20", "--no-color", *services) if services else ""
 
     def left_over(self) -> list[str]:
         """Containers, volumes and networks of the project that are still there."""
