@@ -33,8 +33,11 @@ class Completion:
         log_probs: One natural-log probability over the whole vocabulary for each of ``ids``.
         passes: Sequential forward passes it took, where the engine tells (0: it does not); no part of
             equality.
+        fixed_at: For each of ``ids``, the first of these passes, from 1, from which on the token was known,
+            where the engine tells; no part of equality.
     """
 
     ids: tuple[int, ...]
     log_probs: tuple[float, ...]
     passes: int = field(default=0, compare=False)
+    fixed_at: tuple[int, ...] = field(default=(), compare=False)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.engine.checkpoint import FloatArray
+from stream.engine.draft import Draft
 from stream.engine.kv_cache import SlotArray
 from stream.engine.prefix_tree import Node, Reading
 from stream.engine.sequence import Sequence
@@ -46,6 +47,8 @@ class Batch:
         repeats: Read nodes whose last token is computed once more for its logits; that copy is not kept.
         asked: Nodes whose last token's logits are asked for, in the order of the rows, each with the
             sequences that take their next token from it.
+        drafts: Continuations of nodes asked for, to be verified; every token of theirs has a row of logits,
+            after the rows of all nodes, and none is kept.
         readers: Sequences that this pass reads for, whether or not it reaches their end.
     """
 
@@ -53,12 +56,23 @@ class Batch:
     nodes: dict[Node, None] = field(default_factory=dict)
     repeats: dict[Node, None] = field(default_factory=dict)
     asked: dict[Node, list[Sequence]] = field(default_factory=dict)
+    drafts: dict[Node, Draft] = field(default_factory=dict)
     readers: list[Sequence] = field(default_factory=list)
 
     @property
     def tokens(self) -> int:
         """New tokens in this pass."""
+        return self.undrafted + self.drafted
+
+    @property
+    def undrafted(self) -> int:
+        """New tokens that are no drafts; they come first."""
         return sum(len(node.ids) for node in self.nodes) + len(self.repeats)
+
+    @property
+    def drafted(self) -> int:
+        """Tokens of drafts."""
+        return sum(map(len, self.drafts.values()))
 
     def feed(self) -> Feed:
         """Lay the pass out as arrays.
@@ -66,18 +80,26 @@ class Batch:
         Columns are grouped by node, so that the mask is one small node-sees-node table, enlarged,
         and cut by position within the nodes.
         """
-        own, repeats = list(self.nodes), list(self.repeats)
-        lineages = _lineages(own, repeats)
+        own, repeats, drafted = list(self.nodes), list(self.repeats), list(self.drafts)
+        lineages = _lineages(own, [*repeats, *drafted])
         past = list(dict.fromkeys(node for lineage in lineages for node in lineage if node not in self.nodes))
         column = {node: index for index, node in enumerate((*past, *own))}
-        new = len(own) + len(repeats)
+        new = len(lineages)
         sees = np.zeros((new, len(past) + new), np.bool_)
         for row, lineage in enumerate(lineages):
             sees[row, [column[node] for node in lineage]] = True
         sees[np.arange(new), np.arange(len(past), len(past) + new)] = True
 
-        lengths = np.array([len(node.ids) for node in (*past, *own)] + [1] * len(repeats))
-        starts = np.array([node.start for node in (*past, *own)] + [node.end - 1 for node in repeats])
+        lengths = np.array(
+            [len(node.ids) for node in (*past, *own)]
+            + [1] * len(repeats)
+            + list(map(len, self.drafts.values()))
+        )
+        starts = np.array(
+            [node.start for node in (*past, *own)]
+            + [node.end - 1 for node in repeats]
+            + [node.end for node in drafted]
+        )
         ends = np.cumsum(lengths)
         total = int(ends[-1])
         positions = np.arange(total) + np.repeat(starts - ends + lengths, lengths)
@@ -87,22 +109,30 @@ class Batch:
         positions[:cached] += 1
         visible = np.repeat(np.repeat(sees, lengths[len(past) :], axis=0), lengths, axis=1)
         visible &= positions <= row_positions[:, None]
-
         last = ends[len(past) :] - cached - 1
+        first_draft = total - cached - self.drafted
+        at = first_draft
+        for node, draft in self.drafts.items():
+            block = slice(at, at + len(draft))
+            row_positions[block] = [node.end + depth for depth in draft.depths]
+            visible[block, cached + at : cached + at + len(draft)] = draft.sees
+            at += len(draft)
+
         row_of = {node: last[index] for index, node in enumerate((*own, *repeats))}
         ids = [token for node in own for token in node.ids] + [node.ids[-1] for node in repeats]
+        ids += [token for draft in self.drafts.values() for token in draft.ids]
         return Feed(
             ids=np.array(ids, np.int64)[None],
             positions=row_positions[None],
             past=_slots(past)[None],
             mask=np.where(visible, np.float32(0), _HIDDEN),
-            rows=np.array([row_of[node] for node in self.asked], np.int64),
+            rows=np.array([*(row_of[node] for node in self.asked), *range(first_draft, at)], np.int64),
             slots=_slots(own),
         )
 
 
-def _lineages(own: list[Node], repeats: list[Node]) -> list[list[Node]]:
-    """For each row's node all nodes before it; a repeated token's includes the node it repeats."""
+def _lineages(own: list[Node], others: list[Node]) -> list[list[Node]]:
+    """For each own node all nodes before it; for the others, which stand for later tokens, the node too."""
     known: dict[Node, list[Node]] = {}
 
     def before(node: Node) -> list[Node]:
@@ -113,7 +143,7 @@ def _lineages(own: list[Node], repeats: list[Node]) -> list[list[Node]]:
             known[parent] = [*before(parent), parent]
         return known[parent]
 
-    return [before(node) for node in own] + [[*before(node), node] for node in repeats]
+    return [before(node) for node in own] + [[*before(node), node] for node in others]
 
 
 def _slots(nodes: list[Node]) -> SlotArray:

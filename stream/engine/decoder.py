@@ -5,22 +5,27 @@ on another group of sequences, over one ONNX Runtime session that runs every pas
 """
 
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
+from collections.abc import Sequence as Tokens
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 
-import numpy as np
-import onnxruntime
 import structlog
 
-from stream.engine.batch import Batch, Feed
+from stream.engine.batch import Batch
 from stream.engine.checkpoint import Checkpoint, ModelSpec
+from stream.engine.drafting import make_proposer
+from stream.engine.forward import ForwardPass
 from stream.engine.kv_cache import KvCache
+from stream.engine.proposer import Proposer
 from stream.engine.scheduler import Scheduler
 from stream.engine.sequence import Sequence
 from stream.engine.session import default_cache_folder, open_session
+from stream.engine.strategy import Strategy
 from stream.errors import InferenceError, InferenceRejected, InferenceUnavailable
 from stream.generation import Completion, Prompt
 
@@ -28,6 +33,7 @@ _log = structlog.get_logger(__name__)
 
 _DEFAULT_CACHE_BYTES = 128 * 2**20
 _DEFAULT_SLOTS = (4096, 65_536)
+_DRAFT_TOKENS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,9 @@ class Statistics:
         slots_used: Slots that hold a token, in use or kept for reuse.
         slots_bound: Most slots there can be.
         in_flight: Prompts queued or being decoded.
+        tokens_drafted: Drafted tokens verified, by drafter.
+        tokens_accepted: Those of them that were right, by drafter.
+        seconds: Time spent, over all threads, by part of a pass: ``schedule``, ``feed``, ``run``, ``accept``.
     """
 
     passes: int
@@ -51,41 +60,36 @@ class Statistics:
     slots_used: int
     slots_bound: int
     in_flight: int
+    tokens_drafted: Mapping[str, int]
+    tokens_accepted: Mapping[str, int]
+    seconds: Mapping[str, float]
 
 
 class Decoder:
     """Continues prompts greedily; all methods may be called from any thread.
 
     Args:
-        spec: The model's shapes.
-        session: Over the graph of ``stream.engine.graph``.
+        forward: The forward pass and its pool of keys and values.
         threads: Passes that run at once.
-        slots: Bound of the pool of keys and values, in tokens.
         pass_tokens: Most new tokens in one pass; longer prompts are read in pieces.
+        proposer: Drafts continuations; None: one token a pass.
+        draft_tokens: Most drafted tokens a sequence and pass.
     """
 
     def __init__(
         self,
-        spec: ModelSpec,
-        session: onnxruntime.InferenceSession,
+        forward: ForwardPass,
         *,
         threads: int,
-        slots: int,
         pass_tokens: int,
+        proposer: Proposer | None = None,
+        draft_tokens: int = _DRAFT_TOKENS,
     ) -> None:
-        self.spec = spec
-        self._session = session
-        self._cache = KvCache(spec, slots)
-        self._scheduler = Scheduler(self._cache, pass_tokens)
-        self._outputs = ["logits", "normaliser"]
-        self._outputs += [
-            f"{part}_{layer}" for layer in range(spec.layers) for part in ("new_keys", "new_values")
-        ]
-        self._pool = {
-            f"{part}_{layer}": array
-            for layer, pair in enumerate(self._cache.layers)
-            for part, array in zip(("keys", "values"), pair, strict=True)
-        }
+        self.spec = forward.spec
+        self._forward = forward
+        self._cache = forward.cache
+        self._scheduler = Scheduler(self._cache, pass_tokens, proposer, draft_tokens)
+        self._seconds = dict.fromkeys(("schedule", "feed", "run", "accept"), 0.0)
         self._passes = self._tokens_read = self._tokens_produced = 0
         self._closed = False
         self._lock = threading.Lock()
@@ -105,6 +109,8 @@ class Decoder:
         threads: int = 2,
         cache_tokens: int | None = None,
         pass_tokens: int = 512,
+        strategy: Strategy = Strategy.DRAFTS,
+        draft_tokens: int = _DRAFT_TOKENS,
         graph_cache: Path | None = None,
     ) -> "Decoder":
         """Load a Hugging Face model folder (config.json and safetensors).
@@ -115,6 +121,8 @@ class Decoder:
             cache_tokens: Bound of the pool of keys and values; by default what 128 MiB hold, though at least
                 4,096 and at most 65,536.
             pass_tokens: Most new tokens in one pass.
+            strategy: How next tokens are found; no strategy changes an answer.
+            draft_tokens: Most drafted tokens a sequence and pass.
             graph_cache: Where built graphs are kept; by default the user's cache folder.
 
         Raises:
@@ -123,7 +131,13 @@ class Decoder:
         checkpoint = Checkpoint.open(folder)
         slots = cache_tokens or _default_slots(checkpoint.spec)
         session = open_session(checkpoint, graph_cache or default_cache_folder())
-        return cls(checkpoint.spec, session, threads=threads, slots=slots, pass_tokens=pass_tokens)
+        return cls(
+            ForwardPass(checkpoint.spec, session, KvCache(checkpoint.spec, slots)),
+            threads=threads,
+            pass_tokens=pass_tokens,
+            proposer=make_proposer(strategy, folder, checkpoint.spec.vocabulary),
+            draft_tokens=draft_tokens,
+        )
 
     @property
     def closed(self) -> bool:
@@ -139,8 +153,15 @@ class Decoder:
         """Queue one prompt; see ``submit_many``."""
         return self.submit_many([prompt])[0]
 
-    def submit_many(self, prompts: Iterable[Prompt]) -> list[Future[Completion]]:
+    def submit_many(
+        self, prompts: Iterable[Prompt], *, forced: Iterable[Tokens[int]] | None = None
+    ) -> list[Future[Completion]]:
         """Queue prompts together, so that those that share a prefix are read in the same pass.
+
+        Args:
+            prompts: What to continue.
+            forced: For each prompt the answer to give, without the end id, whatever the model says: passes
+                and time are then those of a model that answers so, log-probabilities this model's.
 
         Returns:
             For each prompt the future of its completion. Cancelling a future takes its prompt out of the
@@ -149,13 +170,14 @@ class Decoder:
         """
         futures: list[Future[Completion]] = []
         accepted: list[Sequence] = []
-        for prompt in prompts:
+        answers: Iterable[Tokens[int] | None] = repeat(None) if forced is None else forced
+        for prompt, answer in zip(prompts, answers, strict=False):
             future: Future[Completion] = Future()
             futures.append(future)
             if refusal := self._refusal(prompt):
                 future.set_exception(InferenceRejected(refusal))
             else:
-                accepted.append(Sequence(prompt, future))
+                accepted.append(Sequence(prompt, future, None if answer is None else tuple(answer)))
         with self._lock:
             closed = self._closed
             if not closed:
@@ -180,6 +202,9 @@ class Decoder:
                 slots_used=self._cache.used,
                 slots_bound=self._cache.slots,
                 in_flight=len(self._scheduler.sequences),
+                tokens_drafted=dict(self._scheduler.drafted),
+                tokens_accepted=dict(self._scheduler.accepted),
+                seconds=dict(self._seconds),
             )
 
     def close(self) -> None:
@@ -212,49 +237,39 @@ class Decoder:
         """
         with self._lock:
             scheduled = None
+            began = time.perf_counter()
             while not self._closed and (scheduled := self._scheduler.schedule()) is None:
                 self._work.wait()
+                began = time.perf_counter()
             if scheduled is None:
                 return False
             group, batch = scheduled
+            composed = time.perf_counter()
             feed = batch.feed()
             if self._scheduler.idle_groups:
                 self._work.notify()
+        laid_out = time.perf_counter()
         try:
-            tokens, log_probs = self._run(feed)
+            outcome = self._forward.run(feed)
         except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no other base
             with self._lock:
                 failed = self._scheduler.fail(group, batch)
             for sequence in failed:
                 _settle(sequence.future, InferenceError(f"a forward pass failed: {error}"))
             return True
+        ran = time.perf_counter()
         with self._lock:
             self._count(batch)
-            finished = self._scheduler.accept(group, batch, tokens, log_probs)
+            finished = self._scheduler.accept(group, batch, outcome)
             self._tokens_produced += sum(len(sequence.produced) for sequence in finished)
+            self._clock(composed - began, laid_out - composed, ran - laid_out, time.perf_counter() - ran)
         for sequence in finished:
             _settle(sequence.future, sequence.completion())
         return True
 
-    def _run(self, feed: Feed) -> tuple[list[int], list[float]]:
-        """One forward pass.
-
-        Returns:
-            Of every row asked for, the likeliest token and its log-probability.
-        """
-        inputs = {
-            "ids": feed.ids,
-            "positions": feed.positions,
-            "past": feed.past,
-            "mask": feed.mask,
-            "rows": feed.rows,
-            **self._pool,
-        }
-        logits, normaliser, *new = self._session.run(self._outputs, inputs)
-        self._cache.write(feed.slots, new)
-        tokens = logits.argmax(axis=1)
-        log_probs = logits[np.arange(len(tokens)), tokens] - normaliser[:, 0]
-        return tokens.tolist(), log_probs.tolist()
+    def _clock(self, *seconds: float) -> None:
+        for part, spent in zip(self._seconds, seconds, strict=True):
+            self._seconds[part] += spent
 
     def _count(self, batch: Batch) -> None:
         self._passes += 1

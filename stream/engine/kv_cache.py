@@ -55,14 +55,15 @@ class KvCache:
         self._free[self._free_count : self._free_count + len(slots)] = slots
         self._free_count += len(slots)
 
-    def write(self, slots: SlotArray, new: Sequence[FloatArray]) -> None:
+    def write(self, slots: SlotArray, new: Sequence[FloatArray], rows: SlotArray | None = None) -> None:
         """Store new keys and values.
 
         Args:
             slots: Where, one a token.
             new: Keys and values of every layer in turn, each (1, tokens or more, kv_width).
+            rows: Which of the tokens; by default the first ones.
         """
-        count = len(slots)
+        chosen = slice(len(slots)) if rows is None else rows
         for layer, (keys, values) in enumerate(self.layers):
-            keys[slots] = new[2 * layer][0, :count]
-            values[slots] = new[2 * layer + 1][0, :count]
+            keys[slots] = new[2 * layer][0, chosen]
+            values[slots] = new[2 * layer + 1][0, chosen]

@@ -74,28 +74,13 @@ class PrefixTree:
 
     def insert(self, ids: TokenIds) -> Node:
         """The node at whose end ``ids`` ends, made where it is missing, with a reference taken."""
-        node, at = self._root, 0
-        while at < len(ids):
-            child = node.children.get(ids[at])
-            if child is None:
-                child = self._add_child(node, ids[at:])
-            else:
-                shared = common_prefix(child.ids, ids[at:])
-                if shared < len(child.ids):
-                    child = self.split(child, shared)
-            node, at = child, child.end
-        return self._acquire(node)
+        return self._acquire(self._descend(self._root, ids))
 
-    def advance(self, node: Node, token: int) -> Node:
-        """Move a reference from a node to its continuation by one token, made where it is missing."""
-        child = node.children.get(token)
-        if child is None:
-            child = self._add_child(node, (token,))
-        elif len(child.ids) > 1:
-            child = self.split(child, 1)
-        self._acquire(child)
+    def advance(self, node: Node, ids: TokenIds) -> Node:
+        """Move a reference from a node to its continuation by ``ids``, made where it is missing."""
+        end = self._acquire(self._descend(node, ids))
         self.release(node)
-        return child
+        return end
 
     def release(self, node: Node) -> None:
         """Give a reference back."""
@@ -135,6 +120,12 @@ class PrefixTree:
         node.reading = reading
         return node.slots
 
+    def keep(self, node: Node) -> SlotArray:
+        """Give an unread node slots for keys and values that are at hand; there must be room."""
+        node.slots = self._cache.allocate(len(node.ids))
+        self._settle(node)
+        return node.slots
+
     def finish_reading(self, nodes: Iterable[Node], reading: Reading) -> None:
         """Their keys and values are in the pool."""
         reading.done = True
@@ -151,6 +142,18 @@ class PrefixTree:
                     self._cache.release(piece.slots)
                 piece.slots = piece.reading = None
             self._settle(node)
+
+    def _descend(self, node: Node, ids: TokenIds) -> Node:
+        at = 0
+        while at < len(ids):
+            child = node.children.get(ids[at])
+            if child is None:
+                return self._add_child(node, ids[at:])
+            shared = common_prefix(child.ids, ids[at:])
+            if shared < len(child.ids):
+                child = self.split(child, shared)
+            node, at = child, at + shared
+        return node
 
     def _add_child(self, parent: Node, ids: TokenIds) -> Node:
         child = Node(ids, parent.end, parent)

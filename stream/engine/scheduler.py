@@ -5,16 +5,20 @@ all rows of one group that can run; other groups run at the same time on other t
 sequences in one pass was measured 1.6 to 3.4 times slower on a CPU: each pays for columns its mask hides.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
-from collections.abc import Sequence as Rows
 from dataclasses import dataclass, field
 from itertools import takewhile
 
+import numpy as np
+
 from stream.engine.batch import Batch
+from stream.engine.forward import Outcome
 from stream.engine.kv_cache import KvCache
 from stream.engine.prefix_tree import Node, PrefixTree, TokenIds, common_prefix
+from stream.engine.proposer import Proposer
 from stream.engine.sequence import Sequence
+from stream.engine.verification import Verified, verify
 
 # A sequence and the first of its group differ, on average, in no more tokens than they share, or in this few.
 _FEW_TOKENS = 8
@@ -46,15 +50,26 @@ class Scheduler:
     Args:
         cache: The pool of keys and values.
         budget: Most new tokens in a pass.
+        proposer: Drafts continuations; None: one token a pass.
+        draft_tokens: Most drafted tokens a sequence and pass.
 
     Attributes:
         tokens_reused: Tokens of sequences that had been read already when their turn came.
+        drafted: Tokens drafted, by who proposed them.
+        accepted: Those of them that were right.
     """
 
-    def __init__(self, cache: KvCache, budget: int) -> None:
+    def __init__(
+        self, cache: KvCache, budget: int, proposer: Proposer | None = None, draft_tokens: int = 32
+    ) -> None:
+        self._cache = cache
         self._tree = PrefixTree(cache)
         self._budget = budget
+        self._proposer = proposer
+        self._draft_tokens = draft_tokens
         self.tokens_reused = 0
+        self.drafted: Counter[str] = Counter()
+        self.accepted: Counter[str] = Counter()
         self._groups: dict[Group, None] = {}
         self._by_start: dict[TokenIds, list[Group]] = defaultdict(list)
         self._group_of: dict[Sequence, Group] = {}
@@ -102,28 +117,27 @@ class Scheduler:
                 return None
         return None
 
-    def accept(self, group: Group, batch: Batch, tokens: Rows[int], log_probs: Rows[float]) -> list[Sequence]:
-        """Take the outcome of a pass.
-
-        Args:
-            group: From ``schedule``.
-            batch: From ``schedule``.
-            tokens: The chosen token of every row asked for.
-            log_probs: Their log-probabilities.
+    def accept(self, group: Group, batch: Batch, outcome: Outcome) -> list[Sequence]:
+        """Take the outcome of a pass from ``schedule``.
 
         Returns:
             The sequences that are finished now.
         """
         self._tree.finish_reading(batch.nodes, batch.reading)
         finished = []
-        for (node, sequences), token, log_prob in zip(batch.asked.items(), tokens, log_probs, strict=True):
+        first = len(batch.asked)
+        for row, (node, sequences) in enumerate(batch.asked.items()):
+            draft = batch.drafts.get(node)
             for sequence in sequences:
                 if sequence not in group.sequences:
                     continue
-                if sequence.accept(token, log_prob):
+                verified = verify(sequence, outcome, row, draft, first)
+                self._tell_proposer(sequence, verified, outcome)
+                if verified.finished:
                     finished.append(sequence)
                 else:
-                    sequence.node = self._tree.advance(node, token)
+                    self._go_on(sequence, batch, verified, outcome)
+            first += len(draft or ())
         self._stop_running(group, finished)
         return finished
 
@@ -157,7 +171,46 @@ class Scheduler:
             if budget == 0:
                 break
             budget -= self._take(sequence, end, batch, budget)
+        if self._proposer is not None and budget:
+            self._draft(self._proposer, batch, budget)
         return batch
+
+    def _draft(self, proposer: Proposer, batch: Batch, budget: int) -> None:
+        """Draft for the sequences that can use it, with what the others leave of the budget."""
+        able = [(end, sequences[0]) for end, sequences in batch.asked.items() if sequences[0].remaining > 1]
+        if not able:
+            return
+        width = min(self._draft_tokens, budget // len(able))
+        for end, sequence in able:
+            draft = proposer.propose(sequence, width) if width else None
+            if draft is not None:
+                batch.drafts[end] = draft
+                self.drafted.update(draft.sources)
+
+    def _tell_proposer(self, sequence: Sequence, verified: Verified, outcome: Outcome) -> None:
+        draft = verified.draft
+        if draft is not None:
+            self.accepted.update(draft.sources[index] for index in verified.path)
+        if self._proposer is not None and sequence.prompt.max_new_tokens > 1:
+            self._proposer.learn(sequence, len(verified.path), verified.following(outcome))
+            if verified.finished:
+                self._proposer.finish(sequence)
+
+    def _go_on(self, sequence: Sequence, batch: Batch, verified: Verified, outcome: Outcome) -> None:
+        """Move a sequence's place behind the tokens it took; keys and values of accepted drafts are kept."""
+        node, draft = sequence.node, verified.draft
+        assert node is not None, "what was read for has a place"  # noqa: S101 - narrows the type
+        if draft is not None and verified.path:
+            start = node.end
+            node = self._tree.advance(node, tuple(draft.ids[index] for index in verified.path))
+            rows = np.array(verified.path) + batch.undrafted + verified.first - len(batch.asked)
+            for piece in reversed(_unread(node)):
+                above = piece.parent
+                if above is not None and above.being_read or self._tree.room(len(piece.ids)) < len(piece.ids):
+                    break
+                slots = self._tree.keep(piece)
+                self._cache.write(slots, outcome.new, rows[piece.start - start : piece.end - start])
+        sequence.node = self._tree.advance(node, (verified.token,))
 
     def _place(self, sequence: Sequence) -> Node:
         if sequence.node is None:

@@ -12,22 +12,31 @@ class Sequence:
     """State of one prompt.
 
     Attributes:
+        forced: The answer to give whatever the model says, without the end id; None: what the model says.
         node: Where its tokens end in the prefix tree; None before its first pass and after it gave way.
         produced: Tokens chosen so far, the end id left out.
         passes: Passes that read tokens for it.
+        fixed_at: For each token produced, the pass (from 1) from which on it was known.
     """
 
     prompt: Prompt
     future: Future[Completion]
+    forced: tuple[int, ...] | None = None
     node: Node | None = None
     produced: list[int] = field(default_factory=list)
     log_probs: list[float] = field(default_factory=list)
+    fixed_at: list[int] = field(default_factory=list)
     passes: int = 0
 
     @property
     def ids(self) -> tuple[int, ...]:
         """Prompt and what was produced."""
         return (*self.prompt.ids, *self.produced)
+
+    @property
+    def remaining(self) -> int:
+        """Most tokens it may still produce."""
+        return self.prompt.max_new_tokens - len(self.produced)
 
     def accept(self, token: int, log_prob: float) -> bool:
         """Take the next token.
@@ -39,8 +48,18 @@ class Sequence:
             return True
         self.produced.append(token)
         self.log_probs.append(log_prob)
-        return token in self.prompt.stop_ids or len(self.produced) >= self.prompt.max_new_tokens
+        self.fixed_at.append(self.passes)
+        return token in self.prompt.stop_ids or self.remaining <= 0
+
+    def forced_token(self) -> int | None:
+        """The next token of a forced answer, in the end the end id; None when nothing is forced."""
+        if self.forced is None:
+            return None
+        at = len(self.produced)
+        return self.forced[at] if at < len(self.forced) else self.prompt.end_id
 
     def completion(self) -> Completion:
         """What was produced."""
-        return Completion(tuple(self.produced), tuple(self.log_probs), passes=self.passes)
+        return Completion(
+            tuple(self.produced), tuple(self.log_probs), passes=self.passes, fixed_at=tuple(self.fixed_at)
+        )

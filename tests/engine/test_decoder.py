@@ -296,13 +296,13 @@ def test_decoder_pass_that_breaks_fails_its_prompts_alone(load, slow, monkeypatc
     """When ONNX Runtime fails, the prompts of that pass say so; later ones are served."""
     decoder = load()
     prompts = document(8)
-    run = decoder._run
+    run = decoder._forward.run
 
     def broken(feed):
-        monkeypatch.setattr(decoder, "_run", run)
+        monkeypatch.setattr(decoder._forward, "run", run)
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(decoder, "_run", broken)
+    monkeypatch.setattr(decoder._forward, "run", broken)
     for future in decoder.submit_many(prompts):
         with pytest.raises(InferenceError, match="out of memory"):
             future.result(SECONDS)

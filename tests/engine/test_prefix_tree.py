@@ -179,11 +179,11 @@ class TreeMachine(RuleBasedStateMachine):
         (self.tree.abandon_reading if broken else self.tree.finish_reading)(nodes, reading)
 
     @precondition(lambda self: self.held)
-    @rule(data=st.data(), token=st.integers(0, 2))
-    def advance(self, data, token):
-        """A token is chosen."""
+    @rule(data=st.data(), ids=st.lists(st.integers(0, 2), min_size=1, max_size=3))
+    def advance(self, data, ids):
+        """Tokens are chosen."""
         index = data.draw(st.integers(0, len(self.held) - 1))
-        self.held[index] = self.tree.advance(self.held[index], token)
+        self.held[index] = self.tree.advance(self.held[index], tuple(ids))
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())

@@ -2,9 +2,11 @@
 
 from concurrent.futures import Future
 
+import numpy as np
 import pytest
 
 from stream.engine.batch import Batch
+from stream.engine.forward import Outcome
 from stream.engine.kv_cache import KvCache
 from stream.engine.scheduler import Group, Scheduler
 from stream.engine.sequence import Sequence
@@ -25,7 +27,10 @@ def make(scheduler: Scheduler, *ids: int, new: int = 1) -> Sequence:
 def accept(scheduler: Scheduler, scheduled: tuple[Group, Batch], token: int = 1) -> list[Sequence]:
     """End a pass that chose the same token for all."""
     group, batch = scheduled
-    return scheduler.accept(group, batch, [token] * len(batch.asked), [0.0] * len(batch.asked))
+    rows = len(batch.asked) + batch.drafted
+    new = [np.zeros((1, batch.tokens, SPEC.kv_width), np.float32)] * 2
+    outcome = Outcome(np.zeros((rows, SPEC.vocabulary), np.float32), np.zeros(rows), [token] * rows, new)
+    return scheduler.accept(group, batch, outcome)
 
 
 def tokens(batch: Batch) -> int:
