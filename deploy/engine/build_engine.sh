@@ -5,7 +5,7 @@
 # and one GPU architecture. From the repository root:
 #
 #   docker run --rm --gpus all --shm-size=2g --ulimit memlock=-1 --ulimit stack=67108864 \
-#     --user "$(id -u):$(id -g)" --env HOME=/tmp --volume "$PWD:/work" --workdir /work \
+#     --user "$(id -u):$(id -g)" --env HOME=/tmp --volume "$PWD:/src" --workdir /src \
 #     nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3 deploy/engine/build_engine.sh
 #
 # Settings, from the environment (for `docker run`: --env NAME=value):
