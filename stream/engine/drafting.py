@@ -2,8 +2,14 @@
 
 from pathlib import Path
 
+from stream.engine.blocks import BlockProposer
+from stream.engine.drafts import CopyDrafter
 from stream.engine.proposer import Proposer
 from stream.engine.strategy import Strategy
+from stream.engine.token_shapes import TokenShapes
+
+_JACOBI_BLOCK = 16
+_GAUSS_SEIDEL_BLOCK = 5
 
 
 def make_proposer(strategy: Strategy, folder: Path, vocabulary: int) -> Proposer | None:
@@ -14,4 +20,12 @@ def make_proposer(strategy: Strategy, folder: Path, vocabulary: int) -> Proposer
         folder: The model, whose tokenizer.json says what tokens look like.
         vocabulary: Number of token ids.
     """
-    return None
+    match strategy:
+        case Strategy.DRAFTS:
+            return CopyDrafter(TokenShapes.load(folder, vocabulary))
+        case Strategy.JACOBI:
+            return BlockProposer(_JACOBI_BLOCK, sliding=True)
+        case Strategy.GAUSS_SEIDEL:
+            return BlockProposer(_GAUSS_SEIDEL_BLOCK, sliding=False)
+        case Strategy.PLAIN:
+            return None

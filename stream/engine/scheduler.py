@@ -206,7 +206,9 @@ class Scheduler:
             rows = np.array(verified.path) + batch.undrafted + verified.first - len(batch.asked)
             for piece in reversed(_unread(node)):
                 above = piece.parent
-                if above is not None and above.being_read or self._tree.room(len(piece.ids)) < len(piece.ids):
+                if (above is not None and above.being_read) or self._tree.room(len(piece.ids)) < len(
+                    piece.ids
+                ):
                     break
                 slots = self._tree.keep(piece)
                 self._cache.write(slots, outcome.new, rows[piece.start - start : piece.end - start])

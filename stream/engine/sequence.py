@@ -4,6 +4,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from stream.engine.prefix_tree import Node
+from stream.engine.prompt_text import Question
 from stream.generation import Completion, Prompt
 
 
@@ -17,6 +18,8 @@ class Sequence:
         produced: Tokens chosen so far, the end id left out.
         passes: Passes that read tokens for it.
         fixed_at: For each token produced, the pass (from 1) from which on it was known.
+        question: Its prompt by its parts, once a drafter has looked.
+        guesses: What may follow, where a strategy carries guesses from pass to pass.
     """
 
     prompt: Prompt
@@ -27,6 +30,8 @@ class Sequence:
     log_probs: list[float] = field(default_factory=list)
     fixed_at: list[int] = field(default_factory=list)
     passes: int = 0
+    question: Question | None = None
+    guesses: list[int] = field(default_factory=list)
 
     @property
     def ids(self) -> tuple[int, ...]:

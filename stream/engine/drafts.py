@@ -1,0 +1,155 @@
+"""Drafts copied from the prompt's own text (READER, arXiv 2508.09072; ANPD, arXiv 2404.08698).
+
+An answer is, as a rule, a piece of the text. Candidates are pieces that begin where answers are likely to
+begin and run on as far as they are likely to run; one run stands for all answers that begin with it, since
+where the answer ends shows in the logits. Three drafters share one width:
+
+- ``memory``: answers to the same key that went by before and stand in this text;
+- ``shape``: pieces that look like answers;
+- ``ngram``: once something is produced, what follows its last tokens in the text.
+"""
+
+from collections.abc import Sequence as Tokens
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.engine.answer_memory import AnswerMemory
+from stream.engine.copy_rates import CopyRates, Rates
+from stream.engine.draft import START, Draft, DraftBuilder
+from stream.engine.prefix_tree import TokenIds
+from stream.engine.prompt_text import Key, Question, Text, find, read_question
+from stream.engine.recent import Recent
+from stream.engine.sequence import Sequence
+from stream.engine.token_shapes import TokenShapes
+
+MEMORY, SHAPE, NGRAM = "memory", "shape", "ngram"
+
+_LEAST_CHANCE = 0.004
+_LONGEST = 16
+_LEVELS = 4
+_TEXTS = 256
+_KEYS = 256
+_REMEMBERED_STEP = 0.9
+_REMEMBERED_START = 4.0
+
+
+class CopyDrafter:
+    """A ``Proposer`` that learns from the answers as they go by.
+
+    Args:
+        shapes: Of the model's tokens.
+    """
+
+    def __init__(self, shapes: TokenShapes) -> None:
+        self._shapes = shapes
+        self._rates = CopyRates()
+        self._memories: Recent[Key, AnswerMemory] = Recent(lambda _: AnswerMemory(), _KEYS)
+        self._texts: Recent[TokenIds, Text] = Recent(lambda tokens: Text.analyse(tokens, shapes), _TEXTS)
+
+    def propose(self, sequence: Sequence, width: int) -> Draft | None:
+        """Pieces of the prompt's text, the likeliest first."""
+        question = sequence.question or read_question(sequence.prompt.ids, self._shapes)
+        if question is None:
+            return None
+        sequence.question = question
+        text = self._texts.of(question.text)
+        depth = min(_LONGEST, sequence.remaining - 1, len(text.ids))
+        builder = DraftBuilder(width)
+        if sequence.produced:
+            self._continue(builder, text, question, sequence.produced, depth)
+        else:
+            self._begin(builder, text, question, depth)
+        return builder.build()
+
+    def learn(self, sequence: Sequence, accepted: int, following: Tokens[int]) -> None:
+        """Single passes teach nothing that the whole answer does not."""
+
+    def finish(self, sequence: Sequence) -> None:
+        """Learn from an answer where it stands in its text, and remember it."""
+        question, answer = sequence.question, tuple(sequence.produced)
+        if question is None or not answer:
+            return
+        text = self._texts.of(question.text)
+        start = find(answer, text)
+        if start is not None:
+            self._rates.learn(text, question.key, question.tail, start, len(answer))
+        self._memories.of(question.key).add(answer, copied=start is not None)
+
+    def _begin(self, builder: DraftBuilder, text: Text, question: Question, depth: int) -> None:
+        memory = self._memories.of(question.key)
+        for answer in memory.usual():
+            builder.add_chain(answer[:depth], MEMORY)
+        starts = self._rates.starts(text, question.key, question.tail)
+        steps = np.log(self._rates.steps(text, question.key))
+        known = np.zeros(len(text.ids), np.int64)
+        for at, length in memory.within(text.tokens):
+            known[at] = max(known[at], length)
+        starts[known > 0] *= _REMEMBERED_START
+        starts /= starts.sum()
+        _add_pieces(builder, text, starts=np.log(starts), steps=steps, known=known, depth=depth, source=SHAPE)
+
+    def _continue(
+        self, builder: DraftBuilder, text: Text, question: Question, produced: list[int], depth: int
+    ) -> None:
+        levels = np.zeros(len(text.ids), np.int64)
+        alike = np.ones(len(text.ids), np.bool_)
+        for level, token in enumerate(produced[: -_LEVELS - 1 : -1], 1):
+            alike[:level] = False
+            alike[level:] &= text.ids[:-level] == token
+            levels[alike] = level
+        if not levels.any():
+            return
+        weights = np.where(levels > 0, 8.0**levels, 0.0)
+        steps = np.log(self._rates.steps(text, question.key))
+        with np.errstate(divide="ignore"):
+            starts = np.log(weights / weights.sum())
+        starts[1:] += steps
+        unknown = np.zeros(len(text.ids), np.int64)
+        _add_pieces(builder, text, starts=starts, steps=steps, known=unknown, depth=depth, source=NGRAM)
+
+
+def _add_pieces(
+    builder: DraftBuilder,
+    text: Text,
+    *,
+    starts: Rates,
+    steps: Rates,
+    known: NDArray[np.int64],
+    depth: int,
+    source: str,
+) -> None:
+    """Add the likeliest tokens of all pieces, each after the one before it.
+
+    Args:
+        builder: Takes them.
+        text: T tokens.
+        starts: (T), log-probability that the answer goes on at each token.
+        steps: (T - 1), log-probability of each step to the next token.
+        known: (T), length of the remembered answer that begins at each token, or 0.
+        depth: Longest piece.
+        source: Who drafts what is not remembered.
+    """
+    begins = np.argsort(-starts, kind="stable")[: builder.width]
+    begins = begins[starts[begins] > np.log(_LEAST_CHANCE)]
+    if depth <= 0 or not len(begins):
+        return
+    sums = np.concatenate(([0.0], np.cumsum(steps)))
+    at = begins[:, None] + np.arange(depth)
+    inside = at < len(text.ids)
+    at = np.minimum(at, len(text.ids) - 1)
+    scores = starts[begins][:, None] + sums[at] - sums[begins][:, None]
+    remembered = np.arange(depth) < known[begins][:, None]
+    scores = np.where(remembered, starts[begins][:, None] + np.log(_REMEMBERED_STEP), scores)
+    scores = np.minimum.accumulate(np.where(inside, scores, -np.inf), axis=1)
+    order = np.argsort(-scores, axis=None, kind="stable")[: 2 * builder.width]
+    order = order[scores.ravel()[order] > np.log(_LEAST_CHANCE)]
+    indices: dict[tuple[int, int], int] = {}
+    for piece, step in zip(*(each.tolist() for each in divmod(order, depth)), strict=True):
+        parent = START if step == 0 else indices.get((piece, step - 1))
+        if parent is None:
+            continue
+        token = text.tokens[begins[piece] + step]
+        index = builder.add(parent, token, MEMORY if remembered[piece, step] else source)
+        if index is not None:
+            indices[piece, step] = index

@@ -1,0 +1,94 @@
+"""The text within a prompt: what answers are copied from."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.engine.prefix_tree import TokenIds
+from stream.engine.token_shapes import Kind, TokenShapes
+
+KINDS = len(Kind)
+_NAMELIKE = (Kind.CAPITAL, Kind.UPPER, Kind.DIGIT)
+
+Ids = NDArray[np.int64]
+Key = tuple[TokenIds, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A prompt by its parts, told apart by its control tokens alone.
+
+    Attributes:
+        text: The first run of ordinary tokens.
+        key: What stands after it, control tokens counted but not told apart: alike for all prompts that
+            ask the same of different texts.
+        tail: The prompt's last two tokens.
+    """
+
+    text: TokenIds
+    key: Key
+    tail: TokenIds
+
+
+def read_question(ids: TokenIds, shapes: TokenShapes) -> Question | None:
+    """The parts of a prompt; None when it holds control tokens alone."""
+    controls = np.flatnonzero(shapes.kinds[list(ids)] == Kind.CONTROL).tolist()
+    start = next((at for at, control in enumerate(controls) if at != control), len(controls))
+    if start == len(ids):
+        return None
+    after = controls[start:]
+    end = after[0] if after else len(ids)
+    marks = set(after)
+    label = tuple(ids[at] for at in range(end, len(ids)) if at not in marks)
+    return Question(ids[start:end], (label, len(after)), ids[-2:])
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text of T tokens, analysed for drafting.
+
+    Attributes:
+        ids: (T).
+        tokens: The same, as a tuple.
+        start_classes: (T), the class of a token as the first of an answer: what word stands before it, and
+            its own shape.
+        step_classes: (T - 1), the class of the step from a token to the next within an answer: the word that
+            is left, the next token's shape, and whether something like a name follows that.
+    """
+
+    ids: Ids
+    tokens: TokenIds
+    start_classes: Ids
+    step_classes: Ids
+
+    @classmethod
+    def analyse(cls, tokens: TokenIds, shapes: TokenShapes) -> "Text":
+        """Find words and classes."""
+        ids = np.array(tokens, np.int64)
+        kinds = shapes.kinds[ids]
+        opens = shapes.spaced[ids] | (kinds == Kind.CASELESS)
+        opens[0] = True
+        opens[1:] |= kinds[:-1] == Kind.MARK
+        at = np.arange(len(ids))
+        words = kinds[np.maximum.accumulate(np.where(opens, at, 0))]
+        shape = opens * KINDS + kinds
+        before = np.concatenate(([Kind.CONTROL], words[:-1]))
+        openings = np.append(at[opens], len(ids))
+        following = openings[np.searchsorted(openings, at + 1).clip(max=len(openings) - 1)]
+        namelike = np.isin(np.append(kinds, Kind.CONTROL)[following], _NAMELIKE)
+        return cls(
+            ids,
+            tokens,
+            start_classes=before * 2 * KINDS + shape,
+            step_classes=((words[:-1] * 2 * KINDS + shape[1:]) * 2 + namelike[1:]),
+        )
+
+
+def find(answer: TokenIds, text: Text) -> int | None:
+    """Where an answer first stands in a text."""
+    width = len(answer)
+    for at in np.flatnonzero(text.ids == answer[0]).tolist() if answer else ():
+        if text.tokens[at : at + width] == answer:
+            return int(at)
+    return None
