@@ -17,6 +17,7 @@ _COMMANDS = {
     "consume": "Show entity events as they come, or dead letters.",
     "extract": "Find the entities of a text in this process, without a broker.",
     "evaluate": "Score a model on annotated documents.",
+    "bench": "Measure decoding, serving, and how cost grows.",
     "train": "Train a model.",
     "config": "Show the effective settings and where each comes from.",
     "doctor": "Check machine, settings, broker, topics and Triton, and say how to mend what is wrong.",
@@ -53,10 +54,13 @@ class _Commands(TyperGroup):
 
 
 def _load(name: str) -> Any:
-    """The command of ``stream.cli.<name>``: a function of that name."""
-    single = typer.Typer(add_completion=False)
-    single.command(name)(getattr(import_module(f"stream.cli.{name}"), name))
-    return typer.main.get_command(single)
+    """The command of ``stream.cli.<name>``: a function of that name, or a group of commands."""
+    command = getattr(import_module(f"stream.cli.{name}"), name)
+    if not isinstance(command, typer.Typer):
+        single = typer.Typer(add_completion=False)
+        single.command(name)(command)
+        command = single
+    return typer.main.get_command(command)
 
 
 def _how_to_install(error: ModuleNotFoundError) -> str:

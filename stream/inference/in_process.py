@@ -1,6 +1,7 @@
 """The engine in this process: tests, evaluation, and serving without Triton."""
 
 import asyncio
+from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Self
@@ -21,7 +22,7 @@ class InProcessGenerator:
 
     def __init__(self, decoder: Decoder) -> None:
         self.decoder = decoder
-        self._collected: list[tuple[Prompt, asyncio.Future[Future[Completion]]]] = []
+        self._collected: list[tuple[Prompt, Sequence[int] | None, asyncio.Future[Future[Completion]]]] = []
 
     @classmethod
     def load(cls, folder: Path, *, threads: int = 2) -> Self:
@@ -32,8 +33,12 @@ class InProcessGenerator:
         """
         return cls(Decoder.load(folder, threads=threads))
 
-    async def generate(self, prompt: Prompt) -> Completion:
+    async def generate(self, prompt: Prompt, *, forced: Sequence[int] | None = None) -> Completion:
         """Continue one prompt.
+
+        Args:
+            prompt: What to continue.
+            forced: The answer to give whatever the model says, as ``Decoder.submit_many`` has it.
 
         Raises:
             InferenceRejected: The prompt can never be served.
@@ -44,7 +49,7 @@ class InProcessGenerator:
         accepted: asyncio.Future[Future[Completion]] = loop.create_future()
         if not self._collected:
             loop.call_soon(self._submit_collected)
-        self._collected.append((prompt, accepted))
+        self._collected.append((prompt, forced, accepted))
         try:
             answer = await accepted
         except asyncio.CancelledError:
@@ -62,8 +67,8 @@ class InProcessGenerator:
         await asyncio.to_thread(self.decoder.close)
 
     def _submit_collected(self) -> None:
-        waiting = [(prompt, accepted) for prompt, accepted in self._collected if not accepted.cancelled()]
+        waiting = [each for each in self._collected if not each[-1].cancelled()]
         self._collected.clear()
-        answers = self.decoder.submit_many([prompt for prompt, _ in waiting])
-        for (_, accepted), answer in zip(waiting, answers, strict=True):
-            accepted.set_result(answer)
+        prompts, forced, accepted = zip(*waiting, strict=True) if waiting else ((), (), ())
+        for each, answer in zip(accepted, self.decoder.submit_many(prompts, forced=forced), strict=True):
+            each.set_result(answer)

@@ -1,0 +1,88 @@
+"""``padellm bench``."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Annotated documents, JSONL or JSONL.gz. [default: the samples, as the model reads them]"
+    ),
+]
+ModelOption = Annotated[Path | None, typer.Option(help="Model folder. [default: the bundled model]")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
+
+bench = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Measure decoding and serving, and how cost grows. Compare figures of one run: machines are noisy.",
+)
+
+
+@bench.command()
+def decode(  # noqa: PLR0917 - the command line passes names
+    strategy: Annotated[
+        list[str] | None, typer.Option(help="Only these; may be given several times. [default: all]")
+    ] = None,
+    data: DataOption = None,
+    model: ModelOption = None,
+    limit: Annotated[int, typer.Option(min=1, help="Documents decoded one by one, for latency.")] = 200,
+    at_once: Annotated[
+        int, typer.Option(min=1, help="Most documents decoded many at once, for documents a second.")
+    ] = 256,
+    forced: Annotated[
+        bool, typer.Option("--forced", help="Gold answers for all, where some decode the model's own.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare strategies of decoding on one engine: passes, latency, documents a second.
+
+    autoreg_struct, autoreg_aug, onestep, padellm_script and padellm_multi are forced to the gold answers, so
+    that each decodes its right length. The others decode the model's own; "padellm, gold" is there to compare
+    like with like. The defaults take two to three minutes on two cores.
+
+    Example: padellm bench decode --data dev.jsonl.gz
+
+    Example: padellm bench decode --strategy padellm --strategy autoreg_struct --limit 50 --json
+    """
+    from stream.cli.bench_decode import chosen_names, run, show, summary
+
+    names = chosen_names(strategy, forced=forced)
+    measured = asyncio.run(run(names, data=data, model=model, limit=limit, at_once=at_once))
+    show(measured)
+    if as_json:
+        typer.echo(json.dumps(summary(measured)))
+
+
+@bench.command()
+def serve(  # noqa: PLR0917 - the command line passes names
+    documents: Annotated[
+        str | None, typer.Option(help="JSONL of documents or plain text, gzip or not. [default: the samples]")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Documents in one run through one way.")] = 400,
+    rounds: Annotated[int, typer.Option(min=1, help="Runs through each way, in turn.")] = 3,
+    rate: Annotated[
+        float | None, typer.Option(min=0.1, help="Then also with documents that arrive so many a second.")
+    ] = None,
+    model: ModelOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Send documents through the bare engine, through Triton, and end to end through Kafka, at saturation.
+
+    Kafka, Triton and the worker are started for it, on free ports and in a folder that is removed. Each way
+    and round has its own number before every text, so that nothing is answered from what an engine kept.
+
+    Example: padellm bench serve
+
+    Example: padellm bench serve --documents dev.jsonl.gz --limit 1000 --rate 40 --json
+    """
+    from stream.cli.bench_serve import run, show, summary
+
+    served = asyncio.run(run(documents, limit=limit, rounds=rounds, rate=rate, model=model))
+    show(served)
+    if as_json:
+        typer.echo(json.dumps(summary(served)))

@@ -1,0 +1,190 @@
+"""``padellm bench decode``: documents in, figures and tables out."""
+
+import sys
+from collections.abc import Sequence
+from importlib.resources import files
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from stream.cli.in_process import open_model
+from stream.errors import ConfigurationError
+from stream.evaluation.benchmark import Measured, Workload, documents_to_decode, measure
+from stream.evaluation.datasets import AnnotatedDocument, GoldEntity, label_inventory, read_documents
+from stream.evaluation.gold import CaseMaker
+from stream.evaluation.padded_batch import PaddedBatch
+from stream.evaluation.strategies import FLOOR, GOLD, NAMES, OWN_ANSWERS, Opener
+from stream.messages import Document
+from stream.ner.extractor import Extractor
+from stream.ner.tasks import all_of
+from stream.ner.template import PromptTemplate
+from stream.settings import Settings
+
+_WARM_UP = 8
+_REFERENCE = "autoreg_struct"
+
+
+def chosen_names(chosen: Sequence[str] | None, *, forced: bool) -> list[str]:
+    """The strategies to open for those that were asked for.
+
+    Raises:
+        ConfigurationError: There is no such strategy.
+    """
+    names = list(dict.fromkeys(chosen or NAMES))
+    if unknown := [name for name in names if name not in NAMES]:
+        raise ConfigurationError(f"there is no strategy {', '.join(unknown)}; there are {', '.join(NAMES)}")
+    if forced:
+        return [name + GOLD if name in OWN_ANSWERS else name for name in names]
+    if "padellm" in names:
+        names.insert(names.index("padellm") + 1, "padellm" + GOLD)
+    return names
+
+
+async def run(
+    names: Sequence[str], *, data: Path | None, model: Path | None, limit: int, at_once: int
+) -> dict[str, Measured]:
+    """Measure strategies, and the floor with them.
+
+    Args:
+        names: From ``chosen_names``.
+        data: Annotated documents; None: the samples, with the model's own answers for gold.
+        model: Model folder; None: the settings' one.
+        limit: Documents decoded one by one.
+        at_once: Most documents decoded many at once.
+
+    Raises:
+        ConfigurationError: The data cannot be read, or holds too little.
+        CheckpointError: The folder holds no model that can be served.
+    """
+    wanted = _WARM_UP + max(limit, at_once)
+    async with open_model(model) as opened:
+        folder = opened.folder
+        if data is None:
+            documents = await _samples_as_read(opened.extractor, wanted)
+            labels = label_inventory(documents)
+        else:
+            documents = list(islice(read_documents(data), wanted))
+            labels = label_inventory(read_documents(data))
+    template = PromptTemplate.load(folder)
+    cases = CaseMaker(template, labels).cases(documents)
+    warm_up = min(_WARM_UP, len(cases) // 2)
+    if not labels or not warm_up:
+        raise ConfigurationError(f"{data or 'the samples'}: too few documents with entities to measure on")
+    workload = Workload(cases[warm_up:][:limit], cases[warm_up:][:at_once], cases[:warm_up])
+    opener = Opener(folder, template, Settings().engine_threads, PaddedBatch.load(folder))
+    names = [FLOOR, *names]
+    columns = (TextColumn("documents"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("documents", total=len(names) * documents_to_decode(workload))
+        return await measure(names, opener.open, workload, on_document=lambda: progress.advance(task))
+
+
+async def _samples_as_read(extractor: Extractor, most: int) -> list[AnnotatedDocument]:
+    """The sample documents, annotated with what the model finds in them."""
+    lines = (files("stream.stack") / "samples" / "documents.jsonl").read_text("utf-8").splitlines()
+    documents = [Document.model_validate_json(line) for line in lines[:most]]
+    found = await all_of(map(extractor.extract, documents))
+    return [
+        AnnotatedDocument(
+            text=document.text,
+            entities=[
+                GoldEntity(start=one.start, end=one.end, text=one.text, label=one.label)
+                for one in each.entities
+            ],
+        )
+        for document, each in zip(documents, found, strict=True)
+    ]
+
+
+def summary(measured: dict[str, Measured]) -> dict[str, Any]:
+    """What ``--json`` prints; a strategy that ran with gold answers too has their figures under ``gold``."""
+    strategies = {
+        name.removesuffix(GOLD): each.as_dict()
+        for name, each in measured.items()
+        if name != FLOOR and (not name.endswith(GOLD) or name.removesuffix(GOLD) not in measured)
+    }
+    for name, each in measured.items():
+        if name.endswith(GOLD) and name.removesuffix(GOLD) in measured:
+            strategies[name.removesuffix(GOLD)]["gold"] = each.as_dict()
+    return {"floor_ms": measured[FLOOR].as_dict()["ms_mean"], "strategies": strategies}
+
+
+def show(measured: dict[str, Measured]) -> None:
+    """Tables for people, on stdout."""
+    console = Console(width=None if sys.stdout.isatty() else 150)
+    documents = len(measured[FLOOR].ms)
+    console.print(f"{documents} documents one by one, each through all strategies in turn\n")
+    console.print(_comparison(measured))
+    console.print()
+    console.print(_tokens(measured, documents))
+    console.print()
+    console.print(_drafters(measured))
+
+
+def _comparison(measured: dict[str, Measured]) -> Table:
+    levels = list(measured[FLOOR].documents_per_second)
+    columns = ["Strategy", "Passes", "p95", "ms", "p50", "p95", "x floor", f"{_REFERENCE} x"]
+    table = _table(*columns, *(f"docs/s @{level}" for level in levels))
+    floor = float(np.mean(measured[FLOOR].ms))
+    for name, each in measured.items():
+        figures = each.as_dict()
+        reference = measured.get(_REFERENCE)
+        faster = f"{np.mean(reference.ms) / np.mean(each.ms):.2f}" if reference else "-"
+        table.add_row(
+            _shown(name),
+            f"{figures['passes_mean']:.2f}",
+            f"{figures['passes_p95']:.0f}",
+            f"{figures['ms_mean']:.2f}",
+            f"{figures['ms_p50']:.2f}",
+            f"{figures['ms_p95']:.2f}",
+            f"{np.mean(each.ms) / floor:.2f}",
+            faster,
+            *(f"{each.documents_per_second[level]:.1f}" for level in levels),
+        )
+    return table
+
+
+def _tokens(measured: dict[str, Measured], documents: int) -> Table:
+    """Tokens a document, and milliseconds of a pass by part."""
+    parts = list(measured[FLOOR].totals.seconds)
+    columns = ("Tokens a document", "read", "drafted", "accepted", "produced")
+    table = _table(*columns, *(f"ms/pass {part}" for part in parts), "ms/doc outside passes")
+    for name, each in measured.items():
+        totals = each.totals
+        tokens = (totals.read, sum(totals.drafted.values()), sum(totals.accepted.values()), totals.produced)
+        spent = [totals.seconds.get(part) for part in parts]
+        outside = np.mean(each.ms) - 1000 * sum(totals.seconds.values()) / documents
+        table.add_row(
+            _shown(name),
+            *(f"{count / documents:.1f}" for count in tokens),
+            *("-" if each is None else f"{1000 * each / totals.passes:.3f}" for each in spent),
+            f"{outside:.2f}" if totals.seconds else "-",
+        )
+    return table
+
+
+def _drafters(measured: dict[str, Measured]) -> Table:
+    table = _table("Drafter", "strategy", "drafted", "accepted", "share")
+    for name, each in measured.items():
+        for drafter, drafted in sorted(each.totals.drafted.items()):
+            accepted = each.totals.accepted.get(drafter, 0)
+            share = f"{100 * accepted / drafted:.1f}%" if drafted else "-"
+            table.add_row(drafter, _shown(name), str(drafted), str(accepted), share)
+    return table
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column(first)
+    for other in others:
+        table.add_column(other, justify="right")
+    return table
+
+
+def _shown(name: str) -> str:
+    return name.replace(GOLD, ", gold")
