@@ -26,6 +26,7 @@ from stream.engine.scheduler import Scheduler
 from stream.engine.sequence import Sequence
 from stream.engine.session import default_cache_folder, open_session
 from stream.engine.strategy import Strategy
+from stream.engine.trace import OnPass, PassRecorder
 from stream.errors import InferenceError, InferenceRejected, InferenceUnavailable
 from stream.generation import Completion, Prompt
 
@@ -74,6 +75,7 @@ class Decoder:
         pass_tokens: Most new tokens in one pass; longer prompts are read in pieces.
         proposer: Drafts continuations; None: one token a pass.
         draft_tokens: Most drafted tokens a sequence and pass.
+        on_pass: Told of every pass, from the thread that ran it.
     """
 
     def __init__(
@@ -84,8 +86,10 @@ class Decoder:
         pass_tokens: int,
         proposer: Proposer | None = None,
         draft_tokens: int = _DRAFT_TOKENS,
+        on_pass: OnPass | None = None,
     ) -> None:
         self.spec = forward.spec
+        self._on_pass = on_pass
         self._forward = forward
         self._cache = forward.cache
         self._scheduler = Scheduler(self._cache, pass_tokens, proposer, draft_tokens)
@@ -112,6 +116,7 @@ class Decoder:
         strategy: Strategy = Strategy.DRAFTS,
         draft_tokens: int = _DRAFT_TOKENS,
         graph_cache: Path | None = None,
+        on_pass: OnPass | None = None,
     ) -> "Decoder":
         """Load a Hugging Face model folder (config.json and safetensors).
 
@@ -124,6 +129,7 @@ class Decoder:
             strategy: How next tokens are found; no strategy changes an answer.
             draft_tokens: Most drafted tokens a sequence and pass.
             graph_cache: Where built graphs are kept; by default the user's cache folder.
+            on_pass: Told of every pass, from the thread that ran it.
 
         Raises:
             CheckpointError: The folder holds no model that can be served.
@@ -137,6 +143,7 @@ class Decoder:
             pass_tokens=pass_tokens,
             proposer=make_proposer(strategy, folder, checkpoint.spec.vocabulary),
             draft_tokens=draft_tokens,
+            on_pass=on_pass,
         )
 
     @property
@@ -260,9 +267,13 @@ class Decoder:
         ran = time.perf_counter()
         with self._lock:
             self._count(batch)
+            recorder = PassRecorder(batch, feed.past.shape[1]) if self._on_pass else None
             finished = self._scheduler.accept(group, batch, outcome)
             self._tokens_produced += sum(len(sequence.produced) for sequence in finished)
-            self._clock(composed - began, laid_out - composed, ran - laid_out, time.perf_counter() - ran)
+            spent = (composed - began, laid_out - composed, ran - laid_out, time.perf_counter() - ran)
+            self._clock(*spent)
+        if self._on_pass and recorder:
+            self._on_pass(recorder.trace(finished, dict(zip(self._seconds, spent, strict=True))))
         for sequence in finished:
             _settle(sequence.future, sequence.completion())
         return True
