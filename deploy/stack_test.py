@@ -24,7 +24,7 @@ from stacktest import checks
 from stacktest.base_images import provide
 from stacktest.compose import Compose, base_images, compose_programs, image_bytes, version_of
 from stacktest.engine import Engine, install_packages, private_engine, running_engine
-from stacktest.shell import StackTestError
+from stacktest.shell import StackTestError, mounts_below
 
 from stream.settings import Settings
 from stream.stack.ports import free_ports
@@ -92,9 +92,13 @@ def _arguments() -> argparse.Namespace:
 @contextmanager
 def _work_folder() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="stack-test-"))
+    folder.chmod(0o755)  # apt fetches packages as a user of its own
     try:
         yield folder
     finally:
+        # What is mounted there may be this machine's own: it must not be walked into.
+        if mounted := mounts_below(folder):
+            raise StackTestError(f"{folder} is not removed, for there are mounts in it: {', '.join(mounted)}")
         shutil.rmtree(folder)
 
 

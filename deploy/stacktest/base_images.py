@@ -88,8 +88,20 @@ def _make_base(engine: Engine, folder: Path) -> None:
         )
     archive = folder / "base.tar"
     leave_out = [f"--dpkgopt=path-exclude={path}" for path in _UNNEEDED]
+    # In namespaces of its own: it binds this machine's /sys and /dev/shm into the folder it fills, and were
+    # it killed in the middle, whoever removed that folder would remove their content as well.
+    alone = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
     run(
-        ["mmdebstrap", "--variant=minbase", "--include=ca-certificates", *leave_out, "bookworm", archive],
+        [
+            *alone,
+            "mmdebstrap",
+            "--variant=minbase",
+            "--include=ca-certificates",
+            *leave_out,
+            "bookworm",
+            archive,
+        ],
+        environment={"TMPDIR": str(folder)},
         patience=600,
     )
     engine.docker("import", "--change", 'CMD ["bash"]', "--change", "LABEL stand-in=true", archive, _BASE)

@@ -5,6 +5,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+_TIME_TO_END = 5.0
+
 
 class StackTestError(Exception):
     """The proof failed or cannot be made here; the message says what to do."""
@@ -30,23 +32,38 @@ def run(
     """
     words = [str(word) for word in command]
     try:
-        answer = subprocess.run(
-            words,
-            env=os.environ | dict(environment or {}),
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=patience,
-            check=False,
-        )
+        status, output, errors = _run(words, os.environ | dict(environment or {}), patience, stdin)
     except FileNotFoundError as error:
         raise StackTestError(f"{words[0]} is not installed") from error
     except subprocess.TimeoutExpired as error:
         raise StackTestError(f"{' '.join(words)} was not done after {patience:.0f} seconds") from error
-    if answer.returncode:
-        tail = "\n".join((answer.stdout + answer.stderr).strip().splitlines()[-25:])
-        raise StackTestError(f"{' '.join(words)} failed with status {answer.returncode}:\n{tail}")
-    return answer.stdout
+    if status:
+        tail = "\n".join((output + errors).strip().splitlines()[-25:])
+        raise StackTestError(f"{' '.join(words)} failed with status {status}:\n{tail}")
+    return output
+
+
+def _run(
+    words: list[str], environment: Mapping[str, str], patience: float, stdin: str | None
+) -> tuple[int, str, str]:
+    """Exit status, standard output and standard error; a program that is not waited for ends in order."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            output, errors = process.communicate(stdin, timeout=patience)
+        except BaseException:
+            _end(process)
+            raise
+        return process.returncode, output, errors
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    """First ask, since it may have something to put in order."""
+    process.terminate()
+    try:
+        process.wait(_TIME_TO_END)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def succeeds(
@@ -58,3 +75,13 @@ def succeeds(
     except StackTestError:
         return False
     return True
+
+
+def mounts_below(folder: Path) -> list[str]:
+    """Mount points in a folder, as this process sees them; none where the system is not Linux."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+    points = (line.split()[4] for line in lines)
+    return [point for point in points if point == str(folder) or point.startswith(f"{folder}/")]

@@ -1,0 +1,51 @@
+"""The parts of deploy/stack_test.py that need no Docker."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "deploy"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts are read from /proc")
+def test_shell_mounts_below_finds_mounts_and_no_neighbours(tmp_path):
+    """A folder is cleared only where nothing is mounted: mounts in it are seen, those beside it are not."""
+    from stacktest.shell import mounts_below
+
+    assert "/proc" in mounts_below(Path("/proc"))
+    assert mounts_below(Path("/pro")) == []
+    assert mounts_below(tmp_path) == []
+
+
+def test_shell_run_tells_end_of_output_of_what_fails():
+    """A program's failure is told with its status and what it wrote last."""
+    from stacktest.shell import StackTestError, run
+
+    with pytest.raises(StackTestError, match=r"status 3:\nno such thing"):
+        run([sys.executable, "-c", "import sys; sys.exit(print('no such thing') or 3)"])
+
+
+def test_shell_run_ends_what_takes_too_long():
+    """A program that is not done in time is ended, and named."""
+    from stacktest.shell import StackTestError, run
+
+    with pytest.raises(StackTestError, match="not done after"):
+        run([sys.executable, "-c", "import time; time.sleep(60)"], patience=0.2)
+
+
+def test_compose_base_images_are_what_no_service_builds():
+    """What is pulled: images without a build, and the base of those with one."""
+    import yaml
+    from stacktest.compose import base_images
+
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
+    cpu = {name: each for name, each in services.items() if "gpu" not in each.get("profiles", ())}
+    kafka, python = base_images({"services": cpu}, ROOT)
+    assert kafka.startswith("apache/kafka:")
+    assert python.startswith("python:3.11.")
