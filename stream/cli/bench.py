@@ -19,7 +19,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 bench = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    help="Measure decoding and serving, and how cost grows. Compare figures of one run: machines are noisy.",
+    help="Measure decoding and serving, and how cost grows. Compare figures of one run: machines are noisy.\n\n"
+    "Example: padellm bench decode --data dev.jsonl.gz",
 )
 
 

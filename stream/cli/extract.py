@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import TypeAdapter, ValidationError
@@ -12,6 +12,10 @@ from pydantic import TypeAdapter, ValidationError
 from stream.errors import ConfigurationError
 from stream.messages import Document, Policy
 from stream.ner.extractor import Extraction
+
+if TYPE_CHECKING:
+    from stream.engine.trace import PassTrace
+    from stream.evaluation.explanation import Step
 
 
 def extract(  # noqa: PLR0917 - the command line passes names
@@ -25,6 +29,12 @@ def extract(  # noqa: PLR0917 - the command line passes names
         float | None, typer.Option(min=0, max=1, help="Entities scored below it are removed.")
     ] = None,
     model: Annotated[Path | None, typer.Option(help="Model folder; default: the bundled model.")] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show what every forward pass read, drafted and accepted.")
+    ] = False,
+    html: Annotated[
+        Path | None, typer.Option(help="Write that as a page into this file; it needs no network.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Find the entities of a text in this process, without a broker.
@@ -32,6 +42,8 @@ def extract(  # noqa: PLR0917 - the command line passes names
     Example: padellm extract "Angela Merkel visited Paris." --labels person,location
 
     Example: curl -s https://example.org/article.txt | padellm extract - --json
+
+    Example: padellm extract "Angela Merkel visited Paris." --explain --html decode.html
     """
     document = _document(
         text=_stdin() if text == "-" else text,
@@ -39,7 +51,14 @@ def extract(  # noqa: PLR0917 - the command line passes names
         policy=policy,
         threshold=threshold,
     )
-    extraction = asyncio.run(_extract(document, model))
+    if explain or html is not None:
+        extraction, steps = asyncio.run(_extract_and_explain(document, model))
+        if html is not None:
+            _write_page(html, document.text, extraction, steps)
+        if explain:
+            _show_steps(steps, to_stderr=as_json)
+    else:
+        extraction = asyncio.run(_extract(document, model))
     if as_json:
         typer.echo(as_json_line(extraction))
     else:
@@ -82,6 +101,35 @@ async def _extract(document: Document, model: Path | None) -> Extraction:
 
     async with open_model(model) as opened:
         return await opened.extractor.extract(document)
+
+
+async def _extract_and_explain(document: Document, model: Path | None) -> "tuple[Extraction, list[Step]]":
+    from stream.cli.in_process import open_model
+    from stream.evaluation.explanation import explain as tell
+
+    passes: list[PassTrace] = []
+    async with open_model(model, on_pass=passes.append) as opened:
+        extraction = await opened.extractor.extract(document)
+        return extraction, tell(passes, opened.template)
+
+
+def _show_steps(steps: "list[Step]", *, to_stderr: bool) -> None:
+    from rich.console import Console
+
+    from stream.cli.explain_view import show_steps
+
+    console = Console(stderr=to_stderr, soft_wrap=True)
+    show_steps(console, steps)
+    console.print()
+
+
+def _write_page(file: Path, text: str, extraction: Extraction, steps: "list[Step]") -> None:
+    from stream.cli.explain_html import as_page
+
+    try:
+        file.write_text(as_page(text, extraction, steps), "utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"--html {file} cannot be written: {error.strerror}") from error
 
 
 def _document(**fields: Any) -> Document:

@@ -5,6 +5,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from stream.engine.decoder import Decoder
+from stream.engine.trace import OnPass
 from stream.inference.in_process import InProcessGenerator
 from stream.ner.bundled import bundled_checkpoint
 from stream.ner.extractor import Extractor
@@ -18,11 +20,13 @@ class OpenModel:
 
     Attributes:
         folder: Its checkpoint.
+        template: Its prompts.
         generator: What runs it.
         extractor: What asks it, with the settings' policy and threshold.
     """
 
     folder: Path
+    template: PromptTemplate
     generator: InProcessGenerator
     extractor: Extractor
 
@@ -33,8 +37,12 @@ class OpenModel:
 
 
 @asynccontextmanager
-async def open_model(folder: Path | None) -> AsyncIterator[OpenModel]:
+async def open_model(folder: Path | None, *, on_pass: OnPass | None = None) -> AsyncIterator[OpenModel]:
     """Open a model folder, or else the settings' one, or else the bundled one.
+
+    Args:
+        folder: The model.
+        on_pass: Told of every forward pass; they are then run one after the other.
 
     Raises:
         CheckpointError: The folder holds no model that can be served.
@@ -42,10 +50,12 @@ async def open_model(folder: Path | None) -> AsyncIterator[OpenModel]:
     settings = Settings()
     chosen = folder or settings.model or bundled_checkpoint()
     template = PromptTemplate.load(chosen)
-    generator = InProcessGenerator.load(chosen, threads=settings.engine_threads)
+    threads = settings.engine_threads if on_pass is None else 1
+    generator = InProcessGenerator(Decoder.load(chosen, threads=threads, on_pass=on_pass))
     try:
         yield OpenModel(
             chosen,
+            template,
             generator,
             Extractor(generator, template, policy=settings.policy, threshold=settings.threshold),
         )

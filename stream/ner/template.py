@@ -125,6 +125,11 @@ class PromptTemplate:
         text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
         return text.strip()
 
+    def show(self, ids: Sequence[int]) -> str:
+        """What ids say, control tokens included; for people to read."""
+        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=False)
+        return text
+
     def _control(self, piece: str) -> tuple[int, ...]:
         self._tokenizer.encode_special_tokens = False
         return tuple(self._tokenizer.encode(piece, add_special_tokens=False).ids)

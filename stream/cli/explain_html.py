@@ -1,0 +1,98 @@
+"""A decode told pass by pass, as one HTML page that needs nothing from a network."""
+
+from collections.abc import Sequence
+from html import escape
+
+from stream.cli.explain_view import headline, totals_line
+from stream.evaluation.explanation import Answering, Candidate, Step
+from stream.ner.extractor import Extraction
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem;
+  color: #1d2433; background: #fff }
+section { border: 1px solid #d5dae3; border-radius: 8px; margin: 1rem 0; padding: .6rem 1rem }
+h2 { font-size: 1rem; margin: 0 0 .4rem } h2 small { font-weight: normal; color: #5b6577 }
+code { font: 13px/1.7 ui-monospace, monospace; white-space: pre-wrap }
+.read { background: #eef1f6; border-radius: 4px; padding: 1px 5px }
+.at, .source { color: #5b6577; display: inline-block; min-width: 5.5rem; font-size: 13px }
+.question { color: #0b63a5 } .earlier { color: #5b6577 } .chosen { font-weight: 700 }
+.accepted { background: #c9efd0; color: #11512a } .rejected { background: #fbe0e0; color: #8a1f1f;
+  text-decoration: line-through }
+.bar { display: flex; height: 8px; border-radius: 4px; overflow: hidden; margin: .3rem 0 .6rem }
+ul { list-style: none; margin: .2rem 0; padding-left: 1.2rem } mark { border-radius: 4px; padding: 1px 4px }
+mark small { color: #5b6577 }
+@media (prefers-color-scheme: dark) {
+  body { background: #14171d; color: #dfe4ee } section { border-color: #333a47 } .read { background: #232833 }
+  .question { color: #6fb9ef } .accepted { background: #1d4a2b; color: #c9efd0 }
+  .rejected { background: #552424; color: #fbe0e0 } mark { background: #4a4318; color: #f4ecc4 } }
+"""
+_COLOURS = {"schedule": "#8d7fd1", "feed": "#e0a33a", "run": "#3a86c8", "accept": "#4cae6c"}
+
+
+def as_page(text: str, extraction: Extraction, steps: Sequence[Step]) -> str:
+    """The whole page.
+
+    Args:
+        text: The document's.
+        extraction: What came of it.
+        steps: Its passes.
+    """
+    longest = max((sum(step.milliseconds.values()) for step in steps), default=1.0)
+    legend = " ".join(f'<span style="color:{colour}">■ {part}</span>' for part, colour in _COLOURS.items())
+    return "\n".join(
+        (
+            '<!doctype html><html lang="en"><head><meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>A decode, pass by pass</title><style>{_STYLE}</style></head><body>",
+            f"<h1>A decode, pass by pass</h1><p>{_marked(text, extraction)}</p>",
+            f"<p>{escape(totals_line(steps))}. {legend}</p>",
+            *(_section(step, longest) for step in steps),
+            "</body></html>\n",
+        )
+    )
+
+
+def _marked(text: str, extraction: Extraction) -> str:
+    pieces, at = [], 0
+    for entity in sorted(extraction.entities, key=lambda entity: (entity.start, -entity.end)):
+        if entity.start < at:  # inside or across the one before
+            continue
+        pieces.append(escape(text[at : entity.start]))
+        pieces.append(f"<mark>{escape(entity.text)} <small>{escape(entity.label)}</small></mark>")
+        at = entity.end
+    return "".join((*pieces, escape(text[at:])))
+
+
+def _section(step: Step, longest: float) -> str:
+    bars = "".join(
+        f'<div title="{part} {spent:.2f} ms" '
+        f'style="width:{100 * spent / longest:.2f}%;background:{_COLOURS.get(part, "#888")}"></div>'
+        for part, spent in step.milliseconds.items()
+    )
+    read = "".join(
+        f'<div><span class="at">at {position}</span><code class="read">{escape(text)}</code></div>'
+        for position, text in step.read
+    )
+    answers = "".join(map(_answer, step.answering))
+    return (
+        f"<section><h2>Pass {step.number} <small>{escape(headline(step))}</small></h2>"
+        f'<div class="bar">{bars}</div>{read}{answers}</section>'
+    )
+
+
+def _answer(answering: Answering) -> str:
+    candidates = "".join(map(_candidate, answering.candidates))
+    return (
+        f'<div><code><span class="question">{escape(answering.question)}</span>  '
+        f'<span class="earlier">{escape(answering.earlier)}</span>'
+        f'<span class="chosen">{escape(answering.chosen.rstrip())}</span>'
+        f"{' ■' if answering.finished else ' …'}</code>{f'<ul>{candidates}</ul>' if candidates else ''}</div>"
+    )
+
+
+def _candidate(candidate: Candidate) -> str:
+    return (
+        f'<li><span class="source">{escape(candidate.source)}</span><code>'
+        f'<span class="accepted">{escape(candidate.accepted)}</span>'
+        f'<span class="rejected">{escape(candidate.rejected)}</span></code></li>'
+    )
