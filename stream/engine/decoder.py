@@ -6,7 +6,7 @@ on another group of sequences, over one ONNX Runtime session that runs every pas
 
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Sequence as Tokens
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
@@ -96,6 +96,7 @@ class Decoder:
         self._seconds = dict.fromkeys(("schedule", "feed", "run", "accept"), 0.0)
         self._passes = self._tokens_read = self._tokens_produced = 0
         self._closed = False
+        self._on_settled: list[Callable[[], None]] = []
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
         self._threads = [
@@ -161,14 +162,14 @@ class Decoder:
         return self.submit_many([prompt])[0]
 
     def submit_many(
-        self, prompts: Iterable[Prompt], *, forced: Iterable[Tokens[int]] | None = None
+        self, prompts: Iterable[Prompt], *, forced: Iterable[Tokens[int] | None] | None = None
     ) -> list[Future[Completion]]:
         """Queue prompts together, so that those that share a prefix are read in the same pass.
 
         Args:
             prompts: What to continue.
-            forced: For each prompt the answer to give, without the end id, whatever the model says: passes
-                and time are then those of a model that answers so, log-probabilities this model's.
+            forced: For each prompt the answer to give whatever the model says, without the end id, or None.
+                Passes and time are then those of a model that answers so, log-probabilities this model's.
 
         Returns:
             For each prompt the future of its completion. Cancelling a future takes its prompt out of the
@@ -198,6 +199,14 @@ class Decoder:
                 sequence.future.add_done_callback(partial(self._forget_if_cancelled, sequence))
         return futures
 
+    def when_settled(self, callback: Callable[[], None]) -> None:
+        """Have a function called, from any thread, each time one or several futures were settled.
+
+        A pass settles many; who answers with new prompts does best to wait for this, so that they are read
+        together in the next pass.
+        """
+        self._on_settled.append(callback)
+
     def statistics(self) -> Statistics:
         """Counts so far."""
         with self._lock:
@@ -216,8 +225,10 @@ class Decoder:
 
     def close(self) -> None:
         """Stop the threads and cancel what is in flight; passes that run are waited for."""
-        for sequence in self._stop():
+        stopped = self._stop()
+        for sequence in stopped:
             sequence.future.cancel()
+        self._announce(stopped)
         for thread in self._threads:
             thread.join()
 
@@ -233,8 +244,10 @@ class Decoder:
                 pass
         except Exception as error:  # noqa: BLE001 - a thread that dies unheard leaves its callers waiting
             _log.exception("engine thread died")
-            for sequence in self._stop():
+            stopped = self._stop()
+            for sequence in stopped:
                 _settle(sequence.future, InferenceUnavailable(f"the engine stopped: {error!r}"))
+            self._announce(stopped)
 
     def _step(self) -> bool:
         """Schedule, run, accept.
@@ -263,6 +276,7 @@ class Decoder:
                 failed = self._scheduler.fail(group, batch)
             for sequence in failed:
                 _settle(sequence.future, InferenceError(f"a forward pass failed: {error}"))
+            self._announce(failed)
             return True
         ran = time.perf_counter()
         with self._lock:
@@ -276,7 +290,13 @@ class Decoder:
             self._on_pass(recorder.trace(finished, dict(zip(self._seconds, spent, strict=True))))
         for sequence in finished:
             _settle(sequence.future, sequence.completion())
+        self._announce(finished)
         return True
+
+    def _announce(self, settled: list[Sequence]) -> None:
+        if settled:
+            for callback in self._on_settled:
+                callback()
 
     def _clock(self, *seconds: float) -> None:
         for part, spent in zip(self._seconds, seconds, strict=True):

@@ -1,20 +1,25 @@
 """The engine in this process: tests, evaluation, and serving without Triton."""
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Self
 
 from stream.engine.decoder import Decoder
+from stream.engine.strategy import Strategy
 from stream.generation import Completion, Prompt
 
 
 class InProcessGenerator:
-    """A ``Generator`` over the CPU engine.
+    """A ``Generator`` over the CPU engine, used from one event loop.
 
     Prompts sent in the same turn of the event loop (``asyncio.gather``, a ``TaskGroup``) reach the engine
-    together, so that a shared prefix is read once and their first pass is one.
+    together, so that a shared prefix is read once and their first pass is one. What a pass completed comes
+    back together too, so that prompts which answer it share the next pass.
 
     Args:
         decoder: The engine; this object closes it.
@@ -22,16 +27,19 @@ class InProcessGenerator:
 
     def __init__(self, decoder: Decoder) -> None:
         self.decoder = decoder
-        self._collected: list[tuple[Prompt, Sequence[int] | None, asyncio.Future[Future[Completion]]]] = []
+        self._collected: list[tuple[Prompt, Sequence[int] | None, asyncio.Future[Completion]]] = []
+        self._settled: deque[tuple[asyncio.Future[Completion], Future[Completion]]] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        decoder.when_settled(self._wake_loop)
 
     @classmethod
-    def load(cls, folder: Path, *, threads: int = 2) -> Self:
-        """Load a model folder.
+    def load(cls, folder: Path, *, threads: int = 2, strategy: Strategy = Strategy.DRAFTS) -> Self:
+        """Load a model folder; the options are those of ``Decoder.load``.
 
         Raises:
             CheckpointError: The folder holds no model that can be served.
         """
-        return cls(Decoder.load(folder, threads=threads))
+        return cls(Decoder.load(folder, threads=threads, strategy=strategy))
 
     async def generate(self, prompt: Prompt, *, forced: Sequence[int] | None = None) -> Completion:
         """Continue one prompt.
@@ -45,18 +53,12 @@ class InProcessGenerator:
             InferenceUnavailable: The engine is closed or broke down.
             InferenceError: The forward pass failed.
         """
-        loop = asyncio.get_running_loop()
-        accepted: asyncio.Future[Future[Completion]] = loop.create_future()
+        self._loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Completion] = self._loop.create_future()
         if not self._collected:
-            loop.call_soon(self._submit_collected)
-        self._collected.append((prompt, forced, accepted))
-        try:
-            answer = await accepted
-        except asyncio.CancelledError:
-            if accepted.done() and not accepted.cancelled():
-                accepted.result().cancel()
-            raise
-        return await asyncio.wrap_future(answer)
+            self._loop.call_soon(self._submit_collected)
+        self._collected.append((prompt, forced, answer))
+        return await answer
 
     async def ready(self) -> bool:
         """Whether a prompt sent now would be served."""
@@ -69,6 +71,34 @@ class InProcessGenerator:
     def _submit_collected(self) -> None:
         waiting = [each for each in self._collected if not each[-1].cancelled()]
         self._collected.clear()
-        prompts, forced, accepted = zip(*waiting, strict=True) if waiting else ((), (), ())
-        for each, answer in zip(accepted, self.decoder.submit_many(prompts, forced=forced), strict=True):
-            each.set_result(answer)
+        prompts, forced, answers = zip(*waiting, strict=True) if waiting else ((), (), ())
+        for answer, future in zip(answers, self.decoder.submit_many(prompts, forced=forced), strict=True):
+            answer.add_done_callback(partial(_pass_cancellation_on, future))
+            future.add_done_callback(partial(self._collect, answer))
+        # What was refused, or settled before its callback was set, has been announced already.
+        self._deliver()
+
+    def _collect(self, answer: asyncio.Future[Completion], future: Future[Completion]) -> None:
+        self._settled.append((answer, future))
+
+    def _wake_loop(self) -> None:
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the loop is closed, and nobody waits
+                self._loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        while self._settled:
+            answer, future = self._settled.popleft()
+            if answer.done():
+                continue
+            if future.cancelled():
+                answer.cancel()
+            elif error := future.exception():
+                answer.set_exception(error)
+            else:
+                answer.set_result(future.result())
+
+
+def _pass_cancellation_on(future: Future[Completion], answer: asyncio.Future[Completion]) -> None:
+    if answer.cancelled():
+        future.cancel()
