@@ -62,7 +62,6 @@ class PaddedBatch:
         options = onnxruntime.SessionOptions()
         # As the engine has it: one thread a pass, and several passes at once.
         options.intra_op_num_threads = 1
-        options.add_session_config_entry("session.set_denormal_as_zero", "1")
         options.log_severity_level = 3
         session = onnxruntime.InferenceSession(
             graph.SerializeToString(), options, providers=["CPUExecutionProvider"]

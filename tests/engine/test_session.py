@@ -107,3 +107,11 @@ def test_session_cache_folder_follows_the_desktop_convention(monkeypatch, tmp_pa
     """``XDG_CACHE_HOME`` moves it."""
     monkeypatch.setitem(os.environ, "XDG_CACHE_HOME", str(tmp_path))
     assert default_cache_folder() == tmp_path / "padellm"
+
+
+def test_session_leaves_small_floats_as_they_are(checkpoint, tmp_path):
+    """Opening and running a session does not make the calling thread flush subnormal numbers to zero."""
+    opened = open_session(checkpoint, tmp_path / "cache")
+    assert opened is not None
+    smallest = 5e-324
+    assert smallest * 1.0 > 0
