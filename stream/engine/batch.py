@@ -49,6 +49,7 @@ class Batch:
             sequences that take their next token from it.
         drafts: Continuations of nodes asked for, to be verified; every token of theirs has a row of logits,
             after the rows of all nodes, and none is kept.
+        undrafted: New tokens that are no drafts; they come first.
         readers: Sequences that this pass reads for, whether or not it reaches their end.
     """
 
@@ -58,6 +59,8 @@ class Batch:
     asked: dict[Node, list[Sequence]] = field(default_factory=dict)
     drafts: dict[Node, Draft] = field(default_factory=dict)
     readers: list[Sequence] = field(default_factory=list)
+    # Counted as they come, for nodes may be split while the pass is on its way.
+    undrafted: int = 0
 
     @property
     def tokens(self) -> int:
@@ -65,14 +68,20 @@ class Batch:
         return self.undrafted + self.drafted
 
     @property
-    def undrafted(self) -> int:
-        """New tokens that are no drafts; they come first."""
-        return sum(len(node.ids) for node in self.nodes) + len(self.repeats)
-
-    @property
     def drafted(self) -> int:
         """Tokens of drafts."""
         return sum(map(len, self.drafts.values()))
+
+    def read(self, node: Node) -> None:
+        """Have a node read, after its parent."""
+        self.nodes[node] = None
+        self.undrafted += len(node.ids)
+
+    def repeat(self, node: Node) -> None:
+        """Have a read node's last token computed once more."""
+        if node not in self.repeats:
+            self.repeats[node] = None
+            self.undrafted += 1
 
     def feed(self) -> Feed:
         """Lay the pass out as arrays.
@@ -110,7 +119,7 @@ class Batch:
         visible = np.repeat(np.repeat(sees, lengths[len(past) :], axis=0), lengths, axis=1)
         visible &= positions <= row_positions[:, None]
         last = ends[len(past) :] - cached - 1
-        first_draft = total - cached - self.drafted
+        first_draft = self.undrafted
         at = first_draft
         for node, draft in self.drafts.items():
             block = slice(at, at + len(draft))

@@ -234,7 +234,7 @@ class Scheduler:
         taken = self._read(reversed(unread), batch, budget)
         repeated = not unread and not shared
         if repeated and end not in batch.repeats:
-            batch.repeats[end] = None
+            batch.repeat(end)
             taken = 1
         if end.slots is not None:
             batch.asked.setdefault(end, []).append(sequence)
@@ -257,7 +257,7 @@ class Scheduler:
                 break
             part = node if room == len(node.ids) else self._tree.split(node, room)
             self._tree.start_reading(part, batch.reading)
-            batch.nodes[part] = None
+            batch.read(part)
             taken += room
         return taken
 

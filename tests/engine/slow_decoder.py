@@ -22,12 +22,14 @@ class SlowDecoder:
             for name, tensor in load_file(folder / "model.safetensors").items()
         }
 
-    def complete(self, prompt: Prompt) -> Completion:
-        """Continue a prompt."""
+    def complete(self, prompt: Prompt, forced: tuple[int, ...] | None = None) -> Completion:
+        """Continue a prompt, with the forced answer when there is one."""
         ids, produced, log_probs = list(prompt.ids), [], []
         while len(produced) < prompt.max_new_tokens:
             log_probabilities = self.log_probabilities(ids)
             token = int(log_probabilities.argmax())
+            if forced is not None:
+                token = (*forced, prompt.end_id)[len(produced)]
             if token == prompt.end_id:
                 break
             ids.append(token)

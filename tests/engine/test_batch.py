@@ -72,9 +72,10 @@ def test_batch_feed_lets_every_token_see_its_own_path_and_nothing_else(known, wa
         unread = [node for node in end.lineage() if node.slots is None]
         for node in reversed(unread):
             tree.start_reading(node, batch.reading)
-            batch.nodes[node] = None
+            if node not in batch.nodes:
+                batch.read(node)
         if end not in batch.nodes:
-            batch.repeats[end] = None
+            batch.repeat(end)
         batch.asked[end] = []
     fast, slow = batch.feed(), slow_feed(batch)
     for name in Feed.__slots__:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.engine.decoder import Decoder
+from stream.engine.strategy import Strategy
 from stream.errors import InferenceError, InferenceRejected, InferenceUnavailable
 from stream.generation import Completion, Prompt
 from tests.engine.checkpoints import END_ID, FAMILIES, VOCABULARY, write_checkpoint
@@ -32,10 +33,10 @@ def slow(folder):
     """What is right, remembered."""
     decoder, known = SlowDecoder(folder), {}
 
-    def complete(prompt: Prompt) -> Completion:
-        if prompt not in known:
-            known[prompt] = decoder.complete(prompt)
-        return known[prompt]
+    def complete(prompt: Prompt, forced: tuple[int, ...] | None = None) -> Completion:
+        if (prompt, forced) not in known:
+            known[prompt, forced] = decoder.complete(prompt, forced)
+        return known[prompt, forced]
 
     return complete
 
@@ -98,15 +99,16 @@ def test_decoder_equals_slow_decoder_in_every_family(family, tmp_path):
         decoder.close()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     texts=st.lists(st.lists(TOKEN, min_size=1, max_size=18), min_size=1, max_size=3),
     branches=st.lists(
         st.tuples(
             st.integers(0, 2),
             st.lists(st.integers(0, 3), max_size=4),
-            st.integers(1, 5),
+            st.integers(1, 7),
             st.booleans(),
+            st.none() | st.tuples(st.integers(0, 17), st.integers(0, 8)),
         ),
         min_size=1,
         max_size=10,
@@ -114,24 +116,38 @@ def test_decoder_equals_slow_decoder_in_every_family(family, tmp_path):
     slots=st.sampled_from((32, 48, 4096)),
     pass_tokens=st.sampled_from((3, 16, 512)),
     threads=st.integers(1, 3),
+    strategy=st.sampled_from(Strategy),
+    draft_tokens=st.sampled_from((1, 3, 32)),
 )
 def test_decoder_equals_slow_decoder_whatever_arrives_when(  # noqa: PLR0917 - hypothesis passes them by name
-    folder, slow, tmp_path_factory, texts, branches, slots, pass_tokens, threads
+    folder, slow, tmp_path_factory, texts, branches, slots, pass_tokens, threads, strategy, draft_tokens
 ):
-    """Shared prefixes, repeats, pieces, a pool too small for all, threads: each completion is its own."""
-    prompts = [Prompt((*texts[text % len(texts)], *tail), new, END_ID) for text, tail, new, _ in branches]
-    cache = tmp_path_factory.getbasetemp() / "graph-cache"
+    """Shared prefixes, repeats, pieces, a full pool, threads, any strategy: each completion is its own.
+
+    Forced answers are copied from the prompt, so that many drafts are right.
+    """
+    prompts = [Prompt((*texts[text % len(texts)], *tail), new, END_ID) for text, tail, new, *_ in branches]
+    answers = [
+        None if copied is None else prompt.ids[copied[0] :][: copied[1]]
+        for prompt, (*_, copied) in zip(prompts, branches, strict=True)
+    ]
     decoder = Decoder.load(
-        folder, threads=threads, cache_tokens=slots, pass_tokens=pass_tokens, graph_cache=cache
+        folder,
+        threads=threads,
+        cache_tokens=slots,
+        pass_tokens=pass_tokens,
+        strategy=strategy,
+        draft_tokens=draft_tokens,
+        graph_cache=tmp_path_factory.getbasetemp() / "graph-cache",
     )
     try:
         futures = []
-        for prompt, (*_, pause) in zip(prompts, branches, strict=True):
-            futures.append(decoder.submit(prompt))
+        for prompt, answer, (_, _, _, pause, _) in zip(prompts, answers, branches, strict=True):
+            futures += decoder.submit_many([prompt], forced=[answer])
             if pause:
                 time.sleep(0.001)
-        for prompt, future in zip(prompts, futures, strict=True):
-            assert_same(future.result(SECONDS), slow(prompt))
+        for prompt, answer, future in zip(prompts, answers, futures, strict=True):
+            assert_same(future.result(SECONDS), slow(prompt, answer))
         assert_at_rest(decoder)
     finally:
         decoder.close()
@@ -177,10 +193,46 @@ def test_decoder_reads_a_repeated_prompt_from_the_cache(load, slow):
 
 
 def test_decoder_tells_the_passes_of_a_completion(load):
-    """One pass a token, when the text is read in one."""
-    decoder = load()
+    """Without drafts one pass a token, when the text is read in one."""
+    decoder = load(strategy=Strategy.PLAIN)
     completion = decoder.submit(document(4, branches=1, new=5)[0]).result(SECONDS)
     assert completion.passes == len(completion.ids) + (len(completion.ids) < 5)
+    assert completion.fixed_at == tuple(range(1, len(completion.ids) + 1))
+
+
+def test_decoder_verifies_a_drafted_answer_in_the_pass_that_reads_its_prompt(load, slow):
+    """An answer copied from the text takes one pass, its end included, and counts as drafted and accepted."""
+    decoder = load(draft_tokens=100)
+    prompt = Prompt(tuple(range(20)), 10, END_ID)
+    (future,) = decoder.submit_many([prompt], forced=[(7, 8, 9)])
+    completion = future.result(SECONDS)
+    assert_same(completion, slow(prompt, (7, 8, 9)))
+    assert (completion.passes, completion.fixed_at) == (1, (1, 1, 1))
+    statistics = decoder.statistics()
+    assert sum(statistics.tokens_accepted.values()) == 3
+    assert sum(statistics.tokens_drafted.values()) == statistics.tokens_read - len(prompt.ids)
+
+
+def test_decoder_keeps_only_drafts_that_were_right_and_are_needed(load):
+    """A finished answer's drafts take no slots; a sequence that goes on keeps what was accepted."""
+    decoder = load(threads=1, draft_tokens=2)
+    prompt = Prompt(tuple(range(20)), 10, END_ID)
+    (future,) = decoder.submit_many([prompt], forced=[()])
+    future.result(SECONDS)
+    assert decoder.statistics().slots_used == 20
+    (future,) = decoder.submit_many([prompt], forced=[(0, 1, 2, 3, 4, 5)])
+    assert future.result(SECONDS).passes < 6
+    assert 20 < decoder.statistics().slots_used <= 26
+
+
+@pytest.mark.parametrize("strategy", [Strategy.JACOBI, Strategy.GAUSS_SEIDEL])
+def test_decoder_guesses_take_no_more_passes_than_tokens(load, slow, strategy):
+    """Guessing in blocks never takes longer than one token a pass, and tells when each token was known."""
+    prompt = document(4, branches=1, new=12)[0]
+    completion = load(strategy=strategy).submit(prompt).result(SECONDS)
+    assert_same(completion, slow(prompt))
+    assert completion.passes <= len(completion.ids) + 1
+    assert list(completion.fixed_at) == sorted(completion.fixed_at)
 
 
 def test_decoder_reads_a_long_prompt_in_pieces(load, slow):
