@@ -60,5 +60,10 @@ schemas: $(READY) ## Write schemas/ anew from stream/messages.py
 stack-test: $(READY) ## Prove images and compose on a real Docker engine
 	$(BIN)/python deploy/stack_test.py $(STACK_TEST_ARGS)
 
+bench: $(READY) ## Measure decoding, serving and how cost grows, on BENCH_DATA=dev.jsonl.gz or else the samples
+	$(BIN)/padellm bench decode $(if $(BENCH_DATA),--data $(BENCH_DATA))
+	$(BIN)/padellm bench serve $(if $(BENCH_DATA),--documents $(BENCH_DATA))
+	$(BIN)/padellm bench growth $(if $(BENCH_DATA),--data $(BENCH_DATA)) --svg docs/benchmarks
+
 clean: ## Remove environments, caches and the embedded stack's data
 	rm -rf $(VENV) $(TRAIN_VENV) .padellm .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -19,7 +19,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 bench = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    help="Measure decoding and serving, and how cost grows. Compare figures of one run: machines are noisy.\n\n"
+    help="Measure decoding, serving, and how cost grows. Compare figures of one run: machines are noisy.\n\n"
     "Example: padellm bench decode --data dev.jsonl.gz",
 )
 
@@ -87,3 +87,27 @@ def serve(  # noqa: PLR0917 - the command line passes names
     show(served)
     if as_json:
         typer.echo(json.dumps(summary(served)))
+
+
+@bench.command()
+def growth(
+    data: DataOption = None,
+    model: ModelOption = None,
+    repeats: Annotated[int, typer.Option(min=2, help="Documents measured at every point.")] = 8,
+    svg: Annotated[Path | None, typer.Option(help="Folder for charts. [default: none are drawn]")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how a document's cost grows with its text, labels and mentions, and with documents in flight.
+
+    Texts are put together from the data's. Mentions are forced; everything else is as the model answers.
+
+    Example: padellm bench growth --data dev.jsonl.gz --svg docs/benchmarks
+    """
+    from stream.cli.bench_growth import draw, run, show, summary
+
+    axes = asyncio.run(run(data, model=model, repeats=repeats))
+    show(axes)
+    if svg is not None:
+        draw(axes, svg)
+    if as_json:
+        typer.echo(json.dumps(summary(axes)))

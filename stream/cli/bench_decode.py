@@ -116,25 +116,23 @@ def summary(measured: dict[str, Measured]) -> dict[str, Any]:
 
 def show(measured: dict[str, Measured]) -> None:
     """Tables for people, on stdout."""
-    console = Console(width=None if sys.stdout.isatty() else 150)
+    console = Console(width=None if sys.stdout.isatty() else 110)
     documents = len(measured[FLOOR].ms)
-    console.print(f"{documents} documents one by one, each through all strategies in turn\n")
-    console.print(_comparison(measured))
-    console.print()
-    console.print(_tokens(measured, documents))
-    console.print()
-    console.print(_drafters(measured))
+    console.print(f"{documents} documents, one at a time, each through all strategies in turn\n")
+    for table in (_latencies(measured), _rates(measured), _tokens(measured), _parts(measured)):
+        console.print(table)
+        console.print()
+    if any(each.totals.drafted for each in measured.values()):
+        console.print(_drafters(measured))
 
 
-def _comparison(measured: dict[str, Measured]) -> Table:
-    levels = list(measured[FLOOR].documents_per_second)
-    columns = ["Strategy", "Passes", "p95", "ms", "p50", "p95", "x floor", f"{_REFERENCE} x"]
-    table = _table(*columns, *(f"docs/s @{level}" for level in levels))
-    floor = float(np.mean(measured[FLOOR].ms))
+def _latencies(measured: dict[str, Measured]) -> Table:
+    """Passes and milliseconds a document: multiples of the floor, and how much worse the reference is."""
+    columns = ["passes", "p95", "ms", "p50", "p95", "of floor"]
+    table = _table("Latency", *columns, f"{_REFERENCE} passes /", "ms /")
+    floor, reference = _mean_ms(measured[FLOOR]), measured.get(_REFERENCE)
     for name, each in measured.items():
         figures = each.as_dict()
-        reference = measured.get(_REFERENCE)
-        faster = f"{np.mean(reference.ms) / np.mean(each.ms):.2f}" if reference else "-"
         table.add_row(
             _shown(name),
             f"{figures['passes_mean']:.2f}",
@@ -142,30 +140,52 @@ def _comparison(measured: dict[str, Measured]) -> Table:
             f"{figures['ms_mean']:.2f}",
             f"{figures['ms_p50']:.2f}",
             f"{figures['ms_p95']:.2f}",
-            f"{np.mean(each.ms) / floor:.2f}",
-            faster,
-            *(f"{each.documents_per_second[level]:.1f}" for level in levels),
+            f"{_mean_ms(each) / floor:.2f}",
+            f"{np.mean(reference.passes) / np.mean(each.passes):.2f}" if reference else "-",
+            f"{_mean_ms(reference) / _mean_ms(each):.2f}" if reference else "-",
         )
     return table
 
 
-def _tokens(measured: dict[str, Measured], documents: int) -> Table:
-    """Tokens a document, and milliseconds of a pass by part."""
-    parts = list(measured[FLOOR].totals.seconds)
-    columns = ("Tokens a document", "read", "drafted", "accepted", "produced")
-    table = _table(*columns, *(f"ms/pass {part}" for part in parts), "ms/doc outside passes")
+def _rates(measured: dict[str, Measured]) -> Table:
+    levels = list(measured[FLOOR].documents_per_second)
+    reference = measured.get(_REFERENCE)
+    table = _table("Documents/s, in flight:", *map(str, levels), f"/ {_REFERENCE} @{levels[-1]}")
     for name, each in measured.items():
-        totals = each.totals
-        tokens = (totals.read, sum(totals.drafted.values()), sum(totals.accepted.values()), totals.produced)
-        spent = [totals.seconds.get(part) for part in parts]
-        outside = np.mean(each.ms) - 1000 * sum(totals.seconds.values()) / documents
+        rates = each.documents_per_second
+        ratio = rates[levels[-1]] / reference.documents_per_second[levels[-1]] if reference else None
         table.add_row(
             _shown(name),
-            *(f"{count / documents:.1f}" for count in tokens),
-            *("-" if each is None else f"{1000 * each / totals.passes:.3f}" for each in spent),
-            f"{outside:.2f}" if totals.seconds else "-",
+            *(f"{rates[level]:.1f}" for level in levels),
+            "-" if ratio is None else f"{ratio:.2f}",
         )
     return table
+
+
+def _tokens(measured: dict[str, Measured]) -> Table:
+    table = _table("Tokens a document", "read", "drafted", "accepted", "produced")
+    for name, each in measured.items():
+        totals = each.totals
+        counts = (totals.read, sum(totals.drafted.values()), sum(totals.accepted.values()), totals.produced)
+        table.add_row(_shown(name), *(f"{count / len(each.ms):.1f}" for count in counts))
+    return table
+
+
+def _parts(measured: dict[str, Measured]) -> Table:
+    """What a pass costs, by part; and what a document costs between its passes."""
+    parts = list(measured[FLOOR].totals.seconds)
+    table = _table("Milliseconds of a pass", *parts, "a document between passes")
+    for name, each in measured.items():
+        totals = each.totals
+        if totals.seconds:
+            between = _mean_ms(each) - 1000 * sum(totals.seconds.values()) / len(each.ms)
+            spent = (f"{1000 * totals.seconds[part] / totals.passes:.3f}" for part in parts)
+            table.add_row(_shown(name), *spent, f"{between:.2f}")
+    return table
+
+
+def _mean_ms(measured: Measured) -> float:
+    return float(np.mean(measured.ms))
 
 
 def _drafters(measured: dict[str, Measured]) -> Table:

@@ -1,0 +1,63 @@
+"""``padellm bench``."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from stream.cli import main
+from stream.evaluation.strategies import NAMES
+from tests.tiny_model import write_tiny_checkpoint
+
+LINES = [
+    {"text": "Ann met Bo.", "entities": [{"start": 0, "end": 3, "text": "Ann", "label": "PER"}]},
+    {"text": "Rome is far.", "entities": [{"start": 0, "end": 4, "text": "Rome", "label": "LOC"}]},
+    {"text": "It rained.", "entities": []},
+]
+FIGURES = {"passes_mean", "passes_p95", "ms_mean", "ms_p50", "ms_p95", "documents_per_second"}
+
+
+@pytest.fixture
+def call(tmp_path):
+    """Runs ``padellm bench`` on a tiny model and three documents."""
+    folder = write_tiny_checkpoint(tmp_path / "tiny")
+    data = tmp_path / "dev.jsonl"
+    data.write_text("\n".join(map(json.dumps, LINES)))
+
+    def run(command, *options):
+        arguments = ["bench", command, "--data", str(data), "--model", str(folder), *options]
+        return CliRunner().invoke(main, arguments)
+
+    return run
+
+
+def last_line(result):
+    """What the command printed as JSON."""
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def test_bench_decode_prints_every_strategy_with_its_figures(call):
+    """The last line is one object: the floor, and the same figures for all strategies."""
+    found = last_line(call("decode", "--limit", "2", "--at-once", "2", "--json"))
+    assert found["floor_ms"] > 0
+    assert set(found["strategies"]) == set(NAMES)
+    for figures in found["strategies"].values():
+        assert set(figures) - {"gold"} == FIGURES
+        assert set(figures["documents_per_second"]) == {"1", "8", "32", "128"}
+
+
+def test_bench_decode_runs_only_the_strategies_asked_for(call):
+    """A selection limits what is run; with --forced it answers gold, under its own name."""
+    options = ("--limit", "2", "--at-once", "2", "--forced", "--json")
+    found = last_line(call("decode", "--strategy", "padellm", "--strategy", "onestep", *options))
+    assert set(found["strategies"]) == {"padellm", "onestep"}
+    assert set(found["strategies"]["padellm"]) == FIGURES
+
+
+def test_bench_decode_names_the_strategies_when_one_is_unknown(call):
+    """A wrong name is answered with the right ones."""
+    result = call("decode", "--strategy", "magic")
+    assert result.exit_code == 1
+    assert "magic" in result.stderr
+    assert "gauss_seidel" in result.stderr
