@@ -53,8 +53,8 @@ def decode(  # noqa: PLR0917 - the command line passes names
     from stream.cli.bench_decode import chosen_names, run, show, summary
 
     names = chosen_names(strategy, forced=forced)
-    measured = asyncio.run(run(names, data=data, model=model, limit=limit, at_once=at_once))
-    show(measured)
+    measured, folder = asyncio.run(run(names, data=data, model=model, limit=limit, at_once=at_once))
+    show(measured, folder)
     if as_json:
         typer.echo(json.dumps(summary(measured)))
 

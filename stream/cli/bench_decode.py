@@ -13,7 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from stream.cli.in_process import open_model
+from stream.engine.checkpoint import Checkpoint
 from stream.errors import ConfigurationError
+from stream.evaluation.arithmetic import ModelArithmetic, machine_rate
 from stream.evaluation.benchmark import Measured, Workload, documents_to_decode, measure
 from stream.evaluation.datasets import AnnotatedDocument, GoldEntity, label_inventory, read_documents
 from stream.evaluation.gold import CaseMaker
@@ -47,7 +49,7 @@ def chosen_names(chosen: Sequence[str] | None, *, forced: bool) -> list[str]:
 
 async def run(
     names: Sequence[str], *, data: Path | None, model: Path | None, limit: int, at_once: int
-) -> dict[str, Measured]:
+) -> tuple[dict[str, Measured], Path]:
     """Measure strategies, and the floor with them.
 
     Args:
@@ -56,6 +58,9 @@ async def run(
         model: Model folder; None: the settings' one.
         limit: Documents decoded one by one.
         at_once: Most documents decoded many at once.
+
+    Returns:
+        Figures by strategy, and the folder of the model they are of.
 
     Raises:
         ConfigurationError: The data cannot be read, or holds too little.
@@ -81,7 +86,8 @@ async def run(
     columns = (TextColumn("documents"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("documents", total=len(names) * documents_to_decode(workload))
-        return await measure(names, opener.open, workload, on_document=lambda: progress.advance(task))
+        measured = await measure(names, opener.open, workload, on_document=lambda: progress.advance(task))
+        return measured, folder
 
 
 async def _samples_as_read(extractor: Extractor, most: int) -> list[AnnotatedDocument]:
@@ -114,16 +120,23 @@ def summary(measured: dict[str, Measured]) -> dict[str, Any]:
     return {"floor_ms": measured[FLOOR].as_dict()["ms_mean"], "strategies": strategies}
 
 
-def show(measured: dict[str, Measured]) -> None:
-    """Tables for people, on stdout."""
+def show(measured: dict[str, Measured], folder: Path) -> None:
+    """Tables for people, on stdout.
+
+    Args:
+        measured: From ``run``.
+        folder: The model's.
+    """
     console = Console(width=None if sys.stdout.isatty() else 110)
     documents = len(measured[FLOOR].ms)
     console.print(f"{documents} documents, one at a time, each through all strategies in turn\n")
-    for table in (_latencies(measured), _rates(measured), _tokens(measured), _parts(measured)):
+    tables = [_latencies(measured), _rates(measured), _tokens(measured), _parts(measured)]
+    tables.append(_useful_work(measured, folder))
+    if any(each.totals.drafted for each in measured.values()):
+        tables.append(_drafters(measured))
+    for table in tables:
         console.print(table)
         console.print()
-    if any(each.totals.drafted for each in measured.values()):
-        console.print(_drafters(measured))
 
 
 def _latencies(measured: dict[str, Measured]) -> Table:
@@ -181,6 +194,19 @@ def _parts(measured: dict[str, Measured]) -> Table:
             between = _mean_ms(each) - 1000 * sum(totals.seconds.values()) / len(each.ms)
             spent = (f"{1000 * totals.seconds[part] / totals.passes:.3f}" for part in parts)
             table.add_row(_shown(name), *spent, f"{between:.2f}")
+    return table
+
+
+def _useful_work(measured: dict[str, Measured], folder: Path) -> Table:
+    """Matrix products that answers needed, as a share of what the machine does when it does nothing else."""
+    model, machine = ModelArithmetic.of(Checkpoint.open(folder).weights()), machine_rate()
+    level = max(measured[FLOOR].documents_per_second)
+    table = _table(f"Useful work at {level} in flight", "MFLOP a document", f"of {machine / 1e9:.0f} GFLOP/s")
+    for name, each in measured.items():
+        document = model.useful(each.totals) / len(each.ms)
+        if each.totals.seconds:
+            share = document * each.documents_per_second[level] / machine
+            table.add_row(_shown(name), f"{document / 1e6:.0f}", f"{100 * share:.1f}%")
     return table
 
 

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from stream.engine.decoder import Decoder
 from stream.engine.strategy import Strategy as EngineStrategy
+from stream.engine.trace import OnPass
 from stream.evaluation.gold import Case, Forced, LabelCase
 from stream.evaluation.padded_batch import PaddedBatch
 from stream.inference.in_process import InProcessGenerator
@@ -93,12 +94,14 @@ class Opener:
         template: Its prompts.
         threads: Forward passes that run at once.
         batch: The paper's padded batch over the same model.
+        on_pass: Told of every pass of the engine.
     """
 
     folder: Path
     template: PromptTemplate
     threads: int
     batch: PaddedBatch
+    on_pass: OnPass | None = None
 
     def open(self, name: str) -> Strategy:
         """A strategy of ``NAMES``, the ``FLOOR``, or one with ``GOLD`` behind it."""
@@ -108,7 +111,7 @@ class Opener:
         if plain == "padellm_multi":
             return _Multi(self.batch)
         engine, flow, forced = _ON_THE_ENGINE[plain]
-        decoder = Decoder.load(self.folder, threads=self.threads, strategy=engine)
+        decoder = Decoder.load(self.folder, threads=self.threads, strategy=engine, on_pass=self.on_pass)
         forced = forced or name.endswith(GOLD)
         return _OnTheEngine(_Asker(InProcessGenerator(decoder), self.template, forced=forced), flow)
 
