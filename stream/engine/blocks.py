@@ -26,7 +26,7 @@ class BlockProposer:
     block: int
     sliding: bool
 
-    def propose(self, sequence: Sequence, width: int) -> Draft | None:
+    def propose(self, sequence: Sequence, width: int, *, busy: bool) -> Draft | None:  # noqa: ARG002 - a block is a block
         """The guesses left of the last pass; where there are none, the sequence's last token repeated."""
         settled = 0 if self.sliding else len(sequence.produced) % self.block
         count = min(self.block - settled, sequence.remaining) - 1

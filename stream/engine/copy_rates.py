@@ -118,6 +118,7 @@ def _expected_starts() -> Rates:
 
 def _expected_steps() -> Rates:
     rates = np.full((KINDS, 2, KINDS, 2), 0.96)
+    rates[:, 0, Kind.PART] = 0.99
     rates[:, 0, Kind.MARK] = 0.4
     rates[:, 1] = 0.03
     rates[:, 1, [Kind.LOWER, Kind.MARK], 1] = 0.15

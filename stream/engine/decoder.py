@@ -14,18 +14,22 @@ from functools import partial
 from itertools import repeat
 from pathlib import Path
 
+import numpy as np
 import structlog
 
 from stream.engine.batch import Batch
 from stream.engine.checkpoint import Checkpoint, ModelSpec
 from stream.engine.drafting import make_proposer
 from stream.engine.forward import ForwardPass
+from stream.engine.grounding import Grounding
 from stream.engine.kv_cache import KvCache
+from stream.engine.prompt_text import read_question
 from stream.engine.proposer import Proposer
 from stream.engine.scheduler import Scheduler
 from stream.engine.sequence import Sequence
 from stream.engine.session import default_cache_folder, open_session
 from stream.engine.strategy import Strategy
+from stream.engine.token_shapes import TokenShapes
 from stream.engine.trace import OnPass, PassRecorder
 from stream.errors import InferenceError, InferenceRejected, InferenceUnavailable
 from stream.generation import Completion, Prompt
@@ -76,6 +80,8 @@ class Decoder:
         proposer: Drafts continuations; None: one token a pass.
         draft_tokens: Most drafted tokens a sequence and pass.
         on_pass: Told of every pass, from the thread that ran it.
+        grounded: The shapes of the model's tokens, to hold answers to spans of their prompt's text; None:
+            they are free.
     """
 
     def __init__(
@@ -87,9 +93,11 @@ class Decoder:
         proposer: Proposer | None = None,
         draft_tokens: int = _DRAFT_TOKENS,
         on_pass: OnPass | None = None,
+        grounded: TokenShapes | None = None,
     ) -> None:
         self.spec = forward.spec
         self._on_pass = on_pass
+        self._grounded = grounded
         self._forward = forward
         self._cache = forward.cache
         self._scheduler = Scheduler(self._cache, pass_tokens, proposer, draft_tokens)
@@ -116,6 +124,7 @@ class Decoder:
         pass_tokens: int = 512,
         strategy: Strategy = Strategy.DRAFTS,
         draft_tokens: int = _DRAFT_TOKENS,
+        grounded: bool = False,
         graph_cache: Path | None = None,
         on_pass: OnPass | None = None,
     ) -> "Decoder":
@@ -129,6 +138,9 @@ class Decoder:
             pass_tokens: Most new tokens in one pass.
             strategy: How next tokens are found; no strategy changes an answer.
             draft_tokens: Most drafted tokens a sequence and pass.
+            grounded: Hold answers to spans of the prompt's text, which is its first run of tokens that are
+                no control tokens; log-probabilities stay unconstrained. Prompts with stop ids, and those
+                that ask for a single token, are left free.
             graph_cache: Where built graphs are kept; by default the user's cache folder.
             on_pass: Told of every pass, from the thread that ran it.
 
@@ -138,13 +150,15 @@ class Decoder:
         checkpoint = Checkpoint.open(folder)
         slots = cache_tokens or _default_slots(checkpoint.spec)
         session = open_session(checkpoint, graph_cache or default_cache_folder())
+        shapes = TokenShapes.load(folder, checkpoint.spec.vocabulary)
         return cls(
             ForwardPass(checkpoint.spec, session, KvCache(checkpoint.spec, slots)),
             threads=threads,
             pass_tokens=pass_tokens,
-            proposer=make_proposer(strategy, folder, checkpoint.spec.vocabulary),
+            proposer=make_proposer(strategy, shapes),
             draft_tokens=draft_tokens,
             on_pass=on_pass,
+            grounded=shapes if grounded else None,
         )
 
     @property
@@ -185,7 +199,9 @@ class Decoder:
             if refusal := self._refusal(prompt):
                 future.set_exception(InferenceRejected(refusal))
             else:
-                accepted.append(Sequence(prompt, future, None if answer is None else tuple(answer)))
+                sequence = Sequence(prompt, future, None if answer is None else tuple(answer))
+                self._ground(sequence)
+                accepted.append(sequence)
         with self._lock:
             closed = self._closed
             if not closed:
@@ -314,6 +330,14 @@ class Decoder:
                 self._scheduler.remove(sequence)
                 # Its slots may be what another sequence waits for.
                 self._work.notify()
+
+    def _ground(self, sequence: Sequence) -> None:
+        prompt = sequence.prompt
+        if self._grounded is None or prompt.max_new_tokens == 1 or prompt.stop_ids:
+            return
+        sequence.question = read_question(prompt.ids, self._grounded)
+        if sequence.question is not None:
+            sequence.grounding = Grounding.of(np.array(sequence.question.text), prompt.end_id)
 
     def _refusal(self, prompt: Prompt) -> str | None:
         """Why a prompt can never be served; None when it can."""

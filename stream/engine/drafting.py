@@ -1,7 +1,5 @@
 """The proposer of each strategy."""
 
-from pathlib import Path
-
 from stream.engine.blocks import BlockProposer
 from stream.engine.drafts import CopyDrafter
 from stream.engine.proposer import Proposer
@@ -12,17 +10,16 @@ _JACOBI_BLOCK = 16
 _GAUSS_SEIDEL_BLOCK = 5
 
 
-def make_proposer(strategy: Strategy, folder: Path, vocabulary: int) -> Proposer | None:
+def make_proposer(strategy: Strategy, shapes: TokenShapes) -> Proposer | None:
     """What drafts for a strategy; None when nothing does.
 
     Args:
         strategy: How next tokens are found.
-        folder: The model, whose tokenizer.json says what tokens look like.
-        vocabulary: Number of token ids.
+        shapes: Of the model's tokens.
     """
     match strategy:
         case Strategy.DRAFTS:
-            return CopyDrafter(TokenShapes.load(folder, vocabulary))
+            return CopyDrafter(shapes)
         case Strategy.JACOBI:
             return BlockProposer(_JACOBI_BLOCK, sliding=True)
         case Strategy.GAUSS_SEIDEL:

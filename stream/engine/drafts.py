@@ -10,6 +10,7 @@ where the answer ends shows in the logits. Three drafters share one width:
 """
 
 from collections.abc import Sequence as Tokens
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,13 +26,29 @@ from stream.engine.token_shapes import TokenShapes
 
 MEMORY, SHAPE, NGRAM = "memory", "shape", "ngram"
 
-_LEAST_CHANCE = 0.004
+# A drafted token costs about a twentieth of a small pass, so that one less likely right costs more time than
+# it saves. Chances multiply along a piece, and some passes are needed for other sequences anyway.
+_LEAST_CHANCE = 0.06
+_LEAST_CHANCE_BUSY = 0.2
 _LONGEST = 16
 _LEVELS = 4
 _TEXTS = 256
 _KEYS = 256
 _REMEMBERED_STEP = 0.9
 _REMEMBERED_START = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """What is worth drafting.
+
+    Attributes:
+        depth: Most tokens of a piece.
+        least: Log-probability below which a token is left out.
+    """
+
+    depth: int
+    least: float
 
 
 class CopyDrafter:
@@ -47,19 +64,20 @@ class CopyDrafter:
         self._memories: Recent[Key, AnswerMemory] = Recent(lambda _: AnswerMemory(), _KEYS)
         self._texts: Recent[TokenIds, Text] = Recent(lambda tokens: Text.analyse(tokens, shapes), _TEXTS)
 
-    def propose(self, sequence: Sequence, width: int) -> Draft | None:
+    def propose(self, sequence: Sequence, width: int, *, busy: bool) -> Draft | None:
         """Pieces of the prompt's text, the likeliest first."""
         question = sequence.question or read_question(sequence.prompt.ids, self._shapes)
         if question is None:
             return None
         sequence.question = question
         text = self._texts.of(question.text)
-        depth = min(_LONGEST, sequence.remaining - 1, len(text.ids))
+        depth = min(_LONGEST, sequence.remaining - 1)
+        scope = _Scope(depth, np.log(_LEAST_CHANCE_BUSY if busy else _LEAST_CHANCE))
         builder = DraftBuilder(width)
-        if sequence.produced:
-            self._continue(builder, text, question, sequence.produced, depth)
-        else:
-            self._begin(builder, text, question, depth)
+        if depth and sequence.produced:
+            self._continue(builder, text, question, sequence.produced, scope)
+        elif depth:
+            self._begin(builder, text, question, scope)
         return builder.build()
 
     def learn(self, sequence: Sequence, accepted: int, following: Tokens[int]) -> None:
@@ -76,10 +94,10 @@ class CopyDrafter:
             self._rates.learn(text, question.key, question.tail, start, len(answer))
         self._memories.of(question.key).add(answer, copied=start is not None)
 
-    def _begin(self, builder: DraftBuilder, text: Text, question: Question, depth: int) -> None:
+    def _begin(self, builder: DraftBuilder, text: Text, question: Question, scope: _Scope) -> None:
         memory = self._memories.of(question.key)
         for answer in memory.usual():
-            builder.add_chain(answer[:depth], MEMORY)
+            builder.add_chain(answer[: scope.depth], MEMORY)
         starts = self._rates.starts(text, question.key, question.tail)
         steps = np.log(self._rates.steps(text, question.key))
         known = np.zeros(len(text.ids), np.int64)
@@ -87,10 +105,10 @@ class CopyDrafter:
             known[at] = max(known[at], length)
         starts[known > 0] *= _REMEMBERED_START
         starts /= starts.sum()
-        _add_pieces(builder, text, starts=np.log(starts), steps=steps, known=known, depth=depth, source=SHAPE)
+        _add_pieces(builder, text, starts=np.log(starts), steps=steps, known=known, scope=scope, source=SHAPE)
 
     def _continue(
-        self, builder: DraftBuilder, text: Text, question: Question, produced: list[int], depth: int
+        self, builder: DraftBuilder, text: Text, question: Question, produced: list[int], scope: _Scope
     ) -> None:
         levels = np.zeros(len(text.ids), np.int64)
         alike = np.ones(len(text.ids), np.bool_)
@@ -106,7 +124,7 @@ class CopyDrafter:
             starts = np.log(weights / weights.sum())
         starts[1:] += steps
         unknown = np.zeros(len(text.ids), np.int64)
-        _add_pieces(builder, text, starts=starts, steps=steps, known=unknown, depth=depth, source=NGRAM)
+        _add_pieces(builder, text, starts=starts, steps=steps, known=unknown, scope=scope, source=NGRAM)
 
 
 def _add_pieces(
@@ -116,7 +134,7 @@ def _add_pieces(
     starts: Rates,
     steps: Rates,
     known: NDArray[np.int64],
-    depth: int,
+    scope: _Scope,
     source: str,
 ) -> None:
     """Add the likeliest tokens of all pieces, each after the one before it.
@@ -127,13 +145,14 @@ def _add_pieces(
         starts: (T), log-probability that the answer goes on at each token.
         steps: (T - 1), log-probability of each step to the next token.
         known: (T), length of the remembered answer that begins at each token, or 0.
-        depth: Longest piece.
+        scope: What is worth drafting.
         source: Who drafts what is not remembered.
     """
     begins = np.argsort(-starts, kind="stable")[: builder.width]
-    begins = begins[starts[begins] > np.log(_LEAST_CHANCE)]
-    if depth <= 0 or not len(begins):
+    begins = begins[starts[begins] > scope.least]
+    if not len(begins):
         return
+    depth = scope.depth
     sums = np.concatenate(([0.0], np.cumsum(steps)))
     at = begins[:, None] + np.arange(depth)
     inside = at < len(text.ids)
@@ -143,7 +162,7 @@ def _add_pieces(
     scores = np.where(remembered, starts[begins][:, None] + np.log(_REMEMBERED_STEP), scores)
     scores = np.minimum.accumulate(np.where(inside, scores, -np.inf), axis=1)
     order = np.argsort(-scores, axis=None, kind="stable")[: 2 * builder.width]
-    order = order[scores.ravel()[order] > np.log(_LEAST_CHANCE)]
+    order = order[scores.ravel()[order] > scope.least]
     indices: dict[tuple[int, int], int] = {}
     for piece, step in zip(*(each.tolist() for each in divmod(order, depth)), strict=True):
         parent = START if step == 0 else indices.get((piece, step - 1))

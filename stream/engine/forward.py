@@ -1,41 +1,14 @@
 """The forward pass: a feed in; logits, keys and values out."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 
 from stream.engine.batch import Feed
-from stream.engine.checkpoint import Checkpoint, FloatArray, ModelSpec
+from stream.engine.checkpoint import Checkpoint, ModelSpec
 from stream.engine.kv_cache import KvCache
+from stream.engine.outcome import Outcome
 from stream.engine.session import default_cache_folder, open_session
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a pass over N tokens says of the R rows asked for.
-
-    Attributes:
-        logits: (R, vocabulary).
-        normalisers: (R), log-sum-exp of the logits.
-        tokens: (R), the likeliest ones.
-        new: Keys and values of every layer in turn, each (1, N, kv_width).
-    """
-
-    logits: FloatArray
-    normalisers: FloatArray
-    tokens: list[int]
-    new: list[FloatArray]
-
-    def log_prob(self, row: int, token: int) -> float:
-        """Of a token after the token of a row, over the whole vocabulary."""
-        return float(self.logits[row, token] - self.normalisers[row])
-
-    def best_of(self, row: int, tokens: NDArray[np.int64]) -> int:
-        """The likeliest of some tokens."""
-        return int(tokens[self.logits[row, tokens].argmax()])
 
 
 class ForwardPass:

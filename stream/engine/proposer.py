@@ -13,12 +13,13 @@ class Proposer(Protocol):
     Wrong drafts cost time and never change an answer.
     """
 
-    def propose(self, sequence: Sequence, width: int) -> Draft | None:
+    def propose(self, sequence: Sequence, width: int, *, busy: bool) -> Draft | None:
         """Candidates for what follows a sequence.
 
         Args:
             sequence: May produce two tokens or more, so that a draft can help it.
             width: Most tokens of the draft.
+            busy: Whether other work waits, so that only what is likely right is worth its time.
 
         Returns:
             A draft no deeper than ``sequence.remaining - 1``; None when nothing is worth verifying.

@@ -13,8 +13,8 @@ from itertools import takewhile
 import numpy as np
 
 from stream.engine.batch import Batch
-from stream.engine.forward import Outcome
 from stream.engine.kv_cache import KvCache
+from stream.engine.outcome import Outcome
 from stream.engine.prefix_tree import Node, PrefixTree, TokenIds, common_prefix
 from stream.engine.proposer import Proposer
 from stream.engine.sequence import Sequence
@@ -181,8 +181,10 @@ class Scheduler:
         if not able:
             return
         width = min(self._draft_tokens, budget // len(able))
+        # The group being composed is not running yet.
+        busy = sum(not group.running for group in self._groups) > 1
         for end, sequence in able:
-            draft = proposer.propose(sequence, width) if width else None
+            draft = proposer.propose(sequence, width, busy=busy) if width else None
             if draft is not None:
                 batch.drafts[end] = draft
                 self.drafted.update(draft.sources)

@@ -3,6 +3,7 @@
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
+from stream.engine.grounding import Grounding
 from stream.engine.prefix_tree import Node
 from stream.engine.prompt_text import Question
 from stream.generation import Completion, Prompt
@@ -20,6 +21,7 @@ class Sequence:
         fixed_at: For each token produced, the pass (from 1) from which on it was known.
         question: Its prompt by its parts, once a drafter has looked.
         guesses: What may follow, where a strategy carries guesses from pass to pass.
+        grounding: Holds the answer to spans of the prompt's text; None: nothing does.
     """
 
     prompt: Prompt
@@ -32,6 +34,7 @@ class Sequence:
     passes: int = 0
     question: Question | None = None
     guesses: list[int] = field(default_factory=list)
+    grounding: Grounding | None = None
 
     @property
     def ids(self) -> tuple[int, ...]:

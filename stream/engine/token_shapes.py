@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _SPACES = (" ", "▁")
+_REST = "\ufffe"  # no character
+_CONTINUATION_BYTES = {bytes([byte]) for byte in range(0x80, 0xC0)}  # of UTF-8
 
 
 class Kind(IntEnum):
@@ -24,6 +26,7 @@ class Kind(IntEnum):
     DIGIT = 4
     MARK = 5
     CASELESS = 6
+    PART = 7  # the rest of a letter that several tokens make up
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,9 @@ def _kind(text: str) -> Kind:
         return Kind.UPPER if len(text) > 1 and text.isupper() else Kind.CAPITAL
     if first.islower():
         return Kind.LOWER
-    # Part of a letter that takes several tokens counts as a letter.
+    if first == _REST:
+        return Kind.PART
+    # The front of a letter that several tokens make up counts as a letter.
     return Kind.CASELESS if first.isalpha() or first == "\ufffd" else Kind.MARK
 
 
@@ -77,16 +82,21 @@ def _pieces(tokenizer: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
         vocabulary = {piece: token for token, (piece, _) in enumerate(vocabulary)}
     byte_level = '"ByteLevel"' in json.dumps([tokenizer.get("pre_tokenizer"), tokenizer.get("decoder")])
     for piece, token in vocabulary.items():
-        yield token, _from_bytes(piece) if byte_level else piece
+        yield token, (_from_bytes(piece) if byte_level else piece)
 
 
 def _from_bytes(piece: str) -> str:
-    """A byte-level piece as text: each of its characters stands for a byte."""
+    """A byte-level piece as text: each of its characters stands for a byte.
+
+    What is left of a letter at the front becomes ``_REST``.
+    """
     table = _byte_of()
     try:
-        return bytes(table[character] for character in piece).decode(errors="replace")
+        content = bytes(table[character] for character in piece)
     except KeyError:  # an added token, which is written as it is
         return piece
+    rest = content[:1] in _CONTINUATION_BYTES
+    return (_REST if rest else "") + content.decode(errors="replace")
 
 
 @cache

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from stream.engine.draft import START, Draft
-from stream.engine.forward import Outcome
+from stream.engine.outcome import Outcome
 from stream.engine.sequence import Sequence
 
 
@@ -58,4 +58,8 @@ def verify(sequence: Sequence, outcome: Outcome, row: int, draft: Draft | None, 
 
 def _choose(sequence: Sequence, outcome: Outcome, row: int) -> int:
     forced = sequence.forced_token()
-    return outcome.tokens[row] if forced is None else forced
+    if forced is not None:
+        return forced
+    if sequence.grounding is not None:
+        return sequence.grounding.choose(outcome, row)
+    return outcome.tokens[row]

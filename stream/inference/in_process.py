@@ -33,13 +33,15 @@ class InProcessGenerator:
         decoder.when_settled(self._wake_loop)
 
     @classmethod
-    def load(cls, folder: Path, *, threads: int = 2, strategy: Strategy = Strategy.DRAFTS) -> Self:
+    def load(
+        cls, folder: Path, *, threads: int = 2, strategy: Strategy = Strategy.DRAFTS, grounded: bool = False
+    ) -> Self:
         """Load a model folder; the options are those of ``Decoder.load``.
 
         Raises:
             CheckpointError: The folder holds no model that can be served.
         """
-        return cls(Decoder.load(folder, threads=threads, strategy=strategy))
+        return cls(Decoder.load(folder, threads=threads, strategy=strategy, grounded=grounded))
 
     async def generate(self, prompt: Prompt, *, forced: Sequence[int] | None = None) -> Completion:
         """Continue one prompt.

@@ -203,7 +203,7 @@ def test_decoder_tells_the_passes_of_a_completion(load):
 def test_decoder_verifies_a_drafted_answer_in_the_pass_that_reads_its_prompt(load, slow):
     """An answer copied from the text takes one pass, its end included, and counts as drafted and accepted."""
     decoder = load(draft_tokens=100)
-    prompt = Prompt(tuple(range(20)), 10, END_ID)
+    prompt = Prompt((6, 7, 8, 9), 10, END_ID)
     (future,) = decoder.submit_many([prompt], forced=[(7, 8, 9)])
     completion = future.result(SECONDS)
     assert_same(completion, slow(prompt, (7, 8, 9)))
@@ -216,13 +216,14 @@ def test_decoder_verifies_a_drafted_answer_in_the_pass_that_reads_its_prompt(loa
 def test_decoder_keeps_only_drafts_that_were_right_and_are_needed(load):
     """A finished answer's drafts take no slots; a sequence that goes on keeps what was accepted."""
     decoder = load(threads=1, draft_tokens=2)
-    prompt = Prompt(tuple(range(20)), 10, END_ID)
+    prompt = Prompt((6, 7, 8, 9), 10, END_ID)
     (future,) = decoder.submit_many([prompt], forced=[()])
     future.result(SECONDS)
-    assert decoder.statistics().slots_used == 20
-    (future,) = decoder.submit_many([prompt], forced=[(0, 1, 2, 3, 4, 5)])
-    assert future.result(SECONDS).passes < 6
-    assert 20 < decoder.statistics().slots_used <= 26
+    assert sum(decoder.statistics().tokens_drafted.values()) == 2
+    assert decoder.statistics().slots_used == 4
+    (future,) = decoder.submit_many([prompt], forced=[(6, 7, 8, 9, 5)])
+    assert future.result(SECONDS).passes < 5
+    assert 4 < decoder.statistics().slots_used <= 9
 
 
 @pytest.mark.parametrize("strategy", [Strategy.JACOBI, Strategy.GAUSS_SEIDEL])
@@ -233,6 +234,44 @@ def test_decoder_guesses_take_no_more_passes_than_tokens(load, slow, strategy):
     assert_same(completion, slow(prompt))
     assert completion.passes <= len(completion.ids) + 1
     assert list(completion.fixed_at) == sorted(completion.fixed_at)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    text=st.lists(st.integers(0, 5), min_size=1, max_size=12),
+    new=st.integers(2, 8),
+    strategy=st.sampled_from(Strategy),
+)
+def test_decoder_grounded_answers_are_the_likeliest_spans(folder, tmp_path_factory, text, new, strategy):
+    """Token for token the likeliest that keeps the answer a span; log-probabilities are the free ones."""
+    slow = SlowDecoder(folder)
+    prompt = Prompt(tuple(text), new, END_ID)
+    decoder = Decoder.load(
+        folder, strategy=strategy, grounded=True, graph_cache=tmp_path_factory.getbasetemp() / "graph-cache"
+    )
+    try:
+        completion = decoder.submit(prompt).result(SECONDS)
+    finally:
+        decoder.close()
+    ids, produced, log_probs = list(text), [], []
+    while len(produced) < new:
+        free = slow.log_probabilities(ids)
+        spans = [text[at : at + len(produced) + 1] for at in range(len(text) - len(produced))]
+        allowed = {span[-1] for span in spans if span[:-1] == produced} | ({END_ID} if produced else set())
+        token = max(allowed, key=lambda token: free[token])
+        if token == END_ID:
+            break
+        ids.append(token)
+        produced.append(token)
+        log_probs.append(free[token])
+    assert_same(completion, Completion(tuple(produced), tuple(log_probs)))
+
+
+def test_decoder_grounds_no_counts(load, slow):
+    """Prompts with stop ids, and those that ask for one token, are left free."""
+    decoder = load(grounded=True)
+    for prompt in (Prompt((1, 2, 3), 4, END_ID, (88,)), Prompt((1, 2, 3), 1, END_ID)):
+        assert_same(decoder.submit(prompt).result(SECONDS), slow(prompt))
 
 
 def test_decoder_reads_a_long_prompt_in_pieces(load, slow):

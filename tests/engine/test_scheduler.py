@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from stream.engine.batch import Batch
-from stream.engine.forward import Outcome
 from stream.engine.kv_cache import KvCache
+from stream.engine.outcome import Outcome
 from stream.engine.scheduler import Group, Scheduler
 from stream.engine.sequence import Sequence
 from stream.generation import Prompt

@@ -1,0 +1,33 @@
+"""What a forward pass says of the tokens that come next."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.engine.checkpoint import FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a pass over N tokens says of the R rows asked for.
+
+    Attributes:
+        logits: (R, vocabulary).
+        normalisers: (R), log-sum-exp of the logits.
+        tokens: (R), the likeliest ones.
+        new: Keys and values of every layer in turn, each (1, N, kv_width).
+    """
+
+    logits: FloatArray
+    normalisers: FloatArray
+    tokens: list[int]
+    new: list[FloatArray]
+
+    def log_prob(self, row: int, token: int) -> float:
+        """Of a token after the token of a row, over the whole vocabulary."""
+        return float(self.logits[row, token] - self.normalisers[row])
+
+    def best_of(self, row: int, tokens: NDArray[np.int64]) -> int:
+        """The likeliest of some tokens."""
+        return int(tokens[self.logits[row, tokens].argmax()])

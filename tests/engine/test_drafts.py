@@ -1,0 +1,212 @@
+"""What is drafted from a text, and what the drafters learn; no model is run."""
+
+import json
+from concurrent.futures import Future
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream.engine.answer_memory import AnswerMemory
+from stream.engine.draft import START, Draft, DraftBuilder
+from stream.engine.drafts import MEMORY, NGRAM, SHAPE, CopyDrafter
+from stream.engine.prompt_text import Text, find, read_question
+from stream.engine.recent import Recent
+from stream.engine.sequence import Sequence
+from stream.engine.token_shapes import Kind, TokenShapes
+from stream.generation import Prompt
+
+PIECES = [
+    "<text>", "<label>", "<ask>", "<1>", "<2>", " the", " Bank", " of", " Japan", " beat", " PSV", " Ein",
+    "dhoven", ",", " 3", " person", " place", " in", " said",
+]  # fmt: skip
+IDS = {piece: token for token, piece in enumerate(PIECES)}
+END = len(PIECES)
+
+
+@pytest.fixture
+def shapes(tmp_path):
+    """Of a handful of pieces; those in angle brackets are control tokens."""
+    added = [
+        {"id": IDS[piece], "content": piece, "special": True} for piece in PIECES if piece.startswith("<")
+    ]
+    tokenizer = {"model": {"vocab": {piece.replace(" ", "▁"): token for piece, token in IDS.items()}}}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer | {"added_tokens": added}))
+    return TokenShapes.load(tmp_path, END + 1)
+
+
+def ids(*pieces: str) -> tuple[int, ...]:
+    """Tokens of pieces."""
+    return tuple(IDS[piece] for piece in pieces)
+
+
+def ask(*text: str, label: str = " place", k: str = "<1>", produced: tuple[int, ...] = ()) -> Sequence:
+    """A mention prompt over a text."""
+    prompt = Prompt((*ids("<text>"), *ids(*text), *ids("<label>", label, "<ask>", k)), 20, END)
+    sequence = Sequence(prompt, Future())
+    sequence.produced = list(produced)
+    return sequence
+
+
+def paths(draft: Draft | None) -> set[tuple[int, ...]]:
+    """Every path of a draft from its start."""
+    if draft is None:
+        return set()
+    found: dict[int, tuple[int, ...]] = {START: ()}
+    for (parent, token), index in sorted(draft.children.items(), key=lambda item: item[1]):
+        found[index] = (*found[parent], token)
+    del found[START]
+    return set(found.values())
+
+
+def answer(drafter: CopyDrafter, sequence: Sequence, *pieces: str) -> None:
+    """Let a sequence have an answer."""
+    drafter.propose(sequence, 32, busy=False)
+    sequence.produced = list(ids(*pieces))
+    drafter.finish(sequence)
+
+
+def test_drafts_begin_where_names_begin_and_run_on(shapes):
+    """Without experience the runs of capitalised words are drafted whole, and few lower-case words are."""
+    sequence = ask(" the", " Bank", " of", " Japan", " said", " in", " Ein", "dhoven")
+    drafted = paths(CopyDrafter(shapes).propose(sequence, 32, busy=False))
+    assert {ids(" Japan"), ids(" Ein", "dhoven"), ids(" Bank")} <= drafted
+    assert ids(" said") not in drafted
+    assert ids("dhoven") not in drafted
+
+
+def test_drafts_learn_where_answers_begin_without_capitals(shapes):
+    """After some answers in lower case such words are drafted for that label."""
+    drafter = CopyDrafter(shapes)
+    for _ in range(8):
+        answer(drafter, ask(" the", " in", " said", " beat"), " said", " beat")
+    assert ids(" said", " beat") in paths(drafter.propose(ask(" in", " said", " beat"), 32, busy=False))
+
+
+def test_drafts_remember_answers_of_the_same_label(shapes):
+    """An answer that went by is drafted by memory where it stands in another text."""
+    drafter = CopyDrafter(shapes)
+    answer(drafter, ask(" the", " Bank", " of", " Japan", " said"), " Bank", " of", " Japan")
+    draft = drafter.propose(ask(" in", " Bank", " of", " Japan", ","), 32, busy=False)
+    assert ids(" Bank", " of", " Japan") in paths(draft)
+    assert draft.sources.count(MEMORY) == 3
+    other = drafter.propose(ask(" in", " Bank", " of", " Japan", ",", label=" person"), 32, busy=False)
+    assert MEMORY not in other.sources
+    assert SHAPE in other.sources
+
+
+def test_drafts_continue_what_is_produced(shapes):
+    """Once tokens are produced, what follows them in the text is drafted, the longest match first."""
+    text = (" Japan", " beat", " PSV", " in", " the", " beat", " Bank")
+    draft = CopyDrafter(shapes).propose(ask(*text, produced=ids(" Japan", " beat")), 32, busy=False)
+    assert draft.ids[0] == IDS[" PSV"]
+    assert set(draft.sources) == {NGRAM}
+
+
+def test_drafts_answer_nothing_that_the_text_does_not_hold(shapes):
+    """Tokens that stand nowhere in the text have no continuation in it."""
+    assert CopyDrafter(shapes).propose(ask(" Japan", produced=ids(" PSV")), 32, busy=False) is None
+
+
+def test_drafts_repeat_usual_answers_that_are_no_copies(shapes):
+    """Where answers are no pieces of the text, the commonest ones are drafted."""
+    drafter = CopyDrafter(shapes)
+    for _ in range(3):
+        answer(drafter, ask(" the", " in"), " PSV", ",")
+    assert ids(" PSV", ",") in paths(drafter.propose(ask(" said"), 32, busy=False))
+
+
+@given(data=st.data())
+def test_drafts_are_bounded_pieces_of_the_text(data):
+    """Whatever the text and history: no wider than asked, no deeper than useful, every path in the text."""
+    kinds = data.draw(st.lists(st.integers(1, 7), min_size=20, max_size=20))
+    spaced = data.draw(st.lists(st.booleans(), min_size=20, max_size=20))
+    shapes = TokenShapes(np.array(kinds), np.array(spaced))
+    text = tuple(data.draw(st.lists(st.integers(0, 19), min_size=1, max_size=30)))
+    sequence = Sequence(Prompt(text, data.draw(st.integers(2, 9)), 99), Future())
+    drafter = CopyDrafter(shapes)
+    for _ in range(data.draw(st.integers(0, 3))):
+        at = data.draw(st.integers(0, len(text) - 1))
+        sequence.produced = list(text[at : at + 3])
+        drafter.propose(sequence, 8, busy=False)
+        drafter.finish(sequence)
+    sequence.produced = list(text[:1]) if data.draw(st.booleans()) else []
+    width = data.draw(st.integers(1, 40))
+    draft = drafter.propose(sequence, width, busy=data.draw(st.booleans()))
+    for path in paths(draft):
+        assert find(path, Text.analyse(text, shapes)) is not None
+        assert len(path) < sequence.remaining
+    assert draft is None or len(draft) <= width
+
+
+def test_draft_tokens_see_their_own_path(shapes):
+    """Paths that begin alike share tokens; each token sees what comes before it on its path, and itself."""
+    builder = DraftBuilder(10)
+    builder.add_chain([5, 6, 7], "a")
+    builder.add_chain([5, 8], "b")
+    draft = builder.build()
+    assert draft.ids == [5, 6, 7, 8]
+    assert draft.depths == [0, 1, 2, 1]
+    assert draft.sees.astype(int).tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 0, 0, 1]]
+
+
+def test_draft_builder_takes_no_more_than_its_width():
+    """What does not fit is left out, and what depends on it."""
+    builder = DraftBuilder(2)
+    builder.add_chain([1, 2, 3], "a")
+    assert builder.add(START, 9, "b") is None
+    assert builder.build().ids == [1, 2]
+
+
+def test_question_tells_the_parts_of_a_prompt(shapes):
+    """The text is the first run of ordinary tokens; prompts that ask alike have the same key."""
+    first = read_question(ask(" Japan", " beat").prompt.ids, shapes)
+    second = read_question(ask(" PSV", k="<2>").prompt.ids, shapes)
+    count = read_question((*ids("<text>"), *ids(" Japan"), *ids("<label>", " place", "<ask>")), shapes)
+    assert first.text == ids(" Japan", " beat")
+    assert first.key == second.key != count.key
+    assert read_question(ids("<text>", "<label>"), shapes) is None
+
+
+def test_token_shapes_read_byte_level_pieces(tmp_path):
+    """Spaces, capitals, digits, marks, and the halves of letters, as byte-level tokenizers write them."""
+    kinds = {
+        "ĠJapan": Kind.CAPITAL, "ĠUN": Kind.UPPER, "an": Kind.LOWER, "Ġ19": Kind.DIGIT, "-": Kind.MARK,
+        "ÃĦ": Kind.CAPITAL, "æĹ¥": Kind.CASELESS, "æ": Kind.CASELESS, "Ĺ¥": Kind.PART,
+    }  # fmt: skip
+    tokenizer = {
+        "model": {"vocab": {piece: token for token, piece in enumerate(kinds)}},
+        "decoder": {"type": "ByteLevel"},
+    }
+    (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer))
+    shapes = TokenShapes.load(tmp_path, len(kinds))
+    assert [Kind(kind) for kind in shapes.kinds] == list(kinds.values())
+    assert shapes.spaced.tolist() == [piece.startswith("Ġ") for piece in kinds]
+
+
+def test_token_shapes_do_without_a_tokenizer(tmp_path):
+    """A folder without tokenizer.json, or with a damaged one, leaves all tokens alike."""
+    assert set(TokenShapes.load(tmp_path, 5).kinds) == {Kind.CASELESS}
+    (tmp_path / "tokenizer.json").write_text("{}")
+    assert set(TokenShapes.load(tmp_path, 5).kinds) == {Kind.CASELESS}
+
+
+def test_answer_memory_is_bounded():
+    """The answers given longest ago go."""
+    memory = AnswerMemory(most=2)
+    for token in (1, 2, 1, 3):
+        memory.add((token, 9), copied=True)
+    assert list(memory.within((1, 9, 2, 9, 3, 9))) == [(0, 2), (4, 2)]
+
+
+def test_recent_keeps_the_keys_used_last():
+    """A key that is asked for stays before one that is not."""
+    recent = Recent(lambda key: [key], 2)
+    first = recent.of(1)
+    recent.of(2)
+    assert recent.of(1) is first
+    recent.of(3)
+    assert recent.known(2) is None
+    assert recent.known(1) is first
+    assert len(recent) == 2
