@@ -30,16 +30,19 @@ class BlockProposer:
         """The guesses left of the last pass; where there are none, the sequence's last token repeated."""
         settled = 0 if self.sliding else len(sequence.produced) % self.block
         count = min(self.block - settled, sequence.remaining) - 1
-        guesses = sequence.guesses[:count]
-        guesses += [sequence.ids[-1]] * (count - len(guesses))
+        guesses = [guess for guess, _ in sequence.guesses[:count]]
         builder = DraftBuilder(width)
-        builder.add_chain(guesses, GUESS)
+        builder.add_chain([*guesses, *[sequence.ids[-1]] * (count - len(guesses))], GUESS)
         return builder.build()
 
     def learn(self, sequence: Sequence, accepted: int, following: Tokens[int]) -> None:
         """Keep what the pass says instead of the guesses that were wrong."""
+        before = sequence.guesses
         # The token after the accepted ones is settled; those after it are the new guesses.
-        sequence.guesses = list(following[accepted + 1 :])
+        sequence.guesses = [
+            before[at] if at < len(before) and before[at][0] == guess else (guess, sequence.passes)
+            for at, guess in enumerate(following[accepted + 1 :])
+        ]
 
     def finish(self, sequence: Sequence) -> None:
         """Nothing is learned from one sequence for another."""

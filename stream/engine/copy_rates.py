@@ -20,6 +20,7 @@ _START_CLASSES = KINDS * 2 * KINDS
 _STEP_CLASSES = KINDS * 2 * KINDS * 2
 _TOKEN_CLASSES = 4096
 _PLACES = 8
+_EVENLY = 1 / _PLACES
 _BELIEF = 8.0
 """Observations that an expectation weighs as much as."""
 _KEYS = 256
@@ -37,7 +38,7 @@ class Tally:
     def __post_init__(self) -> None:
         self.hits, self.seen = np.zeros(self.size), np.zeros(self.size)
 
-    def rates(self, classes: NDArray[np.int64], expected: Rates, belief: float = _BELIEF) -> Rates:
+    def rates(self, classes: NDArray[np.int64], expected: Rates | float, belief: float = _BELIEF) -> Rates:
         """Rates of some classes, drawn towards what is expected of each."""
         rates: Rates = (self.hits[classes] + belief * expected) / (self.seen[classes] + belief)
         return rates
@@ -68,13 +69,9 @@ class CopyRates:
 
     def starts(self, text: Text, key: Key, tail: TokenIds) -> Rates:
         """(T), how likely an answer begins at each token; adds up to 1."""
-        classes = text.start_classes
-        rates = self._all.starts.rates(classes, self._expected_starts[classes])
-        if (known := self._by_key.known(key)) is not None:
-            rates = known.starts.rates(classes, rates)
-            rates = known.tokens.rates(text.ids % _TOKEN_CLASSES, rates, 2.0)
+        rates = self._starts_anywhere(text, key)
         if (places := self._places.known(tail)) is not None:
-            rates = rates * places.rates(_places(text), np.full(len(text.ids), 1 / _PLACES))
+            rates = rates * places.rates(_places(rates), _EVENLY)
         normalised: Rates = rates / rates.sum()
         return normalised
 
@@ -86,9 +83,18 @@ class CopyRates:
             rates = known.steps.rates(classes, rates)
         return rates
 
+    def _starts_anywhere(self, text: Text, key: Key) -> Rates:
+        classes = text.start_classes
+        rates = self._all.starts.rates(classes, self._expected_starts[classes])
+        if (known := self._by_key.known(key)) is not None:
+            rates = known.starts.rates(classes, rates)
+            rates = known.tokens.rates(text.ids % _TOKEN_CLASSES, rates, 2.0)
+        return rates
+
     def learn(self, text: Text, key: Key, tail: TokenIds, start: int, length: int) -> None:
         """Count an answer that was copied from a place in a text."""
         end = start + length
+        place = _places(self._starts_anywhere(text, key))[start]
         began, went_on = slice(start, start + 1), slice(0, length - 1)
         steps = text.step_classes[start:end]
         for copies in (self._all, self._by_key.of(key)):
@@ -97,12 +103,14 @@ class CopyRates:
         copies.tokens.count(text.ids % _TOKEN_CLASSES, began)
         places = self._places.of(tail)
         places.seen += 1
-        places.hits[_places(text)[start]] += 1
+        places.hits[place] += 1
 
 
-def _places(text: Text) -> NDArray[np.int64]:
-    count = len(text.ids)
-    return np.arange(count) * _PLACES // count
+def _places(starts: Rates) -> NDArray[np.int64]:
+    """How many likely starts stand before each token, as a part of all: 0 to ``_PLACES`` - 1."""
+    before = np.cumsum(starts)
+    places: NDArray[np.int64] = ((before - starts / 2) * (_PLACES / before[-1])).astype(np.int64)
+    return places
 
 
 def _expected_starts() -> Rates:

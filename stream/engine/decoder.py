@@ -307,6 +307,8 @@ class Decoder:
         for sequence in finished:
             _settle(sequence.future, sequence.completion())
         self._announce(finished)
+        with self._lock:
+            self._scheduler.learn(finished)
         return True
 
     def _announce(self, settled: list[Sequence]) -> None:

@@ -9,7 +9,7 @@ from stream.engine.prefix_tree import TokenIds
 from stream.engine.token_shapes import Kind, TokenShapes
 
 KINDS = len(Kind)
-_NAMELIKE = (Kind.CAPITAL, Kind.UPPER, Kind.DIGIT)
+_NAMELIKE = np.array([kind in {Kind.CAPITAL, Kind.UPPER, Kind.DIGIT} for kind in Kind])
 
 Ids = NDArray[np.int64]
 Key = tuple[TokenIds, int]
@@ -75,8 +75,8 @@ class Text:
         shape = opens * KINDS + kinds
         before = np.concatenate(([Kind.CONTROL], words[:-1]))
         openings = np.append(at[opens], len(ids))
-        following = openings[np.searchsorted(openings, at + 1).clip(max=len(openings) - 1)]
-        namelike = np.isin(np.append(kinds, Kind.CONTROL)[following], _NAMELIKE)
+        following = openings[np.minimum(np.searchsorted(openings, at + 1), len(openings) - 1)]
+        namelike = _NAMELIKE[np.append(kinds, Kind.CONTROL)[following]]
         return cls(
             ids,
             tokens,

@@ -141,6 +141,13 @@ class Scheduler:
         self._stop_running(group, finished)
         return finished
 
+    def learn(self, finished: Iterable[Sequence]) -> None:
+        """Let later drafts profit from whole answers; apart from ``accept``, since nobody waits for it."""
+        if self._proposer is not None:
+            for sequence in finished:
+                if sequence.prompt.max_new_tokens > 1:
+                    self._proposer.finish(sequence)
+
     def fail(self, group: Group, batch: Batch) -> list[Sequence]:
         """Undo a pass that broke.
 
@@ -195,8 +202,6 @@ class Scheduler:
             self.accepted.update(draft.sources[index] for index in verified.path)
         if self._proposer is not None and sequence.prompt.max_new_tokens > 1:
             self._proposer.learn(sequence, len(verified.path), verified.following(outcome))
-            if verified.finished:
-                self._proposer.finish(sequence)
 
     def _go_on(self, sequence: Sequence, batch: Batch, verified: Verified, outcome: Outcome) -> None:
         """Move a sequence's place behind the tokens it took; keys and values of accepted drafts are kept."""

@@ -20,7 +20,8 @@ class Sequence:
         passes: Passes that read tokens for it.
         fixed_at: For each token produced, the pass (from 1) from which on it was known.
         question: Its prompt by its parts, once a drafter has looked.
-        guesses: What may follow, where a strategy carries guesses from pass to pass.
+        guesses: What may follow, where a strategy carries guesses from pass to pass, each with the pass that
+            it came from.
         grounding: Holds the answer to spans of the prompt's text; None: nothing does.
     """
 
@@ -33,7 +34,7 @@ class Sequence:
     fixed_at: list[int] = field(default_factory=list)
     passes: int = 0
     question: Question | None = None
-    guesses: list[int] = field(default_factory=list)
+    guesses: list[tuple[int, int]] = field(default_factory=list)
     grounding: Grounding | None = None
 
     @property
@@ -49,6 +50,8 @@ class Sequence:
     def accept(self, token: int, log_prob: float) -> bool:
         """Take the next token.
 
+        A token that was guessed is known since the pass that the guess came from.
+
         Returns:
             Whether the sequence is finished.
         """
@@ -56,7 +59,8 @@ class Sequence:
             return True
         self.produced.append(token)
         self.log_probs.append(log_prob)
-        self.fixed_at.append(self.passes)
+        guess, since = self.guesses.pop(0) if self.guesses else (token, self.passes)
+        self.fixed_at.append(since if guess == token else self.passes)
         return token in self.prompt.stop_ids or self.remaining <= 0
 
     def forced_token(self) -> int | None:

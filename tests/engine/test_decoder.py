@@ -233,7 +233,7 @@ def test_decoder_guesses_take_no_more_passes_than_tokens(load, slow, strategy):
     completion = load(strategy=strategy).submit(prompt).result(SECONDS)
     assert_same(completion, slow(prompt))
     assert completion.passes <= len(completion.ids) + 1
-    assert list(completion.fixed_at) == sorted(completion.fixed_at)
+    assert all(1 <= known <= completion.passes for known in completion.fixed_at)
 
 
 @settings(max_examples=40, deadline=None)
