@@ -75,6 +75,9 @@ class Settings(BaseSettings):
         default=2.0, description="Seconds the breaker stays open before a probe."
     )
     engine_threads: int = Field(default=2, ge=1, description="Threads of the CPU engine.")
+    grounded: bool = Field(
+        default=False, description="Hold mentions to pieces of the text while they are decoded (CPU engine)."
+    )
 
     window: int = Field(default=64, ge=1, description="Documents in flight per worker.")
     document_deadline: PositiveSeconds = Field(

@@ -51,7 +51,9 @@ async def open_model(folder: Path | None, *, on_pass: OnPass | None = None) -> A
     chosen = folder or settings.model or bundled_checkpoint()
     template = PromptTemplate.load(chosen)
     threads = settings.engine_threads if on_pass is None else 1
-    generator = InProcessGenerator(Decoder.load(chosen, threads=threads, on_pass=on_pass))
+    generator = InProcessGenerator(
+        Decoder.load(chosen, threads=threads, grounded=settings.grounded, on_pass=on_pass)
+    )
     try:
         yield OpenModel(
             chosen,

@@ -145,6 +145,7 @@ def _triton(settings: Settings, ports: "_Ports", folder: Path, log_file: Path) -
         models=(bundled if bundled.is_dir() else package.parent) / "triton_models" / "cpu",
         checkpoint=settings.model or bundled_checkpoint(),
         threads=settings.engine_threads,
+        grounded=settings.grounded,
         http_port=ports.take("Triton's HTTP", _TRITON_HTTP_PORT),
         grpc_port=ports.take("Triton's gRPC", _TRITON_GRPC_PORT),
         metrics_port=ports.take("Triton's metrics", _TRITON_METRICS_PORT),

@@ -45,6 +45,7 @@ class TritonServer:
         grpc_port: Port for clients, on loopback.
         metrics_port: Port of Triton's own Prometheus metrics, on loopback.
         log_file: Where its output goes.
+        grounded: Whether mentions are held to pieces of the text while they are decoded.
     """
 
     folder: Path
@@ -55,6 +56,7 @@ class TritonServer:
     grpc_port: int
     metrics_port: int
     log_file: Path
+    grounded: bool = False
 
     name = "triton"
 
@@ -113,6 +115,7 @@ class TritonServer:
         return {
             "PADELLM_MODEL": str(self.checkpoint.resolve()),
             "PADELLM_ENGINE_THREADS": str(self.threads),
+            "PADELLM_GROUNDED": str(self.grounded).lower(),
             "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))),
             **({"LD_LIBRARY_PATH": str(folder)} if folder else {}),
         }

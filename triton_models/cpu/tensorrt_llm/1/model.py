@@ -169,7 +169,9 @@ class TritonPythonModel:
         self._limit = int(config["dynamic_batching"]["default_queue_policy"]["max_queue_size"])
         self._exclude_input = config["parameters"]["exclude_input_in_output"]["string_value"] == "true"
         self._decoder = Decoder.load(
-            Path(os.environ["PADELLM_MODEL"]), threads=int(os.environ.get("PADELLM_ENGINE_THREADS", "1"))
+            Path(os.environ["PADELLM_MODEL"]),
+            threads=int(os.environ.get("PADELLM_ENGINE_THREADS", "1")),
+            grounded=os.environ.get("PADELLM_GROUNDED", "false").lower() == "true",
         )
         self._jobs: set[Job] = set()
         self._done: SimpleQueue[Job | None] = SimpleQueue()
