@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.engine.batch import Batch, Feed
+from stream.engine.draft import START, DraftBuilder
 from stream.engine.kv_cache import KvCache
 from stream.engine.prefix_tree import Node, PrefixTree
 from tests.engine.test_prefix_tree import SPEC, read
@@ -17,51 +18,71 @@ def path(node: Node) -> list[tuple[Node, int]]:
     return [(each, index) for each in reversed(list(node.lineage())) for index in range(len(each.ids))]
 
 
+def drafted_paths(batch: Batch) -> list[tuple[Node, list[int]]]:
+    """Every drafted token as the node it stands behind and the indices of its path in the draft."""
+    paths = []
+    for node, draft in batch.drafts.items():
+        parents = {index: parent for (parent, _), index in draft.children.items()}
+        for index in range(len(draft)):
+            way = [index]
+            while parents[way[0]] != START:
+                way.insert(0, parents[way[0]])
+            paths.append((node, way))
+    return paths
+
+
 def slow_feed(batch: Batch) -> Feed:
     """The same pass, token by token."""
-    new = [(node, index, False) for node in batch.nodes for index in range(len(node.ids))]
-    new += [(node, len(node.ids) - 1, True) for node in batch.repeats]
-    lineages = [
-        [token for token in path(node) if token[0].start + token[1] <= node.start + index]
-        for node, index, _ in new
+    own = [(node, index) for node in batch.nodes for index in range(len(node.ids))]
+    drafted = drafted_paths(batch)
+    # What each row is, and what it sees besides itself.
+    rows = [(token, path(token[0])[: token[0].start + token[1]]) for token in own]
+    rows += [((node, len(node.ids) - 1, "again"), path(node)[:-1]) for node in batch.repeats]
+    rows += [
+        ((node, way[-1], "draft"), [*path(node), *((node, at, "draft") for at in way[:-1])])
+        for node, way in drafted
     ]
-    past = list(
-        dict.fromkeys(
-            (each, at)
-            for (node, _, repeat), lineage in zip(new, lineages, strict=True)
-            for each, at in (path(node) if repeat else lineage)
-            if each not in batch.nodes
+    nodes = list(dict.fromkeys(token[0] for token in _in_order(batch, rows) if token[0] not in batch.nodes))
+    past = [(node, index) for node in nodes for index in range(len(node.ids))]
+    columns = [*past, *(token for token, _ in rows)]
+    mask = np.full((len(rows), len(columns)), -1e9, np.float32)
+    for row, (token, tokens) in enumerate(rows):
+        for each in (token, *tokens):
+            mask[row, columns.index(each)] = 0
+    ends = [
+        next(
+            row
+            for row, (token, _) in enumerate(rows)
+            if token[0] is node and token[1] == len(node.ids) - 1 and token[2:] != ("draft",)
         )
-    )
-    own = [(node, index) for node, index, repeat in new if not repeat]
-    mask = np.full((len(new), len(past) + len(new)), -1e9, np.float32)
-    for row, ((node, index, _), lineage) in enumerate(zip(new, lineages, strict=True)):
-        for token in lineage:
-            if token != (node, index):
-                mask[row, past.index(token) if token in past else len(past) + own.index(token)] = 0
-        mask[row, len(past) + row] = 0
+        for node in batch.asked
+    ]
+    ids = [node.ids[index] for node, index in own] + [node.ids[-1] for node in batch.repeats]
+    ids += [batch.drafts[node].ids[way[-1]] for node, way in drafted]
+    positions = [node.start + index for node, index in own] + [node.end - 1 for node in batch.repeats]
+    positions += [node.end + len(way) - 1 for node, way in drafted]
     return Feed(
-        ids=np.array([[node.ids[index] for node, index, _ in new]]),
-        positions=np.array([[node.start + index for node, index, _ in new]]),
+        ids=np.array([ids]),
+        positions=np.array([positions]),
         past=np.array([[node.slots[index] for node, index in past]], np.int64).reshape(1, -1),
         mask=mask,
-        rows=np.array(
-            [
-                next(
-                    row
-                    for row, (node, index, repeat) in enumerate(new)
-                    if node is asked and index == len(node.ids) - 1
-                )
-                for asked in batch.asked
-            ]
-        ),
+        rows=np.array([*ends, *range(len(own) + len(batch.repeats), len(rows))]),
         slots=np.array([node.slots[index] for node, index in own], np.int64),
     )
 
 
+def _in_order(batch: Batch, rows: list) -> list:
+    """Tokens seen, row by row; a row that stands behind a whole node sees all of it."""
+    order = []
+    for token, _ in rows:
+        whole = len(token) > 2
+        order += path(token[0]) if whole else path(token[0])[: token[0].start]
+    return order
+
+
 @settings(max_examples=150, deadline=None)
-@given(PROMPTS, PROMPTS)
-def test_batch_feed_lets_every_token_see_its_own_path_and_nothing_else(known, wanted):
+@given(PROMPTS, PROMPTS, st.lists(PROMPTS | st.none(), min_size=6, max_size=6))
+def test_batch_feed_lets_every_token_see_its_own_path_and_nothing_else(known, wanted, drafted):
     """Whatever the tree looks like, ids, positions, cached slots and mask are those of the obvious way."""
     tree = PrefixTree(KvCache(SPEC, 90))
     for ids in known:
@@ -77,6 +98,12 @@ def test_batch_feed_lets_every_token_see_its_own_path_and_nothing_else(known, wa
         if end not in batch.nodes:
             batch.repeat(end)
         batch.asked[end] = []
+    for end, chains in zip(batch.asked, drafted, strict=False):
+        builder = DraftBuilder(8)
+        for chain in chains or ():
+            builder.add_chain(chain, "test")
+        if (draft := builder.build()) is not None:
+            batch.drafts[end] = draft
     fast, slow = batch.feed(), slow_feed(batch)
     for name in Feed.__slots__:
         np.testing.assert_array_equal(getattr(fast, name), getattr(slow, name), err_msg=name)
