@@ -22,7 +22,7 @@ from stream.ner.bundled import bundled_checkpoint
 from stream.ner.template import PromptTemplate
 from stream.settings import Settings
 
-_TEXTS = 1000
+_TEXTS = 5000
 
 AXES = {
     "text": "tokens of the text",

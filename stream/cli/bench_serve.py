@@ -31,7 +31,7 @@ from stream.stack.embedded import running, while_running
 from stream.stack.plan import make_plan, one_start_at_a_time
 from stream.stack.records import OutgoingRecord, read_records
 from stream.stack.round_trip import round_trip
-from stream.stack.supervisor import Supervisor
+from stream.stack.supervisor import Change, State, Supervisor
 
 WAYS = ("engine", "triton", "kafka")
 _WARM_UP = 32
@@ -178,9 +178,17 @@ async def _stack(model: Path | None) -> AsyncIterator[tuple[Settings, Supervisor
         async def make_topics() -> None:
             await ensure_topics(plan.settings)
 
-        async with running(plan, make_topics=make_topics, on_change=lambda _change: None) as supervisor:
+        async with running(plan, make_topics=make_topics, on_change=_tell_of_death) as supervisor:
             starting.close()
             yield plan.settings, supervisor
+
+
+def _tell_of_death(change: Change) -> None:
+    if change.state is State.DIED:
+        message = (
+            f"{change.part.name} died and is started again: measure anew, this run's figures are no good"
+        )
+        Console(stderr=True).print(message, style="red")
 
 
 def _documents(file: str | None, limit: int) -> list[Document]:

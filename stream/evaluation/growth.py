@@ -129,13 +129,9 @@ class Growth:
             await generator.close()
 
     def _of_length(self, tokens: int, count: int | None = None) -> list[str]:
-        """Texts of so many tokens, none beginning like another; one more than the documents to measure."""
-        return [
-            _cut(self._template, self._from(start), tokens) for start in range((count or self._repeats) + 1)
-        ]
-
-    def _from(self, start: int) -> Iterator[str]:
-        return islice(cycle(self._texts), start, None)
+        """Texts of so many tokens, each of other pieces; one more than the documents to measure."""
+        pieces = cycle(self._texts)
+        return [_cut(self._template, pieces, tokens) for _ in range((count or self._repeats) + 1)]
 
 
 def _point(size: int, ms: float, before: Statistics, after: Statistics, documents: int) -> Point:

@@ -11,7 +11,7 @@ from stream.evaluation.strategies import Opener
 from stream.ner.template import PromptTemplate
 from tests.tiny_model import write_tiny_checkpoint
 
-TEXTS = ["Ann met Bo in Rome. ", "Bo left for Paris.", "It rained."]
+TEXTS = [f"Ann {number} met Bo in Rome. It rained." for number in range(80)]
 
 
 @pytest.fixture(scope="module")
