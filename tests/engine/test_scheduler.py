@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from stream.engine.batch import Batch
+from stream.engine.draft import DraftBuilder
 from stream.engine.kv_cache import KvCache
 from stream.engine.outcome import Outcome
 from stream.engine.scheduler import Group, Scheduler
@@ -138,3 +139,64 @@ def test_scheduler_failed_pass_gives_its_slots_back(scheduler, cache):
     assert scheduler.fail(group, batch) == [sequence]
     assert cache.used == 0
     assert scheduler.schedule() is None
+
+
+class Chain:
+    """A proposer of one chain, that remembers what it was asked."""
+
+    def __init__(self, *tokens: int) -> None:
+        self.tokens, self.asked = tokens, []
+
+    def propose(self, sequence, width, *, busy):
+        """The chain, as far as it fits."""
+        self.asked.append((sequence, width, busy))
+        builder = DraftBuilder(width)
+        builder.add_chain(self.tokens[: sequence.remaining - 1], "chain")
+        return builder.build()
+
+    def learn(self, sequence, accepted, following):
+        """Nothing."""
+
+    def finish(self, sequence):
+        """Nothing."""
+
+
+def test_scheduler_says_when_other_work_waits(cache):
+    """Drafts are asked for in full only where no other document waits for a pass."""
+    proposer = Chain(1, 1)
+    scheduler = Scheduler(cache, 99, proposer)
+    make(scheduler, *TEXT, new=3)
+    make(scheduler, *OTHER, new=3)
+    scheduler.schedule()
+    scheduler.schedule()
+    assert [busy for *_, busy in proposer.asked] == [True, False]
+
+
+def test_scheduler_drafts_with_what_prompts_leave_of_the_budget(cache):
+    """Sequences share what is left; a pass never takes more than its budget."""
+    proposer = Chain(*[1] * 9)
+    scheduler = Scheduler(cache, len(TEXT) + 2 + 7, proposer)
+    for label in (4, 5):
+        make(scheduler, *TEXT, label, new=20)
+    _, batch = scheduler.schedule()
+    assert [width for _, width, _ in proposer.asked] == [3, 3]
+    assert (batch.undrafted, batch.drafted) == (len(TEXT) + 2, 6)
+
+
+def test_scheduler_keeps_accepted_drafts_and_frees_the_others(cache):
+    """After a pass the tree holds the prompt, what was right and the next token to read."""
+    scheduler = Scheduler(cache, 99, Chain(1, 2, 1))
+    sequence = make(scheduler, *TEXT, new=9)
+    accept(scheduler, scheduler.schedule(), token=1)
+    assert sequence.produced == [1, 1]
+    assert cache.used == len(TEXT) + 1
+    check_tree(scheduler._tree, cache)
+
+
+def test_scheduler_asks_for_no_drafts_where_one_token_is_wanted(cache):
+    """A count of one token has nothing to draft."""
+    proposer = Chain(1)
+    scheduler = Scheduler(cache, 99, proposer)
+    make(scheduler, *TEXT)
+    assert not scheduler.schedule()[1].drafts
+    assert not proposer.asked
