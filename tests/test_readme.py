@@ -53,7 +53,9 @@ def test_readme_commands_exist(page):
     for line in "\n".join(block or span for block, span in code).splitlines():
         for name, options in re.findall(r"\bpadellm ([a-z]+)(.*)", line):
             assert name in cli._COMMANDS, f"{page.name} names `padellm {name}`"
-            known = {option for each in cli._load(name).params for option in each.opts} | {"--help"}
+            command = cli._load(name)
+            commands = [command, *getattr(command, "commands", {}).values()]
+            known = {option for one in commands for each in one.params for option in each.opts} | {"--help"}
             assert set(re.findall(r"(?<=\s)--[a-z-]+", options)) <= known, line
 
 
