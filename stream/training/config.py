@@ -86,30 +86,52 @@ class StageConfig(_Part):
         main: Share of the main corpus among the documents.
         plain: Share of plain paragraphs, which carry the language-model loss alone.
         language_model_share: Share of the text's tokens whose language-model loss is computed.
+        augmentation: Factor on the shares of raw, joined and swapped documents.
     """
 
     until: float = Field(gt=0, le=1)
     main: float = Field(ge=0, le=1)
     plain: float = Field(default=0.0, ge=0, le=1)
     language_model_share: float = Field(default=0.5, ge=0, le=1)
+    augmentation: float = Field(default=1.0, ge=0, le=1)
+
+
+class CycleConfig(_Part):
+    """Documents over which the learning rate falls linearly to 0."""
+
+    documents: int = Field(ge=1)
+    learning_rate: float = Field(default=2e-3, gt=0)
 
 
 class OptimiserConfig(_Part):
-    """AdamW with linear warm-up, then linear decay to 0 over the documents of the run.
+    """AdamW with linear warm-up, then one or more cycles of linear decay.
 
     Attributes:
         bfloat16_products: Round the factors of matrix products to bfloat16 (sums stay float32): twice as fast
             on processors with AVX512-BF16. Weights, optimiser and scores stay float32.
     """
 
-    documents: int = Field(ge=1)
+    cycles: tuple[CycleConfig, ...] = Field(min_length=1)
     bfloat16_products: bool = False
     batch_tokens: int = 512
-    learning_rate: float = 2e-3
     warm_up_steps: int = 100
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.02
     clip: float = 1.0
+
+    @property
+    def documents(self) -> int:
+        """Documents of the whole run."""
+        return sum(cycle.documents for cycle in self.cycles)
+
+    def learning_rate(self, step: int, documents: int) -> float:
+        """The rate at a step, after so many documents."""
+        for cycle in self.cycles:
+            if documents < cycle.documents:
+                warm = min(1.0, (step + 1) / self.warm_up_steps)
+                return cycle.learning_rate * warm * (1 - documents / cycle.documents)
+            documents -= cycle.documents
+        return 0.0
 
 
 class Recipe(_Part):

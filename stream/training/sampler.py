@@ -67,7 +67,7 @@ class Sampler:
             if self._data.paragraphs and rng.random() < stage.plain:
                 return self._paragraph(rng)
             corpus = self._corpus(stage, rng)
-            sentence = self._sentence(corpus, rng)
+            sentence = self._sentence(corpus, stage.augmentation, rng)
             tree = self._reformulator.tree(sentence, choose_phrases(sentence, options.max_labels, rng))
             if len(tree.root) <= options.max_text_tokens + 1:
                 return tree
@@ -86,16 +86,16 @@ class Sampler:
             return self._data.corpora[0]
         return rng.choices(self._data.corpora[1:], cum_weights=self._totals)[0]
 
-    def _sentence(self, corpus: Corpus, rng: Random) -> Sentence:
+    def _sentence(self, corpus: Corpus, strength: float, rng: Random) -> Sentence:
         options = self._recipe.augmentation
-        length = rng.choice((2, 3)) if rng.random() < options.joined else 1
+        length = rng.choice((2, 3)) if rng.random() < strength * options.joined else 1
         start = rng.randrange(len(corpus.sentences))
         drawn: Sequence[Sentence] = corpus.sentences[start : start + length]
-        if corpus is self._data.corpora[0] and rng.random() < options.swapped_documents:
+        if corpus is self._data.corpora[0] and rng.random() < strength * options.swapped_documents:
             drawn = [self._swap(sentence, rng) for sentence in drawn]
-        if rng.random() < options.raw:
+        if rng.random() < strength * options.raw:
             drawn = [detokenise(s, spaced_hyphens=corpus.config.spaced_hyphens) for s in drawn]
-        elif rng.random() < options.raw:
+        elif rng.random() < strength * options.raw:
             drawn = [parenthesise(s) for s in drawn]
         sentence = augment.join(drawn, "\n" if rng.random() < _NEW_LINES else " ")
         return augment.upper_case(sentence) if rng.random() < options.upper_case else sentence

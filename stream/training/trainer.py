@@ -95,9 +95,7 @@ class Trainer:
         batch = self.sampler.batch(self.step, progress)
         torch.manual_seed(self.recipe.seed * 1_000_003 + self.step)
         for group in self.optimiser.param_groups:
-            group["lr"] = (
-                optimiser.learning_rate * min(1.0, (self.step + 1) / optimiser.warm_up_steps) * (1 - progress)
-            )
+            group["lr"] = optimiser.learning_rate(self.step, self.documents)
         self.optimiser.zero_grad(set_to_none=True)
         with _products("bf16" if optimiser.bfloat16_products else "ieee"):
             losses = self.model.losses(batch)
@@ -195,4 +193,4 @@ def _optimiser(model: TrainingModel, config: OptimiserConfig) -> torch.optim.Ada
         {"params": matrices, "weight_decay": config.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+    return torch.optim.AdamW(groups, lr=config.cycles[0].learning_rate, betas=config.betas, fused=True)

@@ -6,7 +6,7 @@ import pytest
 
 import stream.training
 from stream.errors import ConfigurationError
-from stream.training.config import Recipe
+from stream.training.config import OptimiserConfig, Recipe
 
 BUNDLED = Path(stream.training.__file__).parent / "recipes" / "padellm-small-en.toml"
 
@@ -37,7 +37,7 @@ def test_config_folders_can_be_given_beside_the_file():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("until = 0.22", "until = 0.001"), "stages must end at rising shares"),
+        (("until = 0.1729", "until = 0.001"), "stages must end at rising shares"),
         (('main = "padellm-conll03"', 'main = "other"'), "main corpus 'other' is not among the corpora"),
         (("tagging_layer = 2", "tagging_layer = 9"), "reads layer 9, the model has 4"),
         (("seed = 1", "sead = 1"), "sead"),
@@ -56,3 +56,15 @@ def test_config_missing_recipe_is_named(tmp_path):
     """A recipe that is not there is a configuration error."""
     with pytest.raises(ConfigurationError, match="cannot be read"):
         Recipe.load(tmp_path / "none.toml")
+
+
+def test_config_learning_rate_falls_in_cycles():
+    """The rate warms up, falls to 0 over each cycle's documents, and is 0 after the last."""
+    cycles = [{"documents": 100, "learning_rate": 0.2}, {"documents": 50, "learning_rate": 0.1}]
+    plan = OptimiserConfig.model_validate({"cycles": cycles, "warm_up_steps": 10})
+    rates = [
+        plan.learning_rate(step, seen)
+        for step, seen in [(4, 0), (99, 50), (199, 100), (249, 125), (299, 150)]
+    ]
+    assert rates == pytest.approx([0.1, 0.1, 0.1, 0.05, 0.0])
+    assert plan.documents == 150
