@@ -9,6 +9,8 @@ from stream.engine.prefix_tree import TokenIds
 from stream.engine.token_shapes import Kind, TokenShapes
 
 KINDS = len(Kind)
+# Members of an enumeration are slow to look up.
+_CONTROL, _MARK, _CASELESS = int(Kind.CONTROL), int(Kind.MARK), int(Kind.CASELESS)
 _NAMELIKE = np.array([kind in {Kind.CAPITAL, Kind.UPPER, Kind.DIGIT} for kind in Kind])
 
 Ids = NDArray[np.int64]
@@ -33,7 +35,7 @@ class Question:
 
 def read_question(ids: TokenIds, shapes: TokenShapes) -> Question | None:
     """The parts of a prompt; None when it holds control tokens alone."""
-    controls = np.flatnonzero(shapes.kinds[list(ids)] == Kind.CONTROL).tolist()
+    controls = [at for at, token in enumerate(ids) if token in shapes.controls]
     start = next((at for at, control in enumerate(controls) if at != control), len(controls))
     if start == len(ids):
         return None
@@ -67,16 +69,16 @@ class Text:
         """Find words and classes."""
         ids = np.array(tokens, np.int64)
         kinds = shapes.kinds[ids]
-        opens = shapes.spaced[ids] | (kinds == Kind.CASELESS)
+        opens = shapes.spaced[ids] | (kinds == _CASELESS)
         opens[0] = True
-        opens[1:] |= kinds[:-1] == Kind.MARK
+        opens[1:] |= kinds[:-1] == _MARK
         at = np.arange(len(ids))
         words = kinds[np.maximum.accumulate(np.where(opens, at, 0))]
         shape = opens * KINDS + kinds
-        before = np.concatenate(([Kind.CONTROL], words[:-1]))
+        before = np.concatenate(([_CONTROL], words[:-1]))
         openings = np.append(at[opens], len(ids))
         following = openings[np.minimum(np.searchsorted(openings, at + 1), len(openings) - 1)]
-        namelike = _NAMELIKE[np.append(kinds, Kind.CONTROL)[following]]
+        namelike = _NAMELIKE[np.append(kinds, _CONTROL)[following]]
         return cls(
             ids,
             tokens,

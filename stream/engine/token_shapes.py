@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cache
 from pathlib import Path
@@ -36,10 +36,16 @@ class TokenShapes:
     Attributes:
         kinds: (V), a ``Kind`` each.
         spaced: (V), whether white space stands before the token.
+        controls: The control tokens.
     """
 
     kinds: NDArray[np.int64]
     spaced: NDArray[np.bool_]
+    controls: frozenset[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        controls = frozenset(np.flatnonzero(self.kinds == Kind.CONTROL).tolist())
+        object.__setattr__(self, "controls", controls)
 
     @classmethod
     def load(cls, folder: Path, vocabulary: int) -> "TokenShapes":
