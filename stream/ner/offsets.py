@@ -39,12 +39,14 @@ class Grounder:
 
         Returns:
             A span for every mention, or None for one that is not in the text. A span is given twice only
-            when a mention is written more often than the text has it.
+            when a mention is written more often than the text has it, or when it cuts a word that another
+            mention has whole.
         """
         repeats = Counter(mentions)
         found = {mention: self._occurrences(mention, times) for mention, times in repeats.items()}
         candidates = [found[mention] for mention in mentions]
-        return _place_rest(candidates, _longest_series(candidates))
+        spans = _place_rest(candidates, _longest_series(candidates))
+        return [None if span is None else self._widened(span) for span in spans]
 
     def _occurrences(self, mention: str, times: int) -> list[Span]:
         """Where a mention that was written ``times`` times may be, in the order of the text."""
@@ -64,11 +66,24 @@ class Grounder:
         """Whether a span begins and ends at word boundaries."""
         return not (self._inside_word(span[0]) or self._inside_word(span[1]))
 
+    def _widened(self, span: Span) -> Span:
+        """A span that cuts a word of a script with capitals, or a letter from its marks, made whole.
+
+        Half of such a word names nothing: the model lost its way while it spelt it. Other scripts join words
+        and endings in ways that a boundary does not tell.
+        """
+        start, end = span
+        while start and _one_word(self.text[start - 1], self.text[start]):
+            start -= 1
+        while end < len(self.text) and _one_word(self.text[end - 1], self.text[end]):
+            end += 1
+        return start, end
+
     def _inside_word(self, position: int) -> bool:
         if position == 0 or position == len(self.text):
             return False
         before, after = self.text[position - 1], self.text[position]
-        if unicodedata.category(after)[0] == "M":
+        if _is_mark(after):
             return True
         return (
             before.isalnum() and after.isalnum() and not (_UNSPACED.match(before) and _UNSPACED.match(after))
@@ -123,6 +138,19 @@ class _View:
             if (start == 0 or origins[start - 1] != origins[start])
             and (end == last or origins[end - 1] != origins[end])
         ]
+
+
+def _one_word(before: str, after: str) -> bool:
+    """Whether no entity ends between two neighbours: letters with case, or a letter and its marks."""
+    return _is_mark(after) or (_has_case(after) and (_has_case(before) or _is_mark(before)))
+
+
+def _has_case(character: str) -> bool:
+    return character.upper() != character.lower()
+
+
+def _is_mark(character: str) -> bool:
+    return unicodedata.category(character)[0] == "M"
 
 
 def _spaced(character: str) -> str:
