@@ -20,6 +20,9 @@ _COLOURS = (
     "bright_magenta",
 )
 
+# With it the usual labels, person to miscellaneous and PER to MISC, differ in colour.
+_SEED = 21
+
 
 def highlight(text: str, entities: Sequence[Entity]) -> Text:
     """A text with its entities coloured, each followed by its label in brackets.
@@ -43,4 +46,4 @@ def highlight(text: str, entities: Sequence[Entity]) -> Text:
 
 def label_colour(label: str) -> str:
     """A label's colour, the same in every run."""
-    return _COLOURS[zlib.crc32(label.encode()) % len(_COLOURS)]
+    return _COLOURS[zlib.crc32(label.encode(), _SEED) % len(_COLOURS)]

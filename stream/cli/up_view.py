@@ -1,6 +1,10 @@
 """What ``padellm up`` shows: progress on stderr; results on stdout."""
 
 import json
+import os
+import shutil
+import sys
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -14,6 +18,13 @@ from stream.stack.plan import Plan
 from stream.stack.records import OutgoingRecord
 from stream.stack.round_trip import Outcome, Summary
 from stream.stack.supervisor import Change, State
+
+_NAME = "padellm"
+_NEXT = (
+    ("up", "the same stack, to stay; it says what to type then"),
+    ('extract "..."', "the entities of a text of yours"),
+    ("--help", "everything else"),
+)
 
 
 class View:
@@ -97,12 +108,10 @@ class View:
             f"[bold]{summary.entities}[/] entities, [bold]{summary.dead_letters}[/] dead letters. "
             f"Half of them took under {summary.p50_ms:.0f} ms, 99 in 100 under {summary.p99_ms:.0f} ms.\n"
         )
-        self._out.print(
-            "Next:\n"
-            "  padellm up                       the same stack, to stay; it says what to type then\n"
-            '  padellm extract "..."            the entities of a text of yours\n'
-            "  padellm --help                   everything else"
-        )
+        program = _program()
+        self._out.print("Next:")
+        for arguments, meaning in _NEXT:
+            self._out.print(f"  {program} {arguments:<14}  {meaning}", markup=False)
 
     def _show_waiting(self) -> None:
         self._status.update(", ".join(self._waiting.values()) or "serving")
@@ -118,7 +127,16 @@ def _next_commands(plan: Plan) -> str:
         if plan.settings.broker == type(plan.settings).model_fields["broker"].default
         else f"BROKER={plan.settings.broker} "
     )
+    program = _program()
     return (
-        f"  {broker}padellm consume --follow\n"
-        f'  echo "Angela Merkel visited Paris." | {broker}padellm produce -'
+        f"  {broker}{program} consume --follow\n"
+        f'  echo "Angela Merkel visited Paris." | {broker}{program} produce -'
     )
+
+
+def _program() -> str:
+    """What to type for this program: its name where the shell finds it, or else its path."""
+    called = Path(sys.argv[0])
+    if called.name != _NAME or shutil.which(_NAME):
+        return _NAME
+    return os.path.relpath(called)

@@ -34,3 +34,9 @@ def test_highlight_changes_no_text(text, data):
 def test_highlight_label_cannot_steer_the_terminal():
     """A label with control characters is shown escaped."""
     assert "\x1b" not in highlight("x", [entity("x", 0, 1, "\x1b[2J")]).plain
+
+
+def test_highlight_tells_the_usual_labels_apart():
+    """No two of the usual labels share a colour."""
+    for labels in (("person", "location", "organization", "miscellaneous"), ("PER", "LOC", "ORG", "MISC")):
+        assert len({label_colour(label) for label in labels}) == len(labels)
