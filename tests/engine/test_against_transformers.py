@@ -122,7 +122,6 @@ def test_engine_equals_transformers_with_random_weights(random_model, tmp_path):
     assert_equal(random_model, prompts, tmp_path)
 
 
-@pytest.mark.skipif(not BUNDLED.is_dir(), reason="the bundled checkpoint is not in this tree")
 def test_engine_equals_transformers_with_the_bundled_checkpoint(tmp_path):
     """Count prompts of the sample documents, and a mention prompt for each."""
     from stream.ner.template import PromptTemplate
