@@ -61,7 +61,8 @@ def test_extractor_gold_in_is_gold_out(text_and_gold, size):
     result = extract(document, Oracle(template, names_in), template)
     assert spans(result) == sorted(gold)
     assert all(text[one.start : one.end] == one.text for one in result.entities)
-    assert result.removed == []
+    # A window that cuts a name in two may see a shorter one in it, which is reported.
+    assert {one.reason for one in result.removed} <= {"overlap"}
     assert result.coverage.unread == []
 
 
