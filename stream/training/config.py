@@ -67,7 +67,18 @@ class LossConfig(_Part):
 
 
 class AugmentationConfig(_Part):
-    """How often a drawn example is changed before it is packed."""
+    """How often a drawn example is changed before it is packed, and which labels its text is asked for.
+
+    Attributes:
+        max_labels: Most labels that a text is asked for.
+        max_absent: Most of these that the text has no mention of; default: what ``max_labels`` leaves.
+        absent_share: Share of the labels without a mention that may be asked for, drawn anew for each text.
+            Below 1, a text without mentions may be asked for nothing.
+        label_order: Shuffled, or that of the corpus's labels in the recipe. A format that asks for each label
+            by itself does not see it.
+        described_labels: Share of the labels that are asked for with their description.
+        aliased_labels: Share of the labels that are asked for by one of their aliases.
+    """
 
     raw: float = 0.35
     joined: float = 0.15
@@ -76,7 +87,12 @@ class AugmentationConfig(_Part):
     foreign_names: float = 0.5
     upper_case: float = 0.03
     max_text_tokens: int = 160
-    max_labels: int = 5
+    max_labels: int = Field(default=5, ge=1)
+    max_absent: int | None = Field(default=None, ge=0)
+    absent_share: float = Field(default=1.0, ge=0, le=1)
+    label_order: Literal["shuffled", "inventory"] = "shuffled"
+    described_labels: float = Field(default=0.0, ge=0, le=1)
+    aliased_labels: float = Field(default=0.0, ge=0, le=1)
 
 
 class StageConfig(_Part):

@@ -4,10 +4,11 @@ The examples of one text form a tree: text, then a branch per label, then a sub-
 Token ids only leave this module; nothing here needs torch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
+from stream.ner.config import LabelConfig, NerConfig
 from stream.ner.template import EncodedText, PromptTemplate
 from stream.training.corpora import Mention, Sentence
 
@@ -73,14 +74,22 @@ class Reformulator:
     def __init__(self, template: PromptTemplate, phrases: Sequence[str]) -> None:
         self._template = template
         self._numbers = {phrase: number for number, phrase in enumerate(phrases)}
-        self._labels = {phrase: template.encode_text(phrase).ids for phrase in phrases}
+        self._label_ids: dict[str, tuple[int, ...]] = {}
         self._max_count = template.config.max_count
 
-    def tree(self, sentence: Sentence, phrases: Sequence[str]) -> Tree:
-        """The examples of a sentence for the given phrases; mentions past the highest count are left out."""
+    def tree(self, sentence: Sentence, phrases: Sequence[str] | Mapping[str, str]) -> Tree:
+        """The examples of a sentence; mentions past the highest count are left out.
+
+        Args:
+            sentence: The text and its mentions.
+            phrases: What to ask for, in order; a mapping says in which words each is asked for.
+        """
+        asked = phrases if isinstance(phrases, Mapping) else {phrase: phrase for phrase in phrases}
         encoded = self._template.encode_text(sentence.text)
         prefix = self._template.prefix_ids(encoded.ids)
-        branches = tuple(self._branch(sentence, encoded, prefix, phrase) for phrase in phrases)
+        branches = tuple(
+            self._branch(sentence, encoded, prefix, phrase, words) for phrase, words in asked.items()
+        )
         marker = len(prefix) - len(encoded.ids)
         tags, ordinals = self._tags(sentence, encoded)
         return Tree(
@@ -93,10 +102,10 @@ class Reformulator:
         )
 
     def _branch(
-        self, sentence: Sentence, encoded: EncodedText, prefix: tuple[int, ...], phrase: str
+        self, sentence: Sentence, encoded: EncodedText, prefix: tuple[int, ...], phrase: str, words: str
     ) -> LabelBranch:
         found = [m for m in sentence.mentions if phrase in m.phrases][: self._max_count]
-        prompt = self._template.count_prompt(prefix, self._labels[phrase])
+        prompt = self._template.count_prompt(prefix, self._asked_in(words))
         asked = [self._template.mention_prompt(prompt, len(found), k) for k in range(1, len(found) + 1)]
         count = self._template.count_answer_ids(len(found))
         shared = len(prompt.ids) + len(count)
@@ -108,6 +117,11 @@ class Reformulator:
             ),
             markers=len(asked[0].ids) - shared if asked else 0,
         )
+
+    def _asked_in(self, words: str) -> tuple[int, ...]:
+        if words not in self._label_ids:
+            self._label_ids[words] = self._template.encode_text(words).ids
+        return self._label_ids[words]
 
     def _answer(self, sentence: Sentence, encoded: EncodedText, mention: Mention) -> tuple[int, ...]:
         """The very tokens that spell the mention in the text, so that the model learns to copy."""
@@ -149,20 +163,65 @@ def token_range(text: str, encoded: EncodedText, start: int, end: int) -> tuple[
     return first, last
 
 
-def choose_phrases(sentence: Sentence, most: int, rng: Random) -> list[str]:
-    """Up to ``most`` phrases of the inventory in random order.
+def choose_phrases(
+    sentence: Sentence,
+    most: int,
+    rng: Random,
+    *,
+    max_absent: int | None = None,
+    absent_share: float = 1.0,
+    shuffled: bool = True,
+) -> list[str]:
+    """Up to ``most`` phrases of the inventory, chosen at random.
 
-    Those with mentions come first, yet one without is always among them where the inventory has one.
+    Those with mentions come first, yet one without is always among them where one may be.
+
+    Args:
+        sentence: Says what there is.
+        most: Most phrases.
+        rng: What decides.
+        max_absent: Most phrases without a mention; None: any number.
+        absent_share: Probability for each phrase without a mention that it may be chosen at all.
+        shuffled: In random order, or else in the inventory's.
     """
     present = {phrase for mention in sentence.mentions for phrase in mention.phrases}
     there = [p for p in sentence.inventory if p in present]
     absent = [p for p in sentence.inventory if p not in present]
     rng.shuffle(there)
     rng.shuffle(absent)
+    if absent_share < 1:
+        absent = [p for p in absent if rng.random() < absent_share]
+    absent = absent[:max_absent]
     kept = there[: most - 1] if absent else there[:most]
     chosen = kept + absent[: most - len(kept)]
-    rng.shuffle(chosen)
-    return chosen
+    if shuffled:
+        rng.shuffle(chosen)
+        return chosen
+    return sorted(chosen, key=sentence.inventory.index)
+
+
+def word_labels(
+    phrases: Sequence[str], config: NerConfig, rng: Random, *, described: float = 0.0, aliased: float = 0.0
+) -> dict[str, str]:
+    """The words in which each phrase is asked for: the phrase, an alias, either with its description.
+
+    Args:
+        phrases: What is asked for.
+        config: Knows aliases and descriptions; a phrase without any is asked for as it is.
+        rng: What decides.
+        described: Probability of the description, set as in a request that brings one.
+        aliased: Probability of an alias.
+    """
+    words = {phrase: phrase for phrase in phrases}
+    for phrase in phrases:
+        known = config.labels.get(phrase, LabelConfig())
+        if aliased and known.aliases and rng.random() < aliased:
+            words[phrase] = rng.choice(known.aliases)
+        if described and known.description and rng.random() < described:
+            words[phrase] = config.template.definition.format(
+                label=words[phrase], definition=known.description
+            )
+    return words
 
 
 def separate_examples(tree: Tree) -> list[Example]:

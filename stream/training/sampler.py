@@ -15,7 +15,7 @@ from stream.training.config import Recipe, StageConfig
 from stream.training.corpora import Corpus, Sentence
 from stream.training.detokenise import detokenise, parenthesise
 from stream.training.packing import IGNORED, Batch, pack
-from stream.training.reformulation import Reformulator, Tree, choose_phrases
+from stream.training.reformulation import Reformulator, Tree, choose_phrases, word_labels
 
 _PARAGRAPH_TOKENS = 128
 _TRIES = 20
@@ -71,10 +71,29 @@ class Sampler:
                 return self._paragraph(rng)
             corpus = self._corpus(stage, rng)
             sentence = self._sentence(corpus, stage.augmentation, rng)
-            tree = self._reformulator.tree(sentence, choose_phrases(sentence, options.max_labels, rng))
+            tree = self._reformulator.tree(sentence, self._asked(sentence, rng))
             if len(tree.root) <= options.max_text_tokens + 1:
                 return tree
         return tree
+
+    def _asked(self, sentence: Sentence, rng: Random) -> dict[str, str]:
+        """The labels that a sentence is asked for, and the words for each."""
+        options = self._recipe.augmentation
+        phrases = choose_phrases(
+            sentence,
+            options.max_labels,
+            rng,
+            max_absent=options.max_absent,
+            absent_share=options.absent_share,
+            shuffled=options.label_order == "shuffled",
+        )
+        return word_labels(
+            phrases,
+            self._recipe.ner,
+            rng,
+            described=options.described_labels,
+            aliased=options.aliased_labels,
+        )
 
     def _paragraph(self, rng: Random) -> Tree:
         """Consecutive paragraphs, cut to one length; they have no labels."""

@@ -5,9 +5,16 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream.ner.config import LabelConfig
 from stream.training.detokenise import detokenise
-from stream.training.reformulation import Reformulator, choose_phrases, separate_examples, token_range
-from tests.training.synthetic import sentence, template
+from stream.training.reformulation import (
+    Reformulator,
+    choose_phrases,
+    separate_examples,
+    token_range,
+    word_labels,
+)
+from tests.training.synthetic import ner_config, sentence, template
 
 TEMPLATE = template()
 PHRASES = ("person", "location")
@@ -95,3 +102,58 @@ def test_reformulation_chosen_phrases_hold_an_absent_one(most, seed):
     )
     assert len(drawn) == len(set(drawn)) == min(most, len(inventory))
     assert set(drawn) - {"person", "location"}
+
+
+FIVE = sentence(
+    "Ada in Oslo",
+    ("Ada", "person"),
+    ("Oslo", "location"),
+    inventory=("person", "date", "location", "money", "event"),
+)
+
+
+@given(st.integers(1, 6), st.integers(0, 5), st.integers(0, 99))
+def test_reformulation_absent_phrases_are_no_more_than_asked_for(most, max_absent, seed):
+    """Labels without a mention are held to their limit, and what there is takes the place of the rest."""
+    drawn = choose_phrases(FIVE, most, Random(seed), max_absent=max_absent)
+    assert len(set(drawn) - {"person", "location"}) <= max_absent
+    assert len(drawn) == min(most, 2 + min(max_absent, 3))
+
+
+def test_reformulation_absent_share_decides_how_many_remain():
+    """A third of the labels without a mention is asked for, and all that have one."""
+    drawn = [choose_phrases(FIVE, 5, Random(seed), absent_share=1 / 3) for seed in range(600)]
+    assert all({"person", "location"} <= set(phrases) for phrases in drawn)
+    assert 0.8 < sum(len(phrases) - 2 for phrases in drawn) / len(drawn) < 1.2
+
+
+@given(st.integers(1, 5), st.integers(0, 99))
+def test_reformulation_phrases_can_keep_the_inventorys_order(most, seed):
+    """Unshuffled, the chosen labels stand as in the corpus's inventory, and are those of a shuffled draw."""
+    drawn = choose_phrases(FIVE, most, Random(seed), shuffled=False)
+    assert drawn == [phrase for phrase in FIVE.inventory if phrase in drawn]
+    assert set(drawn) == set(choose_phrases(FIVE, most, Random(seed)))
+
+
+def test_reformulation_labels_can_be_worded_as_a_request_words_them():
+    """An alias and a definition reach the prompt as the template sets a request's, and the answers stay."""
+    labels = {"person": LabelConfig(aliases=("PER",), description="People."), "location": LabelConfig()}
+    config = ner_config().model_copy(update={"labels": labels})
+    words = word_labels(["person", "location"], config, Random(0), described=1.0, aliased=1.0)
+    assert words == {"person": "PER: People.", "location": "location"}
+    plain, worded = REFORMULATOR.tree(MEETING, PHRASES), REFORMULATOR.tree(MEETING, words)
+    label = TEMPLATE.encode_text("PER: People.").ids
+    assert worded.branches[0].prompt == TEMPLATE.count_prompt((), label).ids
+    assert [(b.count, b.mentions) for b in worded.branches] == [(b.count, b.mentions) for b in plain.branches]
+    assert worded.branches[1:] == plain.branches[1:]
+
+
+def test_reformulation_wording_follows_its_shares():
+    """Aliases and descriptions come as often as asked for, independently of each other."""
+    labels = {"person": LabelConfig(aliases=("PER", "people"), description="People.")}
+    config = ner_config().model_copy(update={"labels": labels})
+    rng = Random(0)
+    drawn = [word_labels(["person"], config, rng, described=0.25, aliased=0.5)["person"] for _ in range(800)]
+    assert 0.2 < sum(words.endswith("People.") for words in drawn) / 800 < 0.3
+    assert 0.45 < sum(not words.startswith("person") for words in drawn) / 800 < 0.55
+    assert {words.split(":")[0] for words in drawn} == {"person", "PER", "people"}

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from stream.ner.config import LabelConfig
 from stream.training.corpora import load_corpus, plain_paragraphs
 from stream.training.packing import IGNORED
 from stream.training.reformulation import Reformulator
@@ -38,3 +39,25 @@ def test_sampler_thins_the_language_model_loss(sampler):
     kept = sum((b.next_tokens != IGNORED).sum() for b in batches)
     roots = sum((b.tags != IGNORED).sum() for b in batches)
     assert 0.35 < kept / roots < 0.6
+
+
+def test_sampler_asks_as_the_recipe_says(sampler):
+    """Shares of descriptions and limits of absent labels reach the batches."""
+    options = {"described_labels": 1.0, "max_absent": 0}
+    labels = {"person": LabelConfig(description="Whoever."), "location": LabelConfig(description="Wherever.")}
+    plan = sampler._recipe
+    changed = plan.model_copy(
+        update={
+            "augmentation": plan.augmentation.model_copy(update=options),
+            "ner": plan.ner.model_copy(update={"labels": labels}),
+        }
+    )
+    shown = show(Sampler(changed, sampler._data, sampler._reformulator).batch(3, 0.5))
+    assert "entity type:\n person: Whoever.\n\n<num>" in shown
+    assert "<num>0\n" not in shown
+    assert "Whoever" not in show(sampler.batch(3, 0.5))
+
+
+def show(batch) -> str:
+    """All rows of a batch as text."""
+    return "".join(template().show(row.tolist()) for row in batch.ids)
