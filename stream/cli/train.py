@@ -12,8 +12,13 @@ def train(
     config: Annotated[Path, typer.Argument(help="Training recipe (TOML).", dir_okay=False)],
     data: Annotated[Path | None, typer.Option(help="Folder of the corpora; default: the recipe's.")] = None,
     output: Annotated[Path | None, typer.Option(help="Folder of the run; default: the recipe's.")] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help='A value in place of the recipe\'s: --set seed=2 --set main="wnut17".'),
+    ] = None,
     prepare_only: Annotated[
-        bool, typer.Option("--prepare", help="Make tokenizer and token stream, and stop: a run needs no texts then.")
+        bool,
+        typer.Option("--prepare", help="Stop once the plain texts are tokenized; a run needs only that."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Scores as one JSON object.")] = False,
 ) -> None:
@@ -24,7 +29,7 @@ def train(
     from stream.training.config import Recipe
     from stream.training.trainer import Trainer, prepare
 
-    recipe = Recipe.load(config, data=data, output=output)
+    recipe = Recipe.load(config, data=data, output=output, changes=changes or ())
     if prepare_only:
         prepare(recipe)
         return

@@ -4,11 +4,13 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from random import Random
 from typing import Any
 
 import numpy as np
 import structlog
 import torch
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
@@ -16,9 +18,9 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from stream.ner.template import PromptTemplate
 from stream.training.config import OptimiserConfig, PretrainingConfig, Recipe
-from stream.training.corpora import Sentence, dev_texts, load_corpus, plain_paragraphs
+from stream.training.corpora import Corpus, Sentence, dev_texts, load_corpus, plain_paragraphs
 from stream.training.detokenise import detokenise
-from stream.training.device import choose_device, compile_layers, products
+from stream.training.device import choose_device, compiled, products
 from stream.training.export import export
 from stream.training.greedy import Scores, keep_likeliest, read, score
 from stream.training.model import TrainingModel, build_model
@@ -37,8 +39,9 @@ log = structlog.get_logger(__name__)
 class Trainer:
     """One run of a recipe in its output folder.
 
-    ``pretrained/`` holds what language modelling made, if the recipe asks for it; ``state.pt`` weights, optimiser
-    and counters; ``metrics.jsonl`` a line for every log step and score; ``checkpoint/`` the latest export.
+    ``pretrained/`` holds what language modelling made, if the recipe asks for it; ``state.pt`` weights,
+    optimiser and counters; ``metrics.jsonl`` a line for every log step and score; ``checkpoint/`` the latest
+    export.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -52,31 +55,36 @@ class Trainer:
         self.template = PromptTemplate(
             recipe.ner, Tokenizer.from_str(self.tokenizer.to_str()), token_id(self.tokenizer, END)
         )
-        phrases = list(dict.fromkeys(p for c in recipe.corpora for ps in c.labels.values() for p in ps))
-        self.sampler = Sampler(recipe, data, Reformulator(self.template, phrases))
+        self.sampler = Sampler(recipe, data, Reformulator(self.template, recipe.phrases))
         self.model = TrainingModel(
             self._causal(),
-            phrases=len(phrases),
+            phrases=len(recipe.phrases),
             max_count=recipe.ner.max_count,
             weights=recipe.losses,
             dropout=recipe.model.dropout,
         ).to(self.device)
         self.optimiser = _optimiser(self.model, recipe.optimiser)
         decay = recipe.optimiser.average
-        self.average = (
-            AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
-        )
+        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
         self.step, self.seconds = 0, 0.0
         self._resume()
-        compile_layers(self.model.causal.model.layers, self.device)
 
     @property
     def served(self) -> TrainingModel:
         """The model that is scored and exported."""
-        return self.model if self.average is None else self.average.module
+        served: TrainingModel = self.model if self.average is None else self.average.module
+        return served
 
     def run(self) -> Scores:
         """Train to the end of the recipe, export, and score the whole development set."""
+        with compiled(self.model.causal.model.layers, self.device):
+            self._train()
+        self.save()
+        scores = self.score()
+        self._log_scores("dev", scores)
+        return scores
+
+    def _train(self) -> None:
         saved = started = time.monotonic()
         window: list[dict[str, torch.Tensor]] = []
         for batch in self._batches():
@@ -90,16 +98,11 @@ class Trainer:
                 self.save()
                 self._log_scores("sample", self.score(self.recipe.dev_sample))
                 saved = started = time.monotonic()
-        self.save()
-        scores = self.score()
-        self._log_scores("dev", scores)
-        return scores
 
     def score(self, sample: int | None = None) -> Scores:
         """Score the main corpus's development set, de-duplicated; a sample is spread over the whole set."""
         recipe = self.recipe
-        corpus = next(c for c in recipe.corpora if c.name == recipe.main)
-        sentences = load_corpus(recipe.data, corpus, "dev").sentences
+        sentences = load_corpus(recipe.data, recipe.used_corpora[0], "dev").sentences
         if sample:
             sentences = sentences[:: max(1, len(sentences) // sample)]
         served = self.served.eval()
@@ -125,7 +128,8 @@ class Trainer:
             self.average.update_parameters(self.model)
         self.step += 1
         sizes = {"tokens": float(batch.ids.size), "documents": float(batch.documents)}
-        return losses.parts | {name: torch.tensor(size) for name, size in sizes.items()}
+        parts: dict[str, torch.Tensor] = losses.parts
+        return parts | {name: torch.tensor(size) for name, size in sizes.items()}
 
     def _batches(self) -> Iterator[Batch]:
         """The batches of the steps that are left, drawn ahead by the recipe's workers."""
@@ -152,7 +156,9 @@ class Trainer:
                 folder, dtype=torch.float32, attn_implementation=attention, use_cache=False
             ).to(self.device)
         end, pad = token_id(self.tokenizer, END), token_id(self.tokenizer, PAD)
-        model = build_model(recipe.model, self.tokenizer.get_vocab_size(), end, pad, attention).to(self.device)
+        model = build_model(recipe.model, self.tokenizer.get_vocab_size(), end, pad, attention).to(
+            self.device
+        )
         if recipe.pretraining:
             ids = plain_stream(recipe, recipe.pretraining, self.tokenizer)
             loss = pretrain(model, ids, recipe.pretraining, self.device, recipe.seed)
@@ -202,8 +208,8 @@ class Trainer:
         log.info(line.pop("event"), **line)
 
 
-def plain_stream(recipe: Recipe, stage: PretrainingConfig, tokenizer: Tokenizer) -> np.ndarray:
-    """The token stream of the recipe's plain texts, made once and kept as ``plain.npy`` in its output folder."""
+def plain_stream(recipe: Recipe, stage: PretrainingConfig, tokenizer: Tokenizer) -> NDArray[np.uint16]:
+    """The recipe's plain texts as tokens, made once and kept in its output folder (``plain.npy``)."""
     path = recipe.output / "plain.npy"
     if not path.exists():
         unseen = dev_texts(recipe.data, recipe.excluded_dev)
@@ -218,7 +224,8 @@ def plain_stream(recipe: Recipe, stage: PretrainingConfig, tokenizer: Tokenizer)
         fresh = path.with_suffix(".part.npy")
         np.save(fresh, ids)
         fresh.rename(path)
-    return np.load(path)
+    stream: NDArray[np.uint16] = np.load(path)
+    return stream
 
 
 def load_training_data(recipe: Recipe) -> TrainingData:
@@ -227,10 +234,20 @@ def load_training_data(recipe: Recipe) -> TrainingData:
     No sentence of a development set is among them.
     """
     unseen = dev_texts(recipe.data, recipe.excluded_dev)
-    configs = sorted(recipe.corpora, key=lambda c: c.name != recipe.main)
-    corpora = tuple(load_corpus(recipe.data, config, unseen=unseen) for config in configs)
+    corpora = tuple(
+        _drawn(load_corpus(recipe.data, c, unseen=unseen), recipe.seed) for c in recipe.used_corpora
+    )
     mixed = recipe.plain if any(stage.plain for stage in recipe.stages) else ()
     return TrainingData(corpora, plain_paragraphs(recipe.data, mixed, unseen))
+
+
+def _drawn(corpus: Corpus, seed: int) -> Corpus:
+    """As many of the sentences as the recipe wants, still in file order."""
+    limit = corpus.config.limit
+    if limit is None or limit >= len(corpus.sentences):
+        return corpus
+    numbers = sorted(Random(seed).sample(range(len(corpus.sentences)), limit))  # noqa: S311 - reproducible
+    return Corpus(corpus.config, tuple(corpus.sentences[number] for number in numbers))
 
 
 def prepare(recipe: Recipe) -> None:
@@ -242,7 +259,7 @@ def prepare(recipe: Recipe) -> None:
 
 
 def make_tokenizer(recipe: Recipe, data: TrainingData) -> Tokenizer:
-    """The tokenizer of a run: that of the checkpoint it starts from, or one trained once in its output folder."""
+    """That of the checkpoint the run starts from, or one trained once and kept in its output folder."""
     if recipe.initial:
         return Tokenizer.from_file(str(recipe.initial / "tokenizer.json"))
     path = recipe.output / "tokenizer.json"
