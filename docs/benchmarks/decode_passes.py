@@ -1,17 +1,18 @@
 # ruff: noqa: INP001 - a script beside its figures
-"""Record what every strategy's forward passes look like, for ``gpu_decode.py`` to replay on another machine.
+r"""Record the shapes of every strategy's forward passes, for ``gpu_decode.py`` to replay elsewhere.
 
 What a pass costs depends on its shape alone: rows of a batch, new tokens, tokens looked back at, rows of
 logits. Gold answers are forced. Drafts come from the text and from the answers before, those of the documents
 recorded here; the passes are the engine's own, so nothing about a strategy is written twice.
 
-    python docs/benchmarks/decode_passes.py --model triton_models/checkpoints/padellm-small-en \\
-        --data padellm-conll03/dev.jsonl.gz --data padellm-genia/dev.jsonl.gz > docs/benchmarks/decode_passes.json
+    cd docs/benchmarks
+    python decode_passes.py --model ../../triton_models/checkpoints/padellm-small-en > decode_passes.json \
+        --data padellm-conll03/dev.jsonl.gz --data padellm-genia/dev.jsonl.gz
 
-Printed: for every set, named by its folder, the texts' lengths, and for every strategy and document the number
-of passes as the strategy counts them, and its stages. Stages follow each other; a stage is sequences, each on a
-device of its own, of which the longest counts; a sequence is runs of passes, ``[batch, new, past, rows, times]``:
-``times`` passes of one shape, each of which looks back at ``new`` tokens more than the one before.
+Printed: for every set, named by its folder, the texts' lengths, and for every strategy and document the
+number of passes as the strategy counts them, and its stages. Stages follow each other; a stage is sequences,
+each on a device of its own, of which the longest counts; a sequence is runs of passes, ``[batch, new, past,
+rows, times]``: ``times`` passes of one shape, each looking back at ``new`` tokens more than the one before.
 """
 
 import argparse
@@ -49,7 +50,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, required=True, action="append", help="may be given several times")
+    parser.add_argument(
+        "--data", type=Path, required=True, action="append", help="may be given several times"
+    )
     parser.add_argument("--model", type=Path, required=True, help="whose tokenizer and prompts are used")
     parser.add_argument("--documents", type=int, default=40, help="of each set, evenly spread over it")
     given = parser.parse_args()
