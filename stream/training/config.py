@@ -22,6 +22,9 @@ class CorpusConfig(_Part):
         labels: The corpus's label to its phrases. A label with several phrases is asked for under each;
             the last one names it for the auxiliary tagging loss. Labels not listed are never asked for.
         weight: Share among the corpora that are not the main one.
+        split: The file to train on.
+        leave_out: One of so many sentences, from the first on, is kept out of training, and scored instead of
+            the development set; for a corpus that comes in one piece.
         limit: Only so many sentences, drawn at random by the recipe's seed.
         spaced_hyphens: The corpus writes ``L - dopa`` for ``L-dopa``; raw text joins them.
         terms: Licence of the corpus, for the model card.
@@ -30,6 +33,8 @@ class CorpusConfig(_Part):
     name: str
     labels: dict[str, tuple[str, ...]]
     weight: float = Field(default=1.0, gt=0)
+    split: Literal["train", "dev"] = "train"
+    leave_out: int | None = Field(default=None, ge=2)
     limit: int | None = Field(default=None, ge=1)
     spaced_hyphens: bool = False
     terms: str = "none stated"

@@ -72,6 +72,14 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, config: NerConfig) ->
     return tokenizer
 
 
+def with_control_tokens(tokenizer: Tokenizer, config: NerConfig) -> Tokenizer:
+    """The tokenizer of a checkpoint with the control tokens of a template that it lacks, after its own ids."""
+    known = tokenizer.get_vocab()
+    missing = [token for token in control_tokens(config) if token not in known]
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in missing])
+    return tokenizer
+
+
 def token_id(tokenizer: Tokenizer, token: str) -> int:
     """The id of a token.
 

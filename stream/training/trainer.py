@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from stream.ner.template import PromptTemplate
 from stream.training.config import OptimiserConfig, PretrainingConfig, Recipe
-from stream.training.corpora import Corpus, Sentence, dev_texts, load_corpus, plain_paragraphs
+from stream.training.corpora import Corpus, Sentence, dev_texts, load_corpus, load_scored, plain_paragraphs
 from stream.training.detokenise import detokenise
 from stream.training.device import choose_device, compiled, products
 from stream.training.export import export
@@ -29,7 +29,7 @@ from stream.training.plain_text import plain_ids
 from stream.training.pretraining import pretrain
 from stream.training.reformulation import Reformulator
 from stream.training.sampler import Sampler, TrainingData
-from stream.training.tokenizer import END, PAD, token_id, train_tokenizer
+from stream.training.tokenizer import END, PAD, token_id, train_tokenizer, with_control_tokens
 
 _LOG_STEPS = 100
 _BATCHES_AHEAD = 8
@@ -102,9 +102,8 @@ class Trainer:
     def score(self, sample: int | None = None) -> Scores:
         """Score the main corpus's development set, de-duplicated; a sample is spread over the whole set."""
         recipe = self.recipe
-        sentences = load_corpus(recipe.data, recipe.used_corpora[0], "dev").sentences
-        if sample:
-            sentences = sentences[:: max(1, len(sentences) // sample)]
+        sentences = load_scored(recipe.data, recipe.used_corpora[0])
+        sentences = sentences[:: max(1, len(sentences) // sample) if sample else 1]
         served = self.served.eval()
         with products(self.device, bfloat16=False):
             readings = read(served.causal, self.template, sentences, recipe.ner.default_labels)
@@ -152,9 +151,12 @@ class Trainer:
         pretrained = recipe.output / "pretrained"
         folder = recipe.initial or (pretrained if pretrained.exists() else None)
         if folder:
-            return AutoModelForCausalLM.from_pretrained(
+            model = AutoModelForCausalLM.from_pretrained(
                 folder, dtype=torch.float32, attn_implementation=attention, use_cache=False
-            ).to(self.device)
+            )
+            if self.tokenizer.get_vocab_size() > model.config.vocab_size:
+                model.resize_token_embeddings(self.tokenizer.get_vocab_size())
+            return model.to(self.device)
         end, pad = token_id(self.tokenizer, END), token_id(self.tokenizer, PAD)
         model = build_model(recipe.model, self.tokenizer.get_vocab_size(), end, pad, attention).to(
             self.device
@@ -261,7 +263,7 @@ def prepare(recipe: Recipe) -> None:
 def make_tokenizer(recipe: Recipe, data: TrainingData) -> Tokenizer:
     """That of the checkpoint the run starts from, or one trained once and kept in its output folder."""
     if recipe.initial:
-        return Tokenizer.from_file(str(recipe.initial / "tokenizer.json"))
+        return with_control_tokens(Tokenizer.from_file(str(recipe.initial / "tokenizer.json")), recipe.ner)
     path = recipe.output / "tokenizer.json"
     if not path.exists():
         texts = _tokenizer_texts(recipe, data)
