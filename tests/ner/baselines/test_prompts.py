@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from stream.errors import CheckpointError
 from stream.ner.baselines.answers import Marked
 from stream.ner.baselines.config import Baseline
+from stream.ner.baselines.marks import control_tokens
 from stream.ner.baselines.prompts import BaselinePrompts
 from stream.ner.labels import LabelWords
 from stream.ner.spelling import SpelledText
@@ -78,15 +79,10 @@ def test_prompts_no_labels_ask_nothing(baseline):
 def test_prompts_answers_are_read_back(baseline, pieces, data):
     """Reading an answer gives the mentions that it was written for, whatever text and labels hold."""
     text = " ".join(pieces)
-    borders = sorted(data.draw(st.sets(st.integers(0, len(text)), max_size=6)))
-    spans = (
-        data.draw(st.lists(st.sampled_from(list(combinations(borders, 2))), unique=True))
-        if borders[1:]
-        else []
-    )
-    spans = [
-        (a, b) for a, b in spans if not any(c < a < d < b or a < c < b < d for c, d in spans)
-    ]  # brackets cannot say what crosses
+    borders = sorted(data.draw(st.sets(st.integers(0, len(text)), min_size=2, max_size=6)))
+    spans = data.draw(st.lists(st.sampled_from(list(combinations(borders, 2))), unique=True))
+    # Brackets cannot say what crosses.
+    spans = [(a, b) for a, b in spans if not any(c < a < d < b or a < c < b < d for c, d in spans)]
     first, second = data.draw(st.tuples(wild, wild).filter(lambda names: names[0] != names[1]))
     labels = {"A": LabelWords(first, f"{first}: such."), "B": LabelWords(second, second)}
     mentions = [Marked(data.draw(st.sampled_from("AB")), a, b) for a, b in spans]
@@ -104,33 +100,30 @@ def test_prompts_answers_are_read_back(baseline, pieces, data):
     assert found == [(one.label, TEMPLATE.encode_text(text[one.start : one.end]).ids) for one in ordered]
 
 
-ANY_TOKEN = st.sampled_from(
-    [
-        token
-        for name in ("<(>", "<:>", "<)>", "<,>", "<[>", "<|>", "<]>", "x", "group", "place")
-        for token in [TEMPLATE._control(name)]
-    ]
-)
+MARKS = {
+    baseline: [TEMPLATE.control_token(token) for token in control_tokens(baseline)] for baseline in Baseline
+}
+WORDS = [TEMPLATE.encode_text(word).ids for word in ("x", "group", "place")]
 
 
 @pytest.mark.parametrize("baseline", Baseline)
-@given(st.lists(ANY_TOKEN, max_size=20))
-def test_prompts_read_any_answer(baseline, pieces):
-    """Whatever a model writes is read without failing: mentions of known labels, of tokens that are no marks."""
-    answer = tuple(token for piece in pieces for token in piece)
-    marks = {TEMPLATE.control_token(name) for name in ("<(>", "<:>", "<)>", "<,>", "<[>", "<|>", "<]>")}
-    own = {
-        token
-        for ids in (
-            PROMPTS[baseline]._marks.comma,
-            PROMPTS[baseline]._marks.opening,
-            PROMPTS[baseline]._marks.middle,
-            PROMPTS[baseline]._marks.closing,
-        )
-        for token in ids
-    }
+@given(st.data())
+def test_prompts_read_any_answer(baseline, data):
+    """Whatever a model writes is read without failing: known labels, and mentions that hold no marks."""
+    pieces = st.sampled_from([*((mark,) for mark in MARKS[baseline]), *WORDS])
+    answer = [token for piece in data.draw(st.lists(pieces, max_size=20)) for token in piece]
     for question in PROMPTS[baseline].questions((1,), LABELS):
         for one in PROMPTS[baseline].read(question, answer):
             assert one.label in question.labels
             assert one.places
-            assert not own & marks & {answer[place] for place in one.places}
+            assert not {answer[place] for place in one.places} & set(MARKS[baseline])
+
+
+def test_prompts_a_checkpoint_without_the_marks_is_refused():
+    """A tokenizer of another format is named as such; forced answers can do without marks of their own."""
+    with pytest.raises(CheckpointError, match=r"no control token <,> nor <\(> nor <:> nor <\)>"):
+        BaselinePrompts(tiny_template(), Baseline.AUTOREG_STRUCT)
+    forced = BaselinePrompts(tiny_template(), Baseline.AUTOREG_STRUCT, forced=True)
+    (question,) = forced.questions((1,), LABELS)
+    answer = forced.answer(question, SpelledText.of(JAPAN, TEMPLATE), MENTIONS)
+    assert TEMPLATE.show(answer) == "((place:Japan),(group:FIFA))"
