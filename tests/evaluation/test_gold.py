@@ -49,7 +49,7 @@ def test_gold_case_asks_a_count_for_every_label_and_a_mention_for_every_entity()
 
 
 def test_gold_case_leaves_out_labels_not_asked_for_and_texts_of_nothing():
-    """Only the labels asked for are answered; a document without a word is no case, nor one without labels."""
+    """Only the labels asked for are answered; without words or labels there is no case."""
     blank = AnnotatedDocument(text=" \n", entities=())
     (case,) = CaseMaker(tiny_template(), ["ORG"]).cases([blank, JAPAN])
     assert tiny_template().decode_mention(case.struct.answer) == "((organization:FIFA))"
