@@ -12,6 +12,9 @@ def train(
     config: Annotated[Path, typer.Argument(help="Training recipe (TOML).", dir_okay=False)],
     data: Annotated[Path | None, typer.Option(help="Folder of the corpora; default: the recipe's.")] = None,
     output: Annotated[Path | None, typer.Option(help="Folder of the run; default: the recipe's.")] = None,
+    prepare_only: Annotated[
+        bool, typer.Option("--prepare", help="Make tokenizer and token stream, and stop: a run needs no texts then.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Scores as one JSON object.")] = False,
 ) -> None:
     """Train a model by a recipe. The same command goes on where a stopped run left off.
@@ -19,9 +22,12 @@ def train(
     Example: padellm train stream/training/recipes/padellm-small-en.toml
     """
     from stream.training.config import Recipe
-    from stream.training.trainer import Trainer
+    from stream.training.trainer import Trainer, prepare
 
     recipe = Recipe.load(config, data=data, output=output)
+    if prepare_only:
+        prepare(recipe)
+        return
     scores = Trainer(recipe).run()
     checkpoint = recipe.output / "checkpoint"
     if as_json:

@@ -96,7 +96,7 @@ class AugmentationConfig(_Part):
 
 
 class StageConfig(_Part):
-    """One part of the curriculum; it lasts until ``until``, a share of all documents.
+    """One part of the curriculum; it lasts until ``until``, a share of all steps.
 
     Attributes:
         main: Share of the main corpus among the documents.
@@ -113,9 +113,9 @@ class StageConfig(_Part):
 
 
 class CycleConfig(_Part):
-    """Documents over which the learning rate falls linearly to 0."""
+    """Steps over which the learning rate falls linearly to 0."""
 
-    documents: int = Field(ge=1)
+    steps: int = Field(ge=1)
     learning_rate: float = Field(default=2e-3, gt=0)
 
 
@@ -123,31 +123,59 @@ class OptimiserConfig(_Part):
     """AdamW with linear warm-up, then one or more cycles of linear decay.
 
     Attributes:
-        bfloat16_products: Round the factors of matrix products to bfloat16 (sums stay float32): twice as fast
-            on processors with AVX512-BF16. Weights, optimiser and scores stay float32.
+        bfloat16_products: Round the factors of matrix products to bfloat16 (sums stay float32): on a GPU always,
+            on processors with AVX512-BF16 twice as fast. Weights, optimiser and scores stay float32.
+        batch_tokens: Tokens of a step's batch, packed.
+        row_tokens: Width of a packed row; a longer tree has a wider one.
+        average: Decay per step of the running average of the weights, which is scored and exported; 0 for the
+            weights themselves.
     """
 
     cycles: tuple[CycleConfig, ...] = Field(min_length=1)
     bfloat16_products: bool = False
     batch_tokens: int = 512
+    row_tokens: int = 144
     warm_up_steps: int = 100
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.02
     clip: float = 1.0
+    average: float = Field(default=0.0, ge=0, lt=1)
 
     @property
-    def documents(self) -> int:
-        """Documents of the whole run."""
-        return sum(cycle.documents for cycle in self.cycles)
+    def steps(self) -> int:
+        """Steps of the whole run."""
+        return sum(cycle.steps for cycle in self.cycles)
 
-    def learning_rate(self, step: int, documents: int) -> float:
-        """The rate at a step, after so many documents."""
+    def learning_rate(self, step: int) -> float:
+        """The rate at a step."""
+        warm = min(1.0, (step + 1) / self.warm_up_steps)
         for cycle in self.cycles:
-            if documents < cycle.documents:
-                warm = min(1.0, (step + 1) / self.warm_up_steps)
-                return cycle.learning_rate * warm * (1 - documents / cycle.documents)
-            documents -= cycle.documents
+            if step < cycle.steps:
+                return cycle.learning_rate * warm * (1 - step / cycle.steps)
+            step -= cycle.steps
         return 0.0
+
+
+class PretrainingConfig(_Part):
+    """Language modelling on plain text before anything else.
+
+    Attributes:
+        files: Files under ``text/``, each read so many times an epoch.
+        treebank_share: Share of the paragraphs that are written with punctuation set apart, as treebanks do.
+        tokens: Tokens of the whole stage; texts are repeated as often as that takes.
+        learning_rate: Of Muon for matrices and AdamW for the rest; it rises over ``warm_up_steps``, stays,
+            and falls linearly to 5% over the last ``decay`` of the stage.
+    """
+
+    files: dict[str, int] = Field(min_length=1)
+    treebank_share: float = Field(default=0.5, ge=0, le=1)
+    tokens: int = Field(ge=1)
+    row_tokens: int = Field(default=512, ge=8)
+    batch_tokens: int = Field(default=65536, ge=8)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    warm_up_steps: int = Field(default=100, ge=1)
+    decay: float = Field(default=0.5, gt=0, le=1)
+    weight_decay: float = 0.1
 
 
 class Recipe(_Part):
@@ -156,14 +184,21 @@ class Recipe(_Part):
     Attributes:
         data: Folder with ``ner/<name>/{train,dev}.jsonl.gz`` and ``text/*.txt.gz``.
         output: Folder for the run's state, metrics and exported checkpoint.
-        plain: Files under ``text/`` for language modelling.
+        device: ``cpu``, ``cuda`` or ``auto``: a GPU where there is one.
+        workers: Processes that draw and pack batches ahead; 0 draws them between steps.
+        initial: Folder of a checkpoint of ours to start from, its tokenizer kept; ``model`` and ``pretraining``
+            are then not used.
+        plain: Files under ``text/`` for language modelling among the annotated texts.
         excluded_dev: Corpora whose development sentences are kept out of training; default: all in ``data``.
     """
 
     seed: int = 1
     threads: int = Field(default=1, ge=1)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    workers: int = Field(default=0, ge=0)
     data: Path
     output: Path
+    initial: Path | None = None
     main: str
     plain: tuple[str, ...] = ()
     excluded_dev: tuple[str, ...] = ()
@@ -173,6 +208,7 @@ class Recipe(_Part):
     model: ModelConfig = ModelConfig()
     losses: LossConfig = LossConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
+    pretraining: PretrainingConfig | None = None
     optimiser: OptimiserConfig
     stages: tuple[StageConfig, ...] = Field(min_length=1)
     ner: NerConfig

@@ -18,7 +18,6 @@ from stream.training.detokenise import detokenise, parenthesise
 from stream.training.packing import IGNORED, Batch, pack
 from stream.training.reformulation import Reformulator, Tree, choose_phrases, word_labels
 
-_ROW_TOKENS = 144
 _PARAGRAPH_TOKENS = 128
 _TRIES = 20
 _NEW_LINES = 0.2
@@ -47,17 +46,21 @@ class Sampler:
         """The stage of the curriculum at a share of the run."""
         return next((s for s in self._recipe.stages if progress < s.until), self._recipe.stages[-1])
 
-    def batch(self, step: int, progress: float) -> Batch:
-        """The batch of a step; the same step, progress and recipe give the same batch."""
+    def __len__(self) -> int:
+        """Steps of the run."""
+        return self._recipe.optimiser.steps
+
+    def __getitem__(self, step: int) -> Batch:
+        """The batch of a step; the same step and recipe give the same batch."""
         rng = Random(f"{self._recipe.seed}-{step}")  # noqa: S311 - reproducible, not secret
-        stage = self.stage(progress)
+        stage = self.stage(step / len(self))
         trees: list[Tree] = []
         tokens = 0
         while tokens < self._recipe.optimiser.batch_tokens:
             tree = self._draw(stage, rng)
             trees.append(tree)
             tokens += len(tree)
-        batch = pack(trees, _ROW_TOKENS)
+        batch = pack(trees, self._recipe.optimiser.row_tokens)
         draws = np.random.default_rng((self._recipe.seed, step)).random(batch.next_tokens.shape)
         batch.next_tokens[draws >= stage.language_model_share] = IGNORED
         return batch

@@ -64,7 +64,7 @@ def write_rows(path: Path, values: list[dict[str, Any]]) -> None:
         lines.writelines(json.dumps(value, ensure_ascii=False) + "\n" for value in values)
 
 
-def recipe(data: Path, output: Path, documents: int = 600) -> Recipe:
+def recipe(data: Path, output: Path, steps: int = 60) -> Recipe:
     """A recipe for ``write_data``'s folder."""
     return Recipe.model_validate(
         {
@@ -75,7 +75,7 @@ def recipe(data: Path, output: Path, documents: int = 600) -> Recipe:
             "tokenizer": {"vocabulary": 420},
             "model": {"hidden": 32, "layers": 3, "heads": 2, "feed_forward": 64, "max_positions": 512},
             "losses": {"tagging_layer": 1, "ordinal_layer": 2},
-            "optimiser": {"cycles": [{"documents": documents}], "batch_tokens": 256, "warm_up_steps": 5},
+            "optimiser": {"cycles": [{"steps": steps}], "batch_tokens": 256, "warm_up_steps": 5},
             "stages": [{"until": 0.1, "main": 1.0, "plain": 0.3}, {"until": 1.0, "main": 1.0}],
             "ner": ner_config().model_dump(),
             # Few patterns: sentences of the development set are bound to occur in training as well.

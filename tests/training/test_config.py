@@ -59,12 +59,9 @@ def test_config_missing_recipe_is_named(tmp_path):
 
 
 def test_config_learning_rate_falls_in_cycles():
-    """The rate warms up, falls to 0 over each cycle's documents, and is 0 after the last."""
-    cycles = [{"documents": 100, "learning_rate": 0.2}, {"documents": 50, "learning_rate": 0.1}]
+    """The rate warms up, falls to 0 over each cycle, and is 0 after the last."""
+    cycles = [{"steps": 100, "learning_rate": 0.2}, {"steps": 50, "learning_rate": 0.1}]
     plan = OptimiserConfig.model_validate({"cycles": cycles, "warm_up_steps": 10})
-    rates = [
-        plan.learning_rate(step, seen)
-        for step, seen in [(4, 0), (99, 50), (199, 100), (249, 125), (299, 150)]
-    ]
-    assert rates == pytest.approx([0.1, 0.1, 0.1, 0.05, 0.0])
-    assert plan.documents == 150
+    rates = [plan.learning_rate(step) for step in (0, 50, 100, 125, 150)]
+    assert rates == pytest.approx([0.02, 0.1, 0.1, 0.05, 0.0])
+    assert plan.steps == 150

@@ -22,7 +22,7 @@ def sampler(tmp_path):
 
 def test_sampler_step_decides_the_batch(sampler):
     """The same step gives the same batch at any time, another step another one."""
-    first, again, other = sampler.batch(3, 0.5), sampler.batch(3, 0.5), sampler.batch(4, 0.5)
+    first, again, other = sampler[30], sampler[30], sampler[31]
     assert np.array_equal(first.ids, again.ids)
     assert np.array_equal(first.next_tokens, again.next_tokens)
     assert not np.array_equal(first.ids, other.ids)
@@ -35,7 +35,7 @@ def test_sampler_stages_follow_progress(sampler):
 
 def test_sampler_thins_the_language_model_loss(sampler):
     """Half of the texts' tokens carry the language-model loss, all answers keep theirs."""
-    batches = [sampler.batch(step, 0.5) for step in range(20)]
+    batches = [sampler[step] for step in range(30, 50)]
     kept = sum((b.next_tokens != IGNORED).sum() for b in batches)
     roots = sum((b.tags != IGNORED).sum() for b in batches)
     assert 0.35 < kept / roots < 0.6
