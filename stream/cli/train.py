@@ -12,6 +12,16 @@ def train(
     config: Annotated[Path, typer.Argument(help="Training recipe (TOML).", dir_okay=False)],
     data: Annotated[Path | None, typer.Option(help="Folder of the corpora; default: the recipe's.")] = None,
     output: Annotated[Path | None, typer.Option(help="Folder of the run; default: the recipe's.")] = None,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="padellm, or a baseline: autoreg_struct, autoreg_aug or onestep. [default: the recipe's]",
+        ),
+    ] = None,
+    initial: Annotated[
+        Path | None, typer.Option(help="Checkpoint to start from; default: the recipe's.")
+    ] = None,
     prepare_only: Annotated[
         bool, typer.Option("--prepare", help="Make tokenizer and token stream, and stop: a run needs no texts then.")
     ] = False,
@@ -19,12 +29,17 @@ def train(
 ) -> None:
     """Train a model by a recipe. The same command goes on where a stopped run left off.
 
+    A baseline is trained on the same data by the same steps, in a folder of its own beside the recipe's.
+    `padellm baseline` scores it.
+
     Example: padellm train stream/training/recipes/padellm-small-en.toml
+
+    Example: padellm train recipe.toml --format autoreg_struct --initial runs/recipe/pretrained
     """
     from stream.training.config import Recipe
     from stream.training.trainer import Trainer, prepare
 
-    recipe = Recipe.load(config, data=data, output=output)
+    recipe = Recipe.load(config, data=data, output=output, initial=initial, format=form)
     if prepare_only:
         prepare(recipe)
         return

@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from stream.errors import ConfigurationError
+from stream.ner.baselines.config import Baseline, BaselineConfig
 from stream.ner.config import NerConfig
 
 
@@ -186,6 +187,7 @@ class Recipe(_Part):
         output: Folder for the run's state, metrics and exported checkpoint.
         device: ``cpu``, ``cuda`` or ``auto``: a GPU where there is one.
         workers: Processes that draw and pack batches ahead; 0 draws them between steps.
+        format: What the model is taught to answer: PaDeLLM's counts and mentions, or a baseline's form.
         initial: Folder of a checkpoint of ours to start from, its tokenizer kept; ``model`` and ``pretraining``
             are then not used.
         plain: Files under ``text/`` for language modelling among the annotated texts.
@@ -198,6 +200,7 @@ class Recipe(_Part):
     workers: int = Field(default=0, ge=0)
     data: Path
     output: Path
+    format: Literal["padellm"] | Baseline = "padellm"
     initial: Path | None = None
     main: str
     plain: tuple[str, ...] = ()
@@ -226,9 +229,30 @@ class Recipe(_Part):
             raise ValueError(f"an auxiliary loss reads layer {deepest}, the model has {self.model.layers}")
         return self
 
+    @property
+    def baseline(self) -> Baseline | None:
+        """The format, where it is not PaDeLLM's."""
+        return self.format if isinstance(self.format, Baseline) else None
+
+    @property
+    def exported(self) -> NerConfig | BaselineConfig:
+        """What travels with the checkpoint."""
+        return BaselineConfig(format=self.baseline, ner=self.ner) if self.baseline else self.ner
+
     @classmethod
-    def load(cls, path: Path, *, data: Path | None = None, output: Path | None = None) -> "Recipe":
-        """Read a recipe; ``data`` and ``output`` replace the folders it names.
+    def load(
+        cls,
+        path: Path,
+        *,
+        data: Path | None = None,
+        output: Path | None = None,
+        initial: Path | None = None,
+        format: str | None = None,  # noqa: A002 - the recipe's own name for it
+    ) -> "Recipe":
+        """Read a recipe; what is given replaces what it says.
+
+        A run in a format that the recipe does not name has a folder of its own, unless ``output`` says which:
+        the recipe's with the format behind it.
 
         Raises:
             ConfigurationError: The file cannot be read or does not describe a run.
@@ -239,8 +263,10 @@ class Recipe(_Part):
             raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
         except tomllib.TOMLDecodeError as error:
             raise ConfigurationError(f"{path} is not TOML: {error}") from error
-        folders = {"data": data, "output": output}
+        if format not in {None, values.get("format", "padellm")} and "output" in values:
+            output = output or Path(f"{values['output']}-{format}")
+        given = {"data": data, "output": output, "initial": initial, "format": format}
         try:
-            return cls.model_validate(values | {name: folder for name, folder in folders.items() if folder})
+            return cls.model_validate(values | {name: value for name, value in given.items() if value})
         except ValidationError as error:
             raise ConfigurationError(f"{path} is not a training recipe: {error}") from error
