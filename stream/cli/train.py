@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 
-def train(
+def train(  # noqa: PLR0917 - the command line passes names
     config: Annotated[Path, typer.Argument(help="Training recipe (TOML).", dir_okay=False)],
     data: Annotated[Path | None, typer.Option(help="Folder of the corpora; default: the recipe's.")] = None,
     output: Annotated[Path | None, typer.Option(help="Folder of the run; default: the recipe's.")] = None,

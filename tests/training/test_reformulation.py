@@ -2,9 +2,11 @@
 
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream.ner.baselines.config import Baseline
 from stream.ner.config import LabelConfig
 from stream.ner.labels import LabelWords
 from stream.training.detokenise import detokenise
@@ -14,7 +16,7 @@ from stream.training.reformulation import (
     separate_examples,
     word_labels,
 )
-from tests.training.synthetic import ner_config, sentence, template
+from tests.training.synthetic import ner_config, reformulator, sentence, template
 
 TEMPLATE = template()
 PHRASES = ("person", "location")
@@ -90,6 +92,52 @@ def test_reformulation_chosen_phrases_hold_an_absent_one(most, seed):
     )
     assert len(drawn) == len(set(drawn)) == min(most, len(inventory))
     assert set(drawn) - {"person", "location"}
+
+
+@pytest.mark.parametrize(
+    ("baseline", "prompts", "answers"),
+    [
+        (
+            Baseline.AUTOREG_STRUCT,
+            [" who: Somebody.<,> location"],
+            ["<(><(> who<:> Ada<)><,><(> who<:> Alan<)><,><(> location<:> Oslo<)><)></s>"],
+        ),
+        (
+            Baseline.AUTOREG_AUG,
+            [" who: Somebody.<,> location"],
+            ["<[> Ada<|> who<]> met<[> Alan<|> who<]> in<[> Oslo<|> location<]> .</s>"],
+        ),
+        (
+            Baseline.ONESTEP,
+            [" who: Somebody.", " location"],
+            [" Ada<,> Alan</s>", " Oslo</s>"],
+        ),
+    ],
+)
+def test_reformulation_trees_of_baselines_hold_a_branch_for_every_prompt(baseline, prompts, answers):
+    """A baseline's tree has the same root, and branches that ask in the words given and answer by name."""
+    words = {"person": LabelWords("who", "who: Somebody."), "location": LabelWords("location", "location")}
+    made = reformulator(baseline)
+    tree = made.tree(MEETING, words)
+    show = made._template.show
+    assert [show(branch.prompt) for branch in tree.branches] == [
+        f"\nentity type:\n{asked}\n\n<num>" for asked in prompts
+    ]
+    assert [show(branch.count) for branch in tree.branches] == answers
+    assert not any(branch.mentions for branch in tree.branches)
+    assert show(tree.root) == f"text:\n {MEETING.text}"
+
+
+@pytest.mark.parametrize("baseline", Baseline)
+def test_reformulation_baselines_leave_out_labels_not_asked_for(baseline):
+    """Mentions of other labels are in no answer, and a text asked for nothing has no branch."""
+    made = reformulator(baseline)
+    (branch,) = made.tree(MEETING, ["location"]).branches
+    names = made._template.encode_text("Ada Alan").ids
+    if baseline is not Baseline.AUTOREG_AUG:
+        assert not set(branch.count) & set(names)
+    assert made._template.control_token("<mention 1>") not in branch.count
+    assert made.tree(MEETING, []).branches == ()
 
 
 FIVE = sentence(
