@@ -19,11 +19,13 @@ def train(  # noqa: PLR0917 - the command line passes names
             help="padellm, or a baseline: autoreg_struct, autoreg_aug or onestep. [default: the recipe's]",
         ),
     ] = None,
-    initial: Annotated[
-        Path | None, typer.Option(help="Checkpoint to start from; default: the recipe's.")
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help='A value in place of the recipe\'s: --set seed=2 --set main="wnut17".'),
     ] = None,
     prepare_only: Annotated[
-        bool, typer.Option("--prepare", help="Make tokenizer and token stream, and stop: a run needs no texts then.")
+        bool,
+        typer.Option("--prepare", help="Stop once the plain texts are tokenized; a run needs only that."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Scores as one JSON object.")] = False,
 ) -> None:
@@ -34,12 +36,12 @@ def train(  # noqa: PLR0917 - the command line passes names
 
     Example: padellm train stream/training/recipes/padellm-small-en.toml
 
-    Example: padellm train recipe.toml --format autoreg_struct --initial runs/recipe/pretrained
+    Example: padellm train recipe.toml --format onestep --set initial='"runs/recipe/pretrained"'
     """
     from stream.training.config import Recipe
     from stream.training.trainer import Trainer, prepare
 
-    recipe = Recipe.load(config, data=data, output=output, initial=initial, format=form)
+    recipe = Recipe.load(config, data=data, output=output, format=form, changes=changes or ())
     if prepare_only:
         prepare(recipe)
         return

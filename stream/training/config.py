@@ -1,8 +1,9 @@
 """A training recipe: everything that decides what a run produces, read from one TOML file."""
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -22,6 +23,7 @@ class CorpusConfig(_Part):
         labels: The corpus's label to its phrases. A label with several phrases is asked for under each;
             the last one names it for the auxiliary tagging loss. Labels not listed are never asked for.
         weight: Share among the corpora that are not the main one.
+        limit: Only so many sentences, drawn at random by the recipe's seed.
         spaced_hyphens: The corpus writes ``L - dopa`` for ``L-dopa``; raw text joins them.
         terms: Licence of the corpus, for the model card.
     """
@@ -29,6 +31,7 @@ class CorpusConfig(_Part):
     name: str
     labels: dict[str, tuple[str, ...]]
     weight: float = Field(default=1.0, gt=0)
+    limit: int | None = Field(default=None, ge=1)
     spaced_hyphens: bool = False
     terms: str = "none stated"
 
@@ -124,8 +127,8 @@ class OptimiserConfig(_Part):
     """AdamW with linear warm-up, then one or more cycles of linear decay.
 
     Attributes:
-        bfloat16_products: Round the factors of matrix products to bfloat16 (sums stay float32): on a GPU always,
-            on processors with AVX512-BF16 twice as fast. Weights, optimiser and scores stay float32.
+        bfloat16_products: Round the factors of matrix products to bfloat16 (sums stay float32): always on a
+            GPU, and twice as fast on processors with AVX512-BF16. Weights and optimiser stay float32.
         batch_tokens: Tokens of a step's batch, packed.
         row_tokens: Width of a packed row; a longer tree has a wider one.
         average: Decay per step of the running average of the weights, which is scored and exported; 0 for the
@@ -188,8 +191,10 @@ class Recipe(_Part):
         device: ``cpu``, ``cuda`` or ``auto``: a GPU where there is one.
         workers: Processes that draw and pack batches ahead; 0 draws them between steps.
         format: What the model is taught to answer: PaDeLLM's counts and mentions, or a baseline's form.
-        initial: Folder of a checkpoint of ours to start from, its tokenizer kept; ``model`` and ``pretraining``
-            are then not used.
+        initial: Folder of a checkpoint of ours to start from, its tokenizer kept; ``model`` and
+            ``pretraining`` are then not used.
+        without_corpora: Names of corpora to leave out.
+        without_phrases: Phrases that no corpus is asked for.
         plain: Files under ``text/`` for language modelling among the annotated texts.
         excluded_dev: Corpora whose development sentences are kept out of training; default: all in ``data``.
     """
@@ -202,6 +207,8 @@ class Recipe(_Part):
     output: Path
     format: Literal["padellm"] | Baseline = "padellm"
     initial: Path | None = None
+    without_corpora: tuple[str, ...] = ()
+    without_phrases: tuple[str, ...] = ()
     main: str
     plain: tuple[str, ...] = ()
     excluded_dev: tuple[str, ...] = ()
@@ -239,6 +246,27 @@ class Recipe(_Part):
         """What travels with the checkpoint."""
         return BaselineConfig(format=self.baseline, ner=self.ner) if self.baseline else self.ner
 
+    @property
+    def phrases(self) -> tuple[str, ...]:
+        """Every phrase of the run; its place is its number in tags."""
+        return tuple(dict.fromkeys(p for c in self.used_corpora for ps in c.labels.values() for p in ps))
+
+    @property
+    def used_corpora(self) -> tuple[CorpusConfig, ...]:
+        """The corpora that are not left out, the main one first, with the labels that are asked for."""
+        kept = (corpus for corpus in self.corpora if corpus.name not in self.without_corpora)
+        return tuple(
+            corpus.model_copy(update={"labels": self._asked(corpus)})
+            for corpus in sorted(kept, key=lambda corpus: corpus.name != self.main)
+        )
+
+    def _asked(self, corpus: CorpusConfig) -> dict[str, tuple[str, ...]]:
+        asked = {
+            label: tuple(phrase for phrase in phrases if phrase not in self.without_phrases)
+            for label, phrases in corpus.labels.items()
+        }
+        return {label: phrases for label, phrases in asked.items() if phrases}
+
     @classmethod
     def load(
         cls,
@@ -246,27 +274,54 @@ class Recipe(_Part):
         *,
         data: Path | None = None,
         output: Path | None = None,
-        initial: Path | None = None,
         format: str | None = None,  # noqa: A002 - the recipe's own name for it
+        changes: Sequence[str] = (),
     ) -> "Recipe":
         """Read a recipe; what is given replaces what it says.
 
         A run in a format that the recipe does not name has a folder of its own, unless ``output`` says which:
         the recipe's with the format behind it.
 
+        Args:
+            path: The TOML file.
+            data: Folder of the corpora.
+            output: Folder of the run.
+            format: What the model is taught to answer.
+            changes: Values in place of the file's, as ``optimiser.average=0.9`` or ``seed=2``; the right side
+                is TOML, and a number on the left chooses from an array.
+
         Raises:
             ConfigurationError: The file cannot be read or does not describe a run.
         """
         try:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
+            for change in changes:
+                _change(values, change)
         except OSError as error:
             raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
         except tomllib.TOMLDecodeError as error:
             raise ConfigurationError(f"{path} is not TOML: {error}") from error
         if format not in {None, values.get("format", "padellm")} and "output" in values:
             output = output or Path(f"{values['output']}-{format}")
-        given = {"data": data, "output": output, "initial": initial, "format": format}
+        given = {"data": data, "output": output, "format": format}
         try:
             return cls.model_validate(values | {name: value for name, value in given.items() if value})
         except ValidationError as error:
             raise ConfigurationError(f"{path} is not a training recipe: {error}") from error
+
+
+def _change(values: dict[str, Any], change: str) -> None:
+    """Put one value in its place.
+
+    Raises:
+        ConfigurationError: There is no such place, or the value is not TOML.
+    """
+    name, _, value = change.partition("=")
+    *path, last = (int(part) if part.isdecimal() else part for part in name.strip().split("."))
+    place: Any = values  # a table or an array
+    try:
+        for part in path:
+            place = place.setdefault(part, {}) if isinstance(place, dict) else place[part]
+        place[last] = tomllib.loads(f"value = {value}")["value"]
+    except (KeyError, IndexError, TypeError, AttributeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"{change!r} changes nothing in a recipe: {error}") from error

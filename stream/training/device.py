@@ -42,11 +42,22 @@ def products(device: torch.device, *, bfloat16: bool) -> Iterator[None]:
         matmul.fp32_precision = before
 
 
-def compile_layers(layers: nn.ModuleList, device: torch.device) -> None:
-    """Fuse the kernels of each layer on a GPU; one compilation serves all, since they are alike."""
-    if device.type == "cuda":
+@contextmanager
+def compiled(layers: nn.ModuleList, device: torch.device) -> Iterator[None]:
+    """On a GPU, fuse the kernels of each layer; one compilation serves all, since they are alike.
+
+    Undone afterwards: a copy of a layer would go on calling the layer that it was copied from.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    for layer in layers:
+        layer.forward = torch.compile(layer.forward, dynamic=True)
+    try:
+        yield
+    finally:
         for layer in layers:
-            layer.forward = torch.compile(layer.forward, dynamic=True)
+            del layer.forward
 
 
 def to_device(values: Any, device: torch.device) -> torch.Tensor:

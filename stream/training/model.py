@@ -137,7 +137,9 @@ class TrainingModel(nn.Module):  # type: ignore[misc]
         mask = to_device(batch.mask, weight.device)[:, None]
         if self.causal.config._attn_implementation != "sdpa":  # noqa: SLF001 - set by build_model, and no other name
             least = torch.finfo(weight.dtype).min
-            mask = torch.zeros(mask.shape, dtype=weight.dtype, device=weight.device).masked_fill_(~mask, least)
+            mask = torch.zeros(mask.shape, dtype=weight.dtype, device=weight.device).masked_fill_(
+                ~mask, least
+            )
         output = self.causal.model(
             input_ids=to_device(batch.ids, weight.device),
             position_ids=to_device(batch.positions, weight.device),

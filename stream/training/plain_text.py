@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from stream.training.corpora import plain_paragraphs
+from stream.training.tokenizer import END, token_id
 
 _APART = re.compile(r"([,;:!?()\[\]{}\"“”%$]|\.{3}|\.(?=[\s\"”)]*$)|(?<=\w)'(?:s|re|ve|ll|d|m)\b)")
 _BATCH = 2000
@@ -53,7 +54,7 @@ def set_apart(paragraph: str) -> str:
 
 
 def _encoded(paragraphs: list[str], tokenizer: Tokenizer) -> Iterator[list[int]]:
-    end = tokenizer.token_to_id("</s>")
+    end = token_id(tokenizer, END)
     tokenizer.encode_special_tokens = True
     for start in range(0, len(paragraphs), _BATCH):
         for encoding in tokenizer.encode_batch(paragraphs[start : start + _BATCH], add_special_tokens=False):

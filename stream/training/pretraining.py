@@ -11,14 +11,18 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from stream.training.config import PretrainingConfig
-from stream.training.device import compile_layers, products
+from stream.training.device import compiled, products
 
 _LOG_STEPS = 50
 log = structlog.get_logger(__name__)
 
 
 def pretrain(
-    model: PreTrainedModel, ids: NDArray[np.uint16], config: PretrainingConfig, device: torch.device, seed: int
+    model: PreTrainedModel,
+    ids: NDArray[np.uint16],
+    config: PretrainingConfig,
+    device: torch.device,
+    seed: int,
 ) -> float:
     """Train a causal model on rows cut from one stream of tokens.
 
@@ -36,34 +40,42 @@ def pretrain(
     """
     steps = max(1, config.tokens // config.batch_tokens)
     optimisers = _optimisers(model, config)
-    compile_layers(model.model.layers, device)
     stream = torch.from_numpy(ids.astype(np.int32)).to(device)
     rows = _rows(stream, config, seed)
     losses: list[Tensor] = []
     began, mean = time.monotonic(), 0.0
     model.train()
-    for step in range(steps):
-        for optimiser in optimisers:
-            for group in optimiser.param_groups:
-                group["lr"] = config.learning_rate * _share_of_rate(step, steps, config)
-        with products(device, bfloat16=True):
-            loss = _next_token_loss(model, next(rows).long())
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimiser in optimisers:
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-        losses.append(loss.detach())
-        if (step + 1) % _LOG_STEPS == 0 or step + 1 == steps:
-            mean = float(torch.stack(losses).mean())
-            losses.clear()
-            log.info(
-                "pretraining",
-                step=step + 1,
-                loss=round(mean, 4),
-                minutes=round((time.monotonic() - began) / 60, 2),
-            )
+    with compiled(model.model.layers, device):
+        for step in range(steps):
+            rate = config.learning_rate * _share_of_rate(step, steps, config)
+            losses.append(_step(model, optimisers, next(rows).long(), rate, device))
+            if (step + 1) % _LOG_STEPS == 0 or step + 1 == steps:
+                mean = float(torch.stack(losses).mean())
+                losses.clear()
+                minutes = round((time.monotonic() - began) / 60, 2)
+                log.info("pretraining", step=step + 1, loss=round(mean, 4), minutes=minutes)
     return mean
+
+
+def _step(
+    model: PreTrainedModel,
+    optimisers: list[torch.optim.Optimizer],
+    ids: Tensor,
+    rate: float,
+    device: torch.device,
+) -> Tensor:
+    """One step; its loss, not yet waited for."""
+    for optimiser in optimisers:
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+    with products(device, bfloat16=True):
+        loss = _next_token_loss(model, ids)
+        loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for optimiser in optimisers:
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+    return loss.detach()
 
 
 def _next_token_loss(model: PreTrainedModel, ids: Tensor) -> Tensor:
@@ -104,12 +116,5 @@ def _optimisers(model: PreTrainedModel, config: PretrainingConfig) -> list[torch
             # Steps as large as AdamW's, so that one rate serves both.
             adjust_lr_fn="match_rms_adamw",
         ),
-        torch.optim.AdamW(
-            rest, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=device_is_gpu(model)
-        ),
+        torch.optim.AdamW(rest, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
     ]
-
-
-def device_is_gpu(model: PreTrainedModel) -> bool:
-    """Whether fused optimiser kernels are worth their start-up."""
-    return next(model.parameters()).device.type == "cuda"

@@ -47,9 +47,7 @@ def control_tokens(config: NerConfig | BaselineConfig) -> list[str]:
     ]
 
 
-def train_tokenizer(
-    texts: Iterable[str], vocabulary: int, config: NerConfig | BaselineConfig
-) -> Tokenizer:
+def train_tokenizer(texts: Iterable[str], vocabulary: int, config: NerConfig | BaselineConfig) -> Tokenizer:
     """Learn the merges.
 
     Words carry their leading space; a space set before the text makes its first word look like any other.

@@ -4,11 +4,13 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from random import Random
 from typing import Any
 
 import numpy as np
 import structlog
 import torch
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
@@ -18,9 +20,9 @@ from stream.ner.baselines.prompts import BaselinePrompts
 from stream.ner.template import PromptTemplate
 from stream.training.baselines import read_with_engine
 from stream.training.config import OptimiserConfig, PretrainingConfig, Recipe
-from stream.training.corpora import Sentence, dev_texts, load_corpus, plain_paragraphs
+from stream.training.corpora import Corpus, Sentence, dev_texts, load_corpus, plain_paragraphs
 from stream.training.detokenise import detokenise
-from stream.training.device import choose_device, compile_layers, products
+from stream.training.device import choose_device, compiled, products
 from stream.training.export import export
 from stream.training.greedy import Scores, keep_likeliest, read, score
 from stream.training.model import TrainingModel, build_model
@@ -39,8 +41,9 @@ log = structlog.get_logger(__name__)
 class Trainer:
     """One run of a recipe in its output folder.
 
-    ``pretrained/`` holds what language modelling made, if the recipe asks for it; ``state.pt`` weights, optimiser
-    and counters; ``metrics.jsonl`` a line for every log step and score; ``checkpoint/`` the latest export.
+    ``pretrained/`` holds what language modelling made, if the recipe asks for it; ``state.pt`` weights,
+    optimiser and counters; ``metrics.jsonl`` a line for every log step and score; ``checkpoint/`` the latest
+    export.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -54,32 +57,37 @@ class Trainer:
         self.template = PromptTemplate(
             recipe.ner, Tokenizer.from_str(self.tokenizer.to_str()), token_id(self.tokenizer, END)
         )
-        phrases = list(dict.fromkeys(p for c in recipe.corpora for ps in c.labels.values() for p in ps))
         baseline = BaselinePrompts(self.template, recipe.baseline) if recipe.baseline else None
-        self.sampler = Sampler(recipe, data, Reformulator(self.template, phrases, baseline))
+        self.sampler = Sampler(recipe, data, Reformulator(self.template, recipe.phrases, baseline))
         self.model = TrainingModel(
             self._causal(),
-            phrases=len(phrases),
+            phrases=len(recipe.phrases),
             max_count=recipe.ner.max_count,
             weights=recipe.losses,
             dropout=recipe.model.dropout,
         ).to(self.device)
         self.optimiser = _optimiser(self.model, recipe.optimiser)
         decay = recipe.optimiser.average
-        self.average = (
-            AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
-        )
+        self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
         self.step, self.seconds = 0, 0.0
         self._resume()
-        compile_layers(self.model.causal.model.layers, self.device)
 
     @property
     def served(self) -> TrainingModel:
         """The model that is scored and exported."""
-        return self.model if self.average is None else self.average.module
+        served: TrainingModel = self.model if self.average is None else self.average.module
+        return served
 
     def run(self) -> Scores:
         """Train to the end of the recipe, export, and score the whole development set."""
+        with compiled(self.model.causal.model.layers, self.device):
+            self._train()
+        self.save()
+        scores = self.score()
+        self._log_scores("dev", scores)
+        return scores
+
+    def _train(self) -> None:
         saved = started = time.monotonic()
         window: list[dict[str, torch.Tensor]] = []
         for batch in self._batches():
@@ -93,10 +101,6 @@ class Trainer:
                 self.save()
                 self._log_scores("sample", self.score(self.recipe.dev_sample))
                 saved = started = time.monotonic()
-        self.save()
-        scores = self.score()
-        self._log_scores("dev", scores)
-        return scores
 
     def score(self, sample: int | None = None) -> Scores:
         """Score the main corpus's development set, de-duplicated; a sample is spread over the whole set.
@@ -104,8 +108,7 @@ class Trainer:
         A baseline is scored as it was last saved.
         """
         recipe = self.recipe
-        corpus = next(c for c in recipe.corpora if c.name == recipe.main)
-        sentences = load_corpus(recipe.data, corpus, "dev").sentences
+        sentences = load_corpus(recipe.data, recipe.used_corpora[0], "dev").sentences
         if sample:
             sentences = sentences[:: max(1, len(sentences) // sample)]
         labels = recipe.ner.default_labels
@@ -136,7 +139,8 @@ class Trainer:
             self.average.update_parameters(self.model)
         self.step += 1
         sizes = {"tokens": float(batch.ids.size), "documents": float(batch.documents)}
-        return losses.parts | {name: torch.tensor(size) for name, size in sizes.items()}
+        parts: dict[str, torch.Tensor] = losses.parts
+        return parts | {name: torch.tensor(size) for name, size in sizes.items()}
 
     def _batches(self) -> Iterator[Batch]:
         """The batches of the steps that are left, drawn ahead by the recipe's workers."""
@@ -166,7 +170,9 @@ class Trainer:
                 model.resize_token_embeddings(self.tokenizer.get_vocab_size())
             return model.to(self.device)
         end, pad = token_id(self.tokenizer, END), token_id(self.tokenizer, PAD)
-        model = build_model(recipe.model, self.tokenizer.get_vocab_size(), end, pad, attention).to(self.device)
+        model = build_model(recipe.model, self.tokenizer.get_vocab_size(), end, pad, attention).to(
+            self.device
+        )
         if recipe.pretraining:
             ids = plain_stream(recipe, recipe.pretraining, self.tokenizer)
             loss = pretrain(model, ids, recipe.pretraining, self.device, recipe.seed)
@@ -216,8 +222,8 @@ class Trainer:
         log.info(line.pop("event"), **line)
 
 
-def plain_stream(recipe: Recipe, stage: PretrainingConfig, tokenizer: Tokenizer) -> np.ndarray:
-    """The token stream of the recipe's plain texts, made once and kept as ``plain.npy`` in its output folder."""
+def plain_stream(recipe: Recipe, stage: PretrainingConfig, tokenizer: Tokenizer) -> NDArray[np.uint16]:
+    """The recipe's plain texts as tokens, made once and kept in its output folder (``plain.npy``)."""
     path = recipe.output / "plain.npy"
     if not path.exists():
         unseen = dev_texts(recipe.data, recipe.excluded_dev)
@@ -232,7 +238,8 @@ def plain_stream(recipe: Recipe, stage: PretrainingConfig, tokenizer: Tokenizer)
         fresh = path.with_suffix(".part.npy")
         np.save(fresh, ids)
         fresh.rename(path)
-    return np.load(path)
+    stream: NDArray[np.uint16] = np.load(path)
+    return stream
 
 
 def load_training_data(recipe: Recipe) -> TrainingData:
@@ -241,10 +248,20 @@ def load_training_data(recipe: Recipe) -> TrainingData:
     No sentence of a development set is among them.
     """
     unseen = dev_texts(recipe.data, recipe.excluded_dev)
-    configs = sorted(recipe.corpora, key=lambda c: c.name != recipe.main)
-    corpora = tuple(load_corpus(recipe.data, config, unseen=unseen) for config in configs)
+    corpora = tuple(
+        _drawn(load_corpus(recipe.data, c, unseen=unseen), recipe.seed) for c in recipe.used_corpora
+    )
     mixed = recipe.plain if any(stage.plain for stage in recipe.stages) else ()
     return TrainingData(corpora, plain_paragraphs(recipe.data, mixed, unseen))
+
+
+def _drawn(corpus: Corpus, seed: int) -> Corpus:
+    """As many of the sentences as the recipe wants, still in file order."""
+    limit = corpus.config.limit
+    if limit is None or limit >= len(corpus.sentences):
+        return corpus
+    numbers = sorted(Random(seed).sample(range(len(corpus.sentences)), limit))  # noqa: S311 - reproducible
+    return Corpus(corpus.config, tuple(corpus.sentences[number] for number in numbers))
 
 
 def prepare(recipe: Recipe) -> None:
@@ -256,7 +273,7 @@ def prepare(recipe: Recipe) -> None:
 
 
 def make_tokenizer(recipe: Recipe, data: TrainingData) -> Tokenizer:
-    """The tokenizer of a run: that of the checkpoint it starts from, or one trained once in its output folder."""
+    """That of the checkpoint the run starts from, or one trained once and kept in its output folder."""
     if recipe.initial:
         return load_tokenizer(recipe.initial / "tokenizer.json", recipe.exported)
     path = recipe.output / "tokenizer.json"
