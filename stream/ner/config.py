@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from stream.errors import CheckpointError
 
 FILE_NAME = "ner_config.json"
+BASELINE_FILE_NAME = "baseline.json"
+"""In its place beside the weights of a model that answers in another format (``stream/ner/baselines/``)."""
 
 
 class _Part(BaseModel):
@@ -98,6 +100,11 @@ class NerConfig(_Part):
         try:
             return cls.model_validate_json(path.read_bytes())
         except OSError as error:
+            if (folder / BASELINE_FILE_NAME).is_file():
+                raise CheckpointError(
+                    f"{folder} holds a baseline ({BASELINE_FILE_NAME}), which answers in a format of its own "
+                    f"and cannot be served: `padellm baseline --model {folder}` scores it"
+                ) from error
             raise CheckpointError(
                 f"{path} cannot be read ({error.strerror}): "
                 f"a model folder needs {FILE_NAME} beside its weights"

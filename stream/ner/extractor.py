@@ -14,7 +14,7 @@ from stream.inference.generator import Generator
 from stream.messages import Coverage, Document, Entity, Policy, Removed
 from stream.ner.deduplicate import deduplicate
 from stream.ner.labels import LabelPrompt, LabelPrompts
-from stream.ner.reading import Reading, WindowReader
+from stream.ner.reading import Reader, Reading, WindowReader
 from stream.ner.stitching import stitch
 from stream.ner.tasks import all_of
 from stream.ner.template import PromptTemplate
@@ -54,6 +54,7 @@ class Extractor:
         policy: De-duplication where a document names none.
         threshold: Lowest score where a document names none.
         windows_in_flight: Windows of one document read at once; it bounds the memory a long document takes.
+        reader: Reads windows in another form than PaDeLLM's.
     """
 
     def __init__(
@@ -64,13 +65,14 @@ class Extractor:
         policy: Policy = Policy.PAPER,
         threshold: float = 0.0,
         windows_in_flight: int = 8,
+        reader: Reader | None = None,
     ) -> None:
         self._template = template
         self._policy = policy
         self._threshold = threshold
         self._windows_in_flight = windows_in_flight
         self._labels = LabelPrompts(template)
-        self._reader = WindowReader(generator, template)
+        self._reader = reader or WindowReader(generator, template)
 
     async def extract(self, document: Document) -> Extraction:
         """Find the entities of one document.
