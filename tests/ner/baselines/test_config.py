@@ -4,7 +4,6 @@ import pytest
 
 from stream.errors import CheckpointError
 from stream.ner.baselines.config import Baseline, BaselineConfig
-from stream.ner.config import NerConfig
 from stream.ner.template import PromptTemplate
 from tests.tiny_model import tiny_ner_config, write_tiny_checkpoint
 
@@ -18,13 +17,11 @@ def test_config_of_a_baseline_is_read_back(tmp_path):
 
 def test_config_a_baseline_cannot_be_served(tmp_path):
     """Whoever opens a baseline like a model of ours is told what it is, and what can be done with it."""
-    folder = write_tiny_checkpoint(tmp_path / "tiny")
-    config = BaselineConfig(format=Baseline.AUTOREG_AUG, ner=NerConfig.load(folder))
-    (folder / "ner_config.json").unlink()
-    (folder / "baseline.json").write_text(config.model_dump_json())
+    folder = write_tiny_checkpoint(tmp_path / "tiny", baseline=Baseline.AUTOREG_AUG)
     with pytest.raises(CheckpointError, match=r"holds a baseline .* cannot be served: `padellm baseline"):
         PromptTemplate.load(folder)
-    assert PromptTemplate.load(folder, config.ner).config == config.ner
+    ner = BaselineConfig.load(folder).ner
+    assert PromptTemplate.load(folder, ner).config == ner
 
 
 def test_config_of_another_folder_is_refused(tmp_path):
