@@ -50,7 +50,8 @@ def main() -> None:
 
 async def record(data: Path, model: Path, limit: int) -> None:
     """Print the shapes of every strategy's passes as JSON."""
-    from stream.evaluation.datasets import label_inventory, read_documents
+    from stream.corpora.document import label_inventory
+    from stream.corpora.jsonl import read_documents
     from stream.evaluation.gold import CaseMaker
     from stream.evaluation.padded_batch import PaddedBatch
     from stream.evaluation.strategies import FLOOR, GOLD, NAMES, OWN_ANSWERS, Opener
