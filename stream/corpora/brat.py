@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote
 from stream.corpora.document import AnnotatedDocument
 from stream.corpora.options import DEFAULTS, Discontinuous, Options
 from stream.corpora.reading import Draft, Place, Reading, quoted, rejected
-from stream.corpora.text_file import read_text, write_text
+from stream.corpora.text_file import BYTE_ORDER_MARK, read_text, write_text
 from stream.errors import ConfigurationError
 
 _TEXT_BOUND = re.compile(r"T\S*\t(\S+) (\d{1,18} \d{1,18}(?:;\d{1,18} \d{1,18})*)\t(.*)", re.DOTALL)
@@ -97,8 +97,9 @@ def _reading(text_file: Path, annotation_file: Path, name: str, options: Options
         if not file.is_file():
             return rejected(Place(other), f"there is no {file.name} beside it")
     text = read_text(text_file)
+    annotation = read_text(annotation_file).removeprefix(BYTE_ORDER_MARK)
     draft = Draft(Place(annotation_file), text, name)
-    for number, raw in enumerate(read_text(annotation_file).split("\n"), start=1):
+    for number, raw in enumerate(annotation.split("\n"), start=1):
         line = raw.removesuffix("\r")
         if line.startswith("T"):
             _add(draft, text, line, Place(annotation_file, number), options)

@@ -15,7 +15,7 @@ from stream.corpora.document import AnnotatedDocument
 from stream.corpora.options import DEFAULTS, Options
 from stream.corpora.reading import Draft, Place, Reading, quoted
 from stream.corpora.tags import OUTSIDE, Scheme, guess, is_tag, spans_of, tags_of
-from stream.corpora.text_file import bare_name, read_text, write_text
+from stream.corpora.text_file import BYTE_ORDER_MARK, bare_name, read_text, write_text
 from stream.corpora.tokens import texts_of, token_spans, tokenise, untokenise
 
 _DOCUMENT_START = "-DOCSTART-"
@@ -70,6 +70,8 @@ def obstacles(document: AnnotatedDocument, options: Options) -> list[str]:
         for label in dict.fromkeys(entity.label for entity in document.entities)
         if re.search(r"\s", label)
     ]
+    if document.text.startswith(BYTE_ORDER_MARK):
+        found.append("the text begins with a byte order mark, which is no part of a text")
     if not found and _DOCUMENT_START in texts_of(document, tokenise(document, options)):
         found.append(f"the text has the token {_DOCUMENT_START}, which has a meaning of its own")
     return found
@@ -77,7 +79,7 @@ def obstacles(document: AnnotatedDocument, options: Options) -> list[str]:
 
 def _sentences(file: Path) -> Iterator[_Sentence]:
     sentence = _Sentence()
-    for number, raw in enumerate(read_text(file).split("\n"), start=1):
+    for number, raw in enumerate(read_text(file).removeprefix(BYTE_ORDER_MARK).split("\n"), start=1):
         line = raw.rstrip("\r")
         columns = [column for column in re.split(r"\t+" if "\t" in line else r" +", line) if column]
         if not columns or columns[0] == _DOCUMENT_START:

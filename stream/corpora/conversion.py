@@ -88,7 +88,9 @@ class Conversion:
         if pair is None:
             return
         left, right = (f"{quoted(each.text)} ({each.label}, {each.start}-{each.end})" for each in pair)
-        cause = "" if self.nested is Nested.REFUSE else f", which {self.target.name} cannot hold"
+        cause = "" if self.nested is Nested.REFUSE else f", and {self.target.name} holds no overlap"
+        if cause and len(outermost(document).entities) < len(document.entities):
+            cause += " (--nested outermost leaves out what lies within another)"
         yield Problem(reading.place, f"entities {left} and {right} overlap{cause}")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stream.corpora.reading import Place
-from stream.corpora.text_file import numbered_lines, read_text
+from stream.corpora.text_file import BYTE_ORDER_MARK, numbered_lines, read_text
 from stream.errors import ConfigurationError
 
 _BLANK = " \t\r\n"
@@ -38,7 +38,9 @@ def rows_of(file: Path) -> Iterator[tuple[Place, Any]]:
         ConfigurationError: The file cannot be read, or its array is not JSON; names the line.
     """
     first = next((line.lstrip() for _, line in numbered_lines(file) if line.strip()), b"")
-    return _items(file, read_text(file)) if first.startswith(b"[") else lines_of(file)
+    if not first.startswith(b"["):
+        return lines_of(file)
+    return _items(file, read_text(file).removeprefix(BYTE_ORDER_MARK))
 
 
 def _value(line: bytes) -> Any:

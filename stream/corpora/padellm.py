@@ -15,7 +15,7 @@ from typing import Any
 from stream.corpora.document import AnnotatedDocument
 from stream.corpora.json_rows import NotJson, lines_of
 from stream.corpora.options import DEFAULTS, Options
-from stream.corpora.reading import Draft, Place, Reading, quoted, rejected
+from stream.corpora.reading import Draft, Place, Reading, offset_problem, quoted, rejected
 from stream.corpora.text_file import bare_name, write_text
 
 _SPAN = 4
@@ -86,7 +86,7 @@ def _best_numbering(rows: Iterator[Any]) -> str:
         for first, last, mention, _ in filter(_is_span, row[1:]):
             for name, numbering in _NUMBERINGS.items():
                 offsets = numbering(first, last, words)
-                right[name] += offsets is not None and offsets[0] >= 0 and text[slice(*offsets)] == mention
+                right[name] += offsets is not None and offset_problem(text, *offsets, mention) is None
     return max(right, key=right.__getitem__)
 
 

@@ -27,10 +27,10 @@ def read(file: Path, _options: Options = DEFAULTS) -> Iterator[Reading]:
     Raises:
         ConfigurationError: The file cannot be read, or spaCy is not installed.
     """
-    for number, doc in enumerate(_docs(file), start=1):
-        name = doc.user_data.get("id")
-        draft = Draft(Place(file), doc.text, name if isinstance(name, str) else f"{bare_name(file)}-{number}")
-        for span in dict.fromkeys(_marked(doc)):
+    for number, (text, name, spans) in enumerate(_contents(file), start=1):
+        draft = Draft(Place(file), text, name if isinstance(name, str) else f"{bare_name(file)}-{number}")
+        # An entity may be both in doc.ents and in the span group.
+        for span in dict.fromkeys(spans):
             draft.add_entity(*span)
         yield draft.reading()
 
@@ -61,19 +61,21 @@ def _spacy() -> Any:
     return spacy
 
 
-def _docs(file: Path) -> list[Any]:
+def _contents(file: Path) -> list[tuple[Any, Any, list[tuple[Any, ...]]]]:
+    """Text, id and entities of every document; taking them from spaCy's objects may fail, too."""
     spacy = _spacy()
     content = read_bytes(file)
     try:
         stored = spacy.tokens.DocBin().from_bytes(content)
-        return list(stored.get_docs(spacy.blank("xx").vocab))
+        docs = stored.get_docs(spacy.blank("xx").vocab)
+        return [(doc.text, doc.user_data.get("id"), _marked(doc)) for doc in docs]
     except Exception as error:  # anything may come of bytes that are not spaCy's
         raise ConfigurationError(f"{file} is not a .spacy file that this spaCy can read: {error}") from error
 
 
-def _marked(doc: Any) -> Iterator[tuple[int, int, str]]:
+def _marked(doc: Any) -> list[tuple[Any, ...]]:
     spans = [*doc.ents, *doc.spans.get(_SPAN_GROUP, ())]
-    return ((span.start_char, span.end_char, span.label_) for span in spans)
+    return [(span.start_char, span.end_char, span.label_) for span in spans]
 
 
 def _doc(document: AnnotatedDocument, pipeline: Any, spacy: Any) -> Any:

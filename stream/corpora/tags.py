@@ -117,9 +117,8 @@ class _Reader:
     def _begin(self, number: int, tag: str, label: str) -> None:
         self._close(number)
         if self._scheme is Scheme.IOB1 and self._last != label:
-            self.problems.append(
-                (number, f"{tag} follows no entity of its label, and in iob1 a B- does (is it iob2?)")
-            )
+            hint = "in IOB1 a B- does (if the file is IOB2, say so: --from iob2)"
+            self.problems.append((number, f"{tag} follows no entity of its label, and {hint}"))
         self._open = (number, label)
 
     def _go_on(self, number: int, tag: str, label: str) -> None:
@@ -127,7 +126,7 @@ class _Reader:
             return
         self._close(number)
         if self._scheme is not Scheme.IOB1:
-            hint = " (is it iob1?)" if self._scheme is Scheme.IOB2 else ""
+            hint = " (if the file is IOB1, say so: --from iob1)" if self._scheme is Scheme.IOB2 else ""
             self.problems.append((number, f"{tag} continues no entity: no B-{label} comes before it{hint}"))
         self._open = (number, label)
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from stream.errors import ConfigurationError
 
+BYTE_ORDER_MARK = "\ufeff"  # some programs begin a file with it
+
 _GZIP_MAGIC = b"\x1f\x8b"
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def numbered_lines(file: Path) -> Iterator[tuple[int, bytes]]:
@@ -22,16 +23,16 @@ def numbered_lines(file: Path) -> Iterator[tuple[int, bytes]]:
         compressed = raw.peek(2).startswith(_GZIP_MAGIC)
         lines = gzip.GzipFile(fileobj=raw) if compressed else raw
         for number, line in enumerate(lines, start=1):
-            yield number, line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line
+            yield number, line.removeprefix(BYTE_ORDER_MARK.encode()) if number == 1 else line
 
 
 def read_text(file: Path) -> str:
-    """A whole file of UTF-8, its line ends as they are.
+    """A whole file of UTF-8, every character as it is.
 
     Raises:
         ConfigurationError: The file cannot be read or is not UTF-8; names it, and the line.
     """
-    content = read_bytes(file).removeprefix(_BYTE_ORDER_MARK)
+    content = read_bytes(file)
     try:
         return content.decode()
     except UnicodeDecodeError as error:
