@@ -79,13 +79,7 @@ def _marked(doc: Any) -> list[tuple[Any, ...]]:
 
 
 def _doc(document: AnnotatedDocument, pipeline: Any, spacy: Any) -> Any:
-    cuts = {offset for entity in document.entities for offset in (entity.start, entity.end)}
-    words, spaces = [], []
-    for token in pipeline.tokenizer(document.text):
-        inside = sorted(cut - token.idx for cut in cuts if token.idx < cut < token.idx + len(token))
-        pieces = [token.text[start:end] for start, end in pairwise([0, *inside, len(token)])]
-        words += pieces
-        spaces += [*[False] * (len(pieces) - 1), bool(token.whitespace_)]
+    words, spaces = _words(document, pipeline.tokenizer)
     doc = spacy.tokens.Doc(pipeline.vocab, words=words, spaces=spaces)
     if document.id:
         doc.user_data["id"] = document.id
@@ -95,3 +89,22 @@ def _doc(document: AnnotatedDocument, pipeline: Any, spacy: Any) -> Any:
     else:
         doc.set_ents(spans)
     return doc
+
+
+def _words(document: AnnotatedDocument, tokenizer: Any) -> tuple[list[str], list[bool]]:
+    """Words cut where entities begin or end, and whether a space that is no word follows each."""
+    starts = {entity.start for entity in document.entities}
+    ends = {entity.end for entity in document.entities}
+    words, spaces = [], []
+    for token in tokenizer(document.text):
+        end = token.idx + len(token)
+        inside = [cut - token.idx for cut in sorted(starts | ends) if token.idx < cut < end]
+        words += [token.text[first:last] for first, last in pairwise([0, *inside, len(token)])]
+        spaces += [False] * (len(inside) + 1)
+        if token.whitespace_:
+            # A space belongs to the word before it, unless an entity begins or ends with it.
+            spaces[-1] = end not in starts and end + 1 not in ends
+            if not spaces[-1]:
+                words.append(token.whitespace_)
+                spaces.append(False)
+    return words, spaces
