@@ -12,13 +12,17 @@ _LONGEST_QUOTE = 80
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A line of a file, counted from 1; without a line the file as a whole."""
+    """A line of a file, counted from 1; without a line the file as a whole.
+
+    A file without lines has documents; ``unit`` says what is counted.
+    """
 
     file: Path
     line: int | None = None
+    unit: str = "line"
 
     def __str__(self) -> str:
-        return str(self.file) if self.line is None else f"{self.file}, line {self.line}"
+        return str(self.file) if self.line is None else f"{self.file}, {self.unit} {self.line}"
 
 
 @dataclass(frozen=True, slots=True)

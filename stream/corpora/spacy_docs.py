@@ -27,8 +27,9 @@ def read(file: Path, _options: Options = DEFAULTS) -> Iterator[Reading]:
     Raises:
         ConfigurationError: The file cannot be read, or spaCy is not installed.
     """
-    for number, (text, name, spans) in enumerate(_contents(file), start=1):
-        draft = Draft(Place(file), text, name if isinstance(name, str) else f"{bare_name(file)}-{number}")
+    for number, (text, own_id, spans) in enumerate(_contents(file), start=1):
+        name = own_id if isinstance(own_id, str) else f"{bare_name(file)}-{number}"
+        draft = Draft(Place(file, number, "document"), text, name)
         # An entity may be both in doc.ents and in the span group.
         for span in dict.fromkeys(spans):
             draft.add_entity(*span)

@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from stream.corpora.conversion import Conversion
@@ -112,7 +112,6 @@ def refusal_of(conversion, source, target):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@settings(max_examples=150)
 @given(content=WILD, other=WILD)
 def test_formats_refuse_wild_bytes_by_name(name, content, other):
     """Whatever a file holds, it is converted or refused with an error that names it."""

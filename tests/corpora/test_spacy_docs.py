@@ -57,7 +57,8 @@ def test_spacy_docs_with_entities_that_are_none_have_a_problem(tmp_path):
     DocBin(docs=[doc]).to_disk(tmp_path / "dev.spacy")
     (reading,) = spacy_docs.read(tmp_path / "dev.spacy")
     assert (
-        str(reading.problems[0]) == f'{tmp_path / "dev.spacy"}: "" is no label: a string with characters is'
+        str(reading.problems[0])
+        == f'{tmp_path / "dev.spacy"}, document 1: "" is no label: a string with characters is'
     )
 
 
