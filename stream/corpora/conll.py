@@ -97,12 +97,13 @@ def _is_comment(line: str, columns: list[str]) -> bool:
 
 
 def _add(sentence: _Sentence, columns: list[str], place: Place) -> None:
+    token, tag = columns[0].strip(" "), columns[-1].strip(" ")
+    if len(columns) == 1 or not token:
+        sentence.problems.append((place, f"{quoted(' '.join(columns))} is no token with its tag"))
+        token, tag = token or columns[0], OUTSIDE
     sentence.places.append(place)
-    tokens = columns[:-1]
-    if not tokens:
-        sentence.problems.append((place, f"{quoted(columns[0])} stands alone, without a tag"))
-    sentence.tokens.append((tokens or columns)[0].strip())
-    sentence.tags.append(columns[-1].strip() if tokens else OUTSIDE)
+    sentence.tokens.append(token)
+    sentence.tags.append(tag)
 
 
 def _reading(sentence: _Sentence, name: str, scheme: Scheme, options: Options) -> Reading:

@@ -43,7 +43,7 @@ def test_conll_names_lines(tmp_path):
     bad, good = conll.read(file)
     assert bad.document is None
     assert [(problem.place.line, problem.reason[:18]) for problem in bad.problems] == [
-        (2, '"Oslo" stands alon'),
+        (2, '"Oslo" is no token'),
         (3, "I-LOC continues no"),
     ]
     assert good.place.line == 5
@@ -101,3 +101,12 @@ def test_conll_says_what_it_cannot_hold(bad, words):
     """What columns would lose is named before anything is written."""
     (reason,) = conll.obstacles(bad, Options())
     assert words in reason
+
+
+@pytest.mark.parametrize("line", ["Ada", "\t \tB-PER", " \tO"])
+def test_conll_needs_a_token_and_a_tag(tmp_path, line):
+    """A line without a token or without a tag is bad, also where white space stands for one."""
+    file = tmp_path / "names"
+    file.write_text(f"Oslo\tO\n{line}\n")
+    (reading,) = conll.read(file, Options(cjk=True))
+    assert [problem.place.line for problem in reading.problems] == [2]

@@ -96,7 +96,7 @@ WILD = st.one_of(
     st.binary(max_size=80),
     st.binary(max_size=40).map(lambda tail: b"\x1f\x8b" + tail),
     st.binary(max_size=40).map(gzip.compress),
-    st.text(st.sampled_from('aO BIES-LU\t\n#[]{},:"0 1;T\r'), max_size=60).map(str.encode),
+    st.text(st.sampled_from('aO BIES-LU\t\n\u00a0\u3000#[]{},:"0 1;T\r'), max_size=60).map(str.encode),
     st.lists(ROWS, max_size=3).map(lambda rows: "\n".join(map(json.dumps, rows)).encode()),
     ROWS.map(lambda value: json.dumps([value], indent=1).encode()),
 )
@@ -124,7 +124,7 @@ def test_formats_refuse_wild_bytes_by_name(name, content, other):
         else:
             path.write_bytes(content)
         for skip_bad in (False, True):
-            conversion = Conversion(FORMATS[name], FORMATS["jsonl"], skip_bad=skip_bad)
+            conversion = Conversion(FORMATS[name], FORMATS["jsonl"], Options(cjk=True), skip_bad=skip_bad)
             refusal = refusal_of(conversion, path, Path(folder) / "out")
             assert refusal is None or str(path) in refusal
 
