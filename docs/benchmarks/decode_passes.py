@@ -21,8 +21,9 @@ import json
 import sys
 from pathlib import Path
 
+from stream.corpora.document import label_inventory
+from stream.corpora.jsonl import read_documents
 from stream.engine.trace import PassTrace
-from stream.evaluation.datasets import label_inventory, read_documents
 from stream.evaluation.gold import Case, CaseMaker, Forced
 from stream.evaluation.padded_batch import PaddedBatch
 from stream.evaluation.strategies import FLOOR, GOLD, OWN_ANSWERS, Opener

@@ -20,6 +20,7 @@ _COMMANDS = {
     "baseline": "Score a model that answers in another format, for comparison.",
     "bench": "Measure decoding, serving, and how cost grows.",
     "train": "Train a model.",
+    "convert": "Convert annotated documents from one format into another.",
     "config": "Show the effective settings and where each comes from.",
     "doctor": "Check machine, settings, broker, topics and Triton, and say how to mend what is wrong.",
 }

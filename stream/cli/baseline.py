@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
+from stream.corpora.document import AnnotatedDocument, label_inventory
+from stream.corpora.jsonl import read_documents
 from stream.errors import ConfigurationError
 from stream.evaluation.baselines import BaselineEvaluation
-from stream.evaluation.datasets import AnnotatedDocument, label_inventory, read_documents
 from stream.messages import Policy
 
 

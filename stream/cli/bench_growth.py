@@ -11,8 +11,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from stream.corpora.document import label_inventory
+from stream.corpora.jsonl import read_documents
 from stream.errors import ConfigurationError
-from stream.evaluation.datasets import label_inventory, read_documents
 from stream.evaluation.growth import Axis, Growth, exponent
 from stream.evaluation.line_chart import line_chart
 from stream.evaluation.padded_batch import PaddedBatch

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from stream.corpora.document import AnnotatedDocument, label_inventory
+from stream.corpora.jsonl import read_documents
 from stream.errors import ConfigurationError
-from stream.evaluation.datasets import AnnotatedDocument, label_inventory, read_documents
 from stream.evaluation.runner import Evaluation
 from stream.messages import Policy
 

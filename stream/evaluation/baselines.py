@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from stream.corpora.document import AnnotatedDocument
 from stream.engine.strategy import Strategy
-from stream.evaluation.datasets import AnnotatedDocument
 from stream.evaluation.runner import Evaluation, evaluate
 from stream.inference.in_process import InProcessGenerator
 from stream.messages import Policy

@@ -7,7 +7,7 @@ without a model trained for it.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from stream.evaluation.datasets import AnnotatedDocument, GoldEntity
+from stream.corpora.document import AnnotatedDocument, GoldEntity
 from stream.generation import Prompt
 from stream.ner.baselines.answers import Marked
 from stream.ner.baselines.config import Baseline

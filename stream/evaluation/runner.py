@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from stream.evaluation.datasets import AnnotatedDocument
+from stream.corpora.document import AnnotatedDocument
 from stream.evaluation.scores import Accuracy, Score
 from stream.messages import Document, Policy
 from stream.ner.extractor import Extraction, Extractor

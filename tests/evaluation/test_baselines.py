@@ -2,8 +2,8 @@
 
 import pytest
 
+from stream.corpora.document import AnnotatedDocument
 from stream.evaluation.baselines import evaluate_baseline
-from stream.evaluation.datasets import AnnotatedDocument
 from stream.inference.in_process import InProcessGenerator
 from stream.messages import Policy
 from stream.ner.baselines.answers import Marked

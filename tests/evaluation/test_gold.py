@@ -1,6 +1,6 @@
 """Gold answers in every method's form."""
 
-from stream.evaluation.datasets import AnnotatedDocument
+from stream.corpora.document import AnnotatedDocument
 from stream.evaluation.gold import CaseMaker
 from tests.ner.oracle import tiny_template
 
