@@ -17,8 +17,8 @@ class Temperature(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    temperature: float = Field(gt=0)
-    offset: float = 0.0
+    temperature: float = Field(ge=0.02, le=100)
+    offset: float = Field(default=0.0, ge=-20, le=20)
 
     def probability(self, product: float) -> float:
         """The probability that a mention is right, from the product of its tokens' probabilities.
