@@ -32,6 +32,19 @@ class Found:
     labels: list[LabelPrompt]
     readings: list[Reading]
 
+    def counts(self) -> dict[str, int]:
+        """Mentions counted for each label, windows added up.
+
+        A label is absent where one of its counts could not be read.
+        """
+        counts: dict[str, int] = {}
+        for label in self.labels:
+            answers = [reading.counts.get(label.name) for reading in self.readings]
+            readable = [answer for answer in answers if answer is not None]
+            if len(readable) == len(answers):
+                counts |= dict.fromkeys((label.name, *label.also), sum(readable))
+        return counts
+
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
@@ -42,8 +55,7 @@ class Extraction:
         removed: What the model produced that is not among the entities, and why.
         coverage: What was read.
         labels: The labels looked for, as the document named them.
-        counts: Mentions that the model counted for each label, windows added up; a label is absent where
-            one of its counts could not be read.
+        counts: ``Found.counts``.
         timings: Milliseconds; ``count`` and ``mention`` of the slowest window, ``total`` of everything.
     """
 
@@ -77,7 +89,7 @@ def settle(
         removed=_under_all_names([*scored.all_of(unsettled), *settled.removed], also),
         coverage=_coverage(found.text, found.readings, also),
         labels=found.names,
-        counts=_counts(found.readings, found.labels),
+        counts=found.counts(),
         timings={
             "count": max((reading.count_ms for reading in found.readings), default=0.0),
             "mention": max((reading.mention_ms for reading in found.readings), default=0.0),
@@ -111,16 +123,6 @@ def _under_all_names(found: list[_Named], also: dict[str, tuple[str, ...]]) -> l
         named.append(one)
         named.extend(one.model_copy(update={"label": name}) for name in also.get(one.label, ()))
     return named
-
-
-def _counts(readings: Sequence[Reading], labels: Sequence[LabelPrompt]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for label in labels:
-        answers = [reading.counts.get(label.name) for reading in readings]
-        readable = [answer for answer in answers if answer is not None]
-        if len(readable) == len(answers):
-            counts |= dict.fromkeys((label.name, *label.also), sum(readable))
-    return counts
 
 
 def _coverage(text: str, readings: Sequence[Reading], also: dict[str, tuple[str, ...]]) -> Coverage:

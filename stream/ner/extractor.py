@@ -29,6 +29,10 @@ class Extractor:
         policy: De-duplication where a document names none.
         threshold: Lowest score where a document names none.
         windows_in_flight: Windows of one document read at once; it bounds the memory a long document takes.
+
+    Attributes:
+        threshold: As given.
+        calibration: The checkpoint's.
     """
 
     def __init__(
@@ -42,7 +46,8 @@ class Extractor:
     ) -> None:
         self._template = template
         self._policy = policy
-        self._threshold = threshold
+        self.threshold = threshold
+        self.calibration = template.config.calibration
         self._windows_in_flight = windows_in_flight
         self._labels = LabelPrompts(template)
         self._reader = WindowReader(generator, template)
@@ -57,8 +62,8 @@ class Extractor:
         extraction = settle(
             await self.read(document),
             policy=document.policy or self._policy,
-            threshold=self._threshold if document.threshold is None else document.threshold,
-            calibration=self._template.config.calibration,
+            threshold=self.threshold if document.threshold is None else document.threshold,
+            calibration=self.calibration,
         )
         extraction.timings["total"] = (time.perf_counter() - began) * 1000
         return extraction
