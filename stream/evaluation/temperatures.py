@@ -1,12 +1,16 @@
 """Temperatures fitted to judged mentions."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream.errors import ConfigurationError
-from stream.evaluation.reliability import Judged
+from stream.evaluation.answers import Answer
+from stream.evaluation.reliability import Judged, Reliability
+from stream.evaluation.runner import score
+from stream.messages import Policy
 from stream.ner.calibration import Calibration, Temperature, log_odds
 
 _Vector = NDArray[np.float64]
@@ -21,6 +25,47 @@ _TRUST = 5.0
 _SLOPES = (0.05, 20.0)
 _FIXED = 1e9
 _LARGEST_OFFSET = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Temperatures fitted to one half of documents and measured on the other.
+
+    Attributes:
+        calibration: The temperatures.
+        fitted_to: Entities that they were fitted to.
+        before: How reliable products of token probabilities are, on the other half.
+        after: How reliable calibrated scores are there.
+    """
+
+    calibration: Calibration
+    fitted_to: int
+    before: Reliability
+    after: Reliability
+
+
+def fit_half(
+    answers: Sequence[Answer], labels: Sequence[str], phrases: Mapping[str, str], policy: Policy
+) -> Fitted:
+    """Fit to every other answer, from the first on, and measure on the rest.
+
+    Args:
+        answers: A model's.
+        labels: Labels to judge, as the documents name them.
+        phrases: Label to the checkpoint's phrase for it.
+        policy: De-duplication; entities that it keeps are judged.
+
+    Raises:
+        ConfigurationError: There are too few mentions to fit to.
+    """
+    seen, unseen = answers[::2], answers[1::2]
+    judged = score(seen, labels, policy=policy).judged
+    calibration = fit(judged, phrases)
+    before, after = (
+        Reliability.of(score(unseen, labels, policy=policy, calibration=each).judged)
+        for each in (None, calibration)
+    )
+    return Fitted(calibration, len(judged), before, after)
 
 
 def fit(judged: Sequence[Judged], phrases: Mapping[str, str]) -> Calibration:
