@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from html import escape
+from itertools import pairwise
 
 from stream.evaluation.mistakes import Kind, Mark, Marked
 
@@ -22,7 +23,7 @@ def marked_text(text: str, marks: Sequence[Mark], document: Marked) -> str:
     inside = [mark for mark in marks if start <= mark.start and mark.end <= end]
     cuts = sorted({start, end, *(mark.start for mark in inside), *(mark.end for mark in inside)})
     pieces = ["… " if start else ""]
-    for left, right in zip(cuts, cuts[1:], strict=False):
+    for left, right in pairwise(cuts):
         pieces += [_piece(text[left:right], _shortest(inside, left, right)), *_names(inside, right)]
     pieces.append(" …" if end < len(text) else "")
     absent = [mark for mark in marks if mark.start >= len(text)]
@@ -31,7 +32,7 @@ def marked_text(text: str, marks: Sequence[Mark], document: Marked) -> str:
 
 
 def _part(text: str, document: Marked) -> tuple[int, int]:
-    """From a little before the first mistake to a little after the last; between words, where there are any."""
+    """From a little before the first mistake to a little after the last, between words."""
     wrong = [mark for mark in (*document.gold, *document.predicted) if mark.kind is not Kind.RIGHT]
     inside = [mark for mark in wrong if mark.start < len(text)]
     start = max(min((mark.start for mark in inside), default=0) - _AROUND, 0)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from importlib.resources import files
 
 from stream.evaluation.count_errors import GOLD as GOLD_COUNTS
 from stream.evaluation.count_errors import OWN, Change, Cost
@@ -12,34 +13,10 @@ from stream.evaluation.policies import GOLD
 from stream.evaluation.report import SHOWN, Analyses, Report
 from stream.evaluation.scores import Score
 
-_STYLE = """
-:root { --text: #1d2433; --quiet: #5b6577; --page: #fff; --line: #d5dae3; --bar: #3a86c8; --other: #c8743a;
-  --right: #c9efd0; --wrong: #fbd5d5; --missed: #fdebb8; --near: #dfe3fb }
-@media (prefers-color-scheme: dark) { :root { --text: #dfe4ee; --quiet: #98a2b5; --page: #14171d;
-  --line: #333a47; --bar: #6fb9ef; --other: #efa36f; --right: #1d4a2b; --wrong: #5e2525; --missed: #55450f;
-  --near: #333a6b } }
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 68rem; padding: 0 1rem;
-  color: var(--text); background: var(--page) }
-h2 { font-size: 1.15rem; margin: 2.2rem 0 .4rem } p { max-width: 46rem } small, .quiet { color: var(--quiet) }
-table { border-collapse: collapse; margin: .6rem 0; font-variant-numeric: tabular-nums }
-th, td { padding: .2rem .8rem .2rem 0; text-align: right; border-bottom: 1px solid var(--line) }
-th:first-child, td:first-child { text-align: left } .side { display: flex; flex-wrap: wrap; gap: 2rem }
-.tiles { display: flex; flex-wrap: wrap; gap: .8rem; margin: 1rem 0 } .tiles div { border: 1px solid var(--line);
-  border-radius: 8px; padding: .5rem .9rem } .tiles b { display: block; font-size: 1.35rem }
-svg { max-width: 100%; height: auto } svg text { font: 12px system-ui, sans-serif; fill: var(--text) }
-.grid { stroke: var(--line) } .ideal { stroke: var(--quiet); stroke-dasharray: 4 4 } .line { fill: none;
-  stroke-width: 2 } .bar { fill: var(--bar) } .line.series0 { stroke: var(--other) } .dot.series0 { fill: var(--other) }
-.line.series1 { stroke: var(--bar) } .dot.series1 { fill: var(--bar) } .line.series2 { stroke: #8d7fd1 }
-.dot.series2 { fill: #8d7fd1 } article { border: 1px solid var(--line); border-radius: 8px; margin: .8rem 0;
-  padding: .5rem .9rem; overflow-wrap: anywhere } article div { display: flex; gap: .8rem } article div > small {
-  flex: 0 0 4.5rem } mark { color: inherit; border-radius: 4px; padding: 1px 3px } mark.right { background: var(--right) }
-mark.invented, mark.label, mark.both { background: var(--wrong) } mark.missed { background: var(--missed) }
-mark.boundary { background: var(--near) }
-"""
-
 
 def as_page(report: Report) -> str:
     """The whole page."""
+    style = (files("stream.evaluation") / "report_page.css").read_text("utf-8")
     sections = [_scores(report), _scores_by_label(report), _reliability(report)]
     if report.analyses:
         sections += [_policies(report.analyses), _counts(report), _mistakes(report.analyses.marked)]
@@ -50,9 +27,8 @@ def as_page(report: Report) -> str:
         (
             '<!doctype html><html lang="en"><head><meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            '<meta name="color-scheme" content="light dark">',
-            f"<title>Evaluation</title><style>{_STYLE}</style></head><body>",
-            f"<h1>Evaluation</h1><table>{about}</table>",
+            f"<title>Evaluation</title><style>{style}</style></head><body>",
+            f'<h1>Evaluation</h1><table class="about">{about}</table>',
             *sections,
             "</body></html>\n",
         )
@@ -113,10 +89,13 @@ def _reliability(report: Report) -> str:
         ("Scores", "Calibration error", "Brier score", "Entities"),
         ((name, f"{r.error:.4f}", f"{r.brier:.4f}", f"{r.entities:,}") for name, r in shown.items()),
     )
+    key = " ".join(
+        f'<span class="key series{number}">● {escape(name)}</span>' for number, name in enumerate(shown)
+    )
     return (
         "<h2>Are scores probabilities?</h2><p>Entities in 15 bins by score: of those scored 0.9, nine in ten "
-        "should be right, label and place. Orange is the first row of the table, blue the second.</p>"
-        f'<div class="side">{reliability_plot(shown)}<div>{errors}{_temperatures(report)}</div></div>'
+        "should be right, label and place.</p>"
+        f'<div class="side">{reliability_plot(shown)}<div>{key}{errors}{_temperatures(report)}</div></div>'
     )
 
 
@@ -149,8 +128,8 @@ def _policies(analyses: Analyses) -> str:
     )
     gold = analyses.policies[GOLD].duplicates.share
     return (
-        "<h2>De-duplication</h2><p>The same answers under every policy. Duplicates are mentions whose text has "
-        f"another label in its document too; in the annotation they are {gold:.2%}. With none nothing is "
+        "<h2>De-duplication</h2><p>The same answers under every policy. Duplicates are mentions whose text "
+        f"has another label in its document too; in the annotation they are {gold:.2%}. With none nothing is "
         f"removed, not even what is not in the text.</p>{table}"
     )
 
@@ -175,9 +154,9 @@ def _counts(report: Report) -> str:
         ),
     )
     return (
-        "<h2>What wrong counts cost</h2><p>Counts changed on purpose and the mentions decoded again: under and "
-        "over by one where a mention was counted, one invented where none was, and the annotated counts, which "
-        "is what perfect counting would reach (the dashed line).</p>"
+        "<h2>What wrong counts cost</h2><p>Counts changed on purpose and the mentions decoded again: under "
+        "and over by one where a mention was counted, one invented where none was, and the annotated counts, "
+        "which is what perfect counting would reach (the dashed line).</p>"
         f'<div class="side">{_cost_plot(analyses.costs)}{table}{off}</div>'
     )
 
@@ -209,13 +188,16 @@ def _mistakes(marked: Sequence[Marked]) -> str:
 
 
 def _articles(marked: Iterable[Marked]) -> str:
-    return "".join(
-        f"<article><small>{escape(each.document.id)}</small>"
-        f"<div><small>gold</small><span>{marked_text(each.document.text, each.gold, each)}</span></div>"
-        f"<div><small>predicted</small><span>{marked_text(each.document.text, each.predicted, each)}</span></div>"
-        "</article>"
-        for each in marked
+    return "".join(map(_article, marked))
+
+
+def _article(marked: Marked) -> str:
+    text = marked.document.text
+    rows = "".join(
+        f"<div><small>{side}</small><span>{marked_text(text, marks, marked)}</span></div>"
+        for side, marks in (("gold", marked.gold), ("predicted", marked.predicted))
     )
+    return f"<article><small>{escape(marked.document.id)}</small>{rows}</article>"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
