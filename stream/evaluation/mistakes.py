@@ -65,7 +65,7 @@ class Marked:
 
 
 def mark(
-    answers: Iterable[Answer], labels: Sequence[str], policy: Policy, calibration: Calibration | None
+    answers: Iterable[Answer], labels: Sequence[str], policy: Policy, calibration: Calibration | None = None
 ) -> list[Marked]:
     """Every answer with its entities marked; entities under other labels are left out."""
     return [

@@ -27,11 +27,13 @@ class PredictedAnswer:
         document: What was asked about.
         entities: All that it predicted, as it spelt them. What is not in the text lies behind the text's end,
             where nothing is annotated.
+        named: Whether a prediction names the document.
         counts: None, since nothing was counted.
     """
 
     document: AnnotatedDocument
     entities: tuple[Entity, ...]
+    named: bool = True
     counts: None = None
 
     def settle(self, policy: Policy, calibration: Calibration | None = None) -> Settled:
@@ -43,21 +45,13 @@ class PredictedAnswer:
         return Settled(settled.entities, settled.removed)
 
 
-@dataclass(frozen=True, slots=True)
-class Matched:
-    """Attributes: ``answers``, one for every document; ``without``, documents that no prediction names."""
-
-    answers: list[PredictedAnswer]
-    without: int
-
-
 def match(
     file: Path, predictions: Sequence[PredictedDocument], documents: Sequence[AnnotatedDocument]
-) -> Matched:
+) -> list[PredictedAnswer]:
     """Give every document its predictions, by id where a prediction has one, and else by text.
 
     Of documents with one text, the first goes with the first prediction for it, and so on. A document that no
-    prediction names has an answer without entities.
+    prediction names has an answer without entities, so that there is one for every document.
 
     Args:
         file: Where the predictions are from, for messages.
@@ -81,8 +75,8 @@ def match(
         except ValueError as error:
             name = document.id or _short(document.text)
             raise ConfigurationError(f"{file}: in document {name}, {error}") from error
-        answers.append(PredictedAnswer(document, entities))
-    return Matched(answers, len(documents) - len(mentions))
+        answers.append(PredictedAnswer(document, entities, named=index in mentions))
+    return answers
 
 
 class _Free:
