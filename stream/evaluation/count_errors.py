@@ -204,9 +204,9 @@ class CountErrors:
         for change, cost in costs.items():
             forced.counts = {pair.prompt.ids: pair.count(change, most) for pair in pairs}
             cost.changed += sum(forced.counts[pair.prompt.ids] != pair.own for pair in pairs)
-            answer = ModelAnswer(document, await extractor.read(asked), extractor.threshold)
-            evaluation = score([answer], self._labels, policy=self._policy, calibration=extractor.calibration)
-            cost.score += evaluation.score
+            answer = ModelAnswer(document, await extractor.read(asked), self._threshold)
+            settled = score([answer], self._labels, policy=self._policy, calibration=self._calibration)
+            cost.score += settled.score
             await asyncio.sleep(0)
 
     def _pairs(self, document: AnnotatedDocument, asked: Document) -> Iterator[_Pair]:
