@@ -1,6 +1,7 @@
 """A folder that holds a report: ``report.json`` and ``report.html``."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -25,9 +26,10 @@ class ReportFolder:
         """
         try:
             path.mkdir(parents=True, exist_ok=True)
-            (path / "report.json").touch()
         except OSError as error:
             raise ConfigurationError(f"{path} cannot be written: {error.strerror or error}") from error
+        if not os.access(path, os.W_OK):
+            raise ConfigurationError(f"{path} cannot be written: name a folder of yours")
         return cls(path)
 
     def write(self, report: Report) -> None:
