@@ -1,5 +1,6 @@
 """Plots as SVG, to be put into a page that says what their classes look like."""
 
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
@@ -10,11 +11,14 @@ Point = tuple[float, float]
 _SIDE = 300
 _LEFT, _TOP, _RIGHT, _BOTTOM = 44, 12, 12, 40
 _TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
+_RADIUS, _GROWTH = 3.0, 9.0
 _BAR, _GAP, _NAMES, _FIGURES = 18, 8, 150, 60
 
 
 def reliability_plot(reliabilities: Mapping[str, Reliability]) -> str:
     """Mean score of each bin across, the share of its entities that is right up; the diagonal is perfect.
+
+    A dot's area tells how many entities are in its bin.
 
     Args:
         reliabilities: By name, at most two.
@@ -26,7 +30,10 @@ def reliability_plot(reliabilities: Mapping[str, Reliability]) -> str:
             f"{name}: {each.entities} entities, score {each.score:.3f}, right {each.right:.3f}"
             for each in reliability.bins
         ]
-        pieces += [_line(f"series{number}", points), _dots(f"series{number}", points, titles)]
+        sizes = [
+            _RADIUS + _GROWTH * math.sqrt(each.entities / reliability.entities) for each in reliability.bins
+        ]
+        pieces += [_line(f"series{number}", points), _dots(f"series{number}", points, titles, sizes)]
     return _square("Score against the share that is right", "score", "right", "".join(pieces))
 
 
@@ -42,7 +49,8 @@ def share_plot(title: str, across: str, lines: Mapping[str, Sequence[Point]], le
     pieces = [_line("ideal", [(0, level), (1, level)])]
     for number, (name, points) in enumerate(lines.items()):
         titles = [f"{name}, {x:.0%}: {100 * y:.2f}" for x, y in points]
-        pieces += [_line(f"series{number}", points), _dots(f"series{number}", points, titles)]
+        sizes = [_RADIUS] * len(points)
+        pieces += [_line(f"series{number}", points), _dots(f"series{number}", points, titles, sizes)]
         x, y = _place(points[-1])
         pieces.append(f'<text x="{x - 6:.1f}" y="{y - 6:.1f}" text-anchor="end">{escape(name)}</text>')
     return _square(title, across, "F1", "".join(pieces))
@@ -103,11 +111,12 @@ def _line(name: str, points: Sequence[Point]) -> str:
     return f'<polyline class="line {name}" points="{places}"/>'
 
 
-def _dots(name: str, points: Sequence[Point], titles: Sequence[str]) -> str:
+def _dots(name: str, points: Sequence[Point], titles: Sequence[str], radii: Sequence[float]) -> str:
     """Dots that tell their figures when they are pointed at."""
     return "".join(
-        f'<circle class="dot {name}" cx="{x:.1f}" cy="{y:.1f}" r="4"><title>{escape(title)}</title></circle>'
-        for (x, y), title in zip(map(_place, points), titles, strict=True)
+        f'<circle class="dot {name}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}">'
+        f"<title>{escape(title)}</title></circle>"
+        for (x, y), title, radius in zip(map(_place, points), titles, radii, strict=True)
     )
 
 

@@ -1,5 +1,6 @@
 """A report as one HTML page that needs nothing from a network."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
@@ -12,6 +13,8 @@ from stream.evaluation.plots import bars, reliability_plot, share_plot
 from stream.evaluation.policies import GOLD
 from stream.evaluation.report import SHOWN, Analyses, Report
 from stream.evaluation.scores import Score
+
+_FAR = 3
 
 
 def as_page(report: Report) -> str:
@@ -60,7 +63,7 @@ def _scores_by_label(report: Report) -> str:
     evaluation = report.evaluation
     rows = [(label, score, evaluation.matches[label]) for label, score in evaluation.by_label.items()]
     table = _table(
-        ("Label", "Precision", "Recall", "F1", "Exact", "Partial", "Type", "Gold"),
+        ("Label", "Precision", "Recall", "F1", "Exact", "Partial", "Type", "Gold places"),
         (
             (
                 name,
@@ -145,20 +148,26 @@ def _counts(report: Report) -> str:
             for change, cost in analyses.costs.items()
         ),
     )
-    total = analyses.differences.total() or 1
-    off = _table(
-        ("Counted less annotated", "Pairs", "Share"),
-        (
-            (f"{difference:+d}" if difference else "0", f"{count:,}", f"{count / total:.2%}")
-            for difference, count in sorted(analyses.differences.items())
-        ),
-    )
+    off = _table(("Counted less annotated", "Pairs", "Share"), _off(analyses.differences))
     return (
         "<h2>What wrong counts cost</h2><p>Counts changed on purpose and the mentions decoded again: under "
         "and over by one where a mention was counted, one invented where none was, and the annotated counts, "
         "which is what perfect counting would reach (the dashed line).</p>"
         f'<div class="side">{_cost_plot(analyses.costs)}{table}{off}</div>'
     )
+
+
+def _off(differences: Counter[int]) -> Iterable[Sequence[str]]:
+    names = {0: "0"} | {far: f"{far:+d}" for far in range(-_FAR, _FAR + 1) if far}
+    names |= {-_FAR: f"-{_FAR} or less", _FAR: f"+{_FAR} or more"}
+    grouped: Counter[int] = Counter()
+    for difference, count in differences.items():
+        grouped[max(-_FAR, min(_FAR, difference))] += count
+    total = grouped.total() or 1
+    return [
+        (names[difference], f"{count:,}", f"{count / total:.2%}")
+        for difference, count in sorted(grouped.items())
+    ]
 
 
 def _cost_plot(costs: Mapping[Change, Cost]) -> str:
