@@ -12,6 +12,8 @@ from stream.errors import CheckpointError
 from stream.ner.calibration import Calibration
 
 FILE_NAME = "ner_config.json"
+BASELINE_FILE_NAME = "baseline.json"
+"""In its place beside the weights of a model that answers in another format (``stream/ner/baselines/``)."""
 
 
 class _Part(BaseModel):
@@ -102,6 +104,11 @@ class NerConfig(_Part):
         try:
             return cls.model_validate_json(path.read_bytes())
         except OSError as error:
+            if (folder / BASELINE_FILE_NAME).is_file():
+                raise CheckpointError(
+                    f"{folder} holds a baseline ({BASELINE_FILE_NAME}), which answers in a format of its own "
+                    f"and cannot be served: `padellm baseline --model {folder}` scores it"
+                ) from error
             raise CheckpointError(
                 f"{path} cannot be read ({error.strerror}): "
                 f"a model folder needs {FILE_NAME} beside its weights"

@@ -12,7 +12,7 @@ from stream.inference.generator import Generator
 from stream.messages import Document, Policy
 from stream.ner.extraction import Extraction, Found, settle
 from stream.ner.labels import LabelPrompt, LabelPrompts
-from stream.ner.reading import Reading, WindowReader
+from stream.ner.reading import Reader, Reading, WindowReader
 from stream.ner.tasks import all_of
 from stream.ner.template import PromptTemplate
 from stream.ner.windows import Window, windows
@@ -29,6 +29,7 @@ class Extractor:
         policy: De-duplication where a document names none.
         threshold: Lowest score where a document names none.
         windows_in_flight: Windows of one document read at once; it bounds the memory a long document takes.
+        reader: Reads windows in another form than PaDeLLM's.
 
     Attributes:
         threshold: As given.
@@ -43,6 +44,7 @@ class Extractor:
         policy: Policy = Policy.PAPER,
         threshold: float = 0.0,
         windows_in_flight: int = 8,
+        reader: Reader | None = None,
     ) -> None:
         self._template = template
         self._policy = policy
@@ -50,7 +52,7 @@ class Extractor:
         self.calibration = template.config.calibration
         self._windows_in_flight = windows_in_flight
         self._labels = LabelPrompts(template)
-        self._reader = WindowReader(generator, template)
+        self._reader = reader or WindowReader(generator, template)
 
     async def extract(self, document: Document) -> Extraction:
         """Find the entities of one document.

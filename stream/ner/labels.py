@@ -8,6 +8,19 @@ from stream.ner.template import PromptTemplate
 
 
 @dataclass(frozen=True, slots=True)
+class LabelWords:
+    """How a prompt speaks of an entity type.
+
+    Attributes:
+        name: Its phrase, or another name for it.
+        asked: What the prompt says: the name, or the name with its definition.
+    """
+
+    name: str
+    asked: str
+
+
+@dataclass(frozen=True, slots=True)
 class LabelPrompt:
     """One entity type to decode.
 

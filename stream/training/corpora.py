@@ -37,18 +37,27 @@ class Corpus:
     sentences: tuple[Sentence, ...]
 
 
-def load_corpus(
-    data: Path, config: CorpusConfig, split: str = "train", unseen: frozenset[str] = frozenset()
-) -> Corpus:
-    """Read ``ner/<name>/<split>.jsonl.gz``, leaving out sentences whose text is among ``unseen``.
+def load_corpus(data: Path, config: CorpusConfig, unseen: frozenset[str] = frozenset()) -> Corpus:
+    """Read what a corpus gives to training, leaving out sentences whose text is among ``unseen``.
 
     Raises:
         ConfigurationError: The file is missing, malformed, or marks spans that are not its text's.
     """
-    inventory = tuple(dict.fromkeys(phrase for phrases in config.labels.values() for phrase in phrases))
-    path = data / "ner" / config.name / f"{split}.jsonl.gz"
-    sentences = (_sentence(row, config, inventory, path) for row in _rows(path))
+    sentences = (
+        s for number, s in enumerate(_read(data, config, config.split)) if not _left_out(config, number)
+    )
     return Corpus(config, tuple(s for s in sentences if comparable(s.text) not in unseen))
+
+
+def load_scored(data: Path, config: CorpusConfig) -> tuple[Sentence, ...]:
+    """Read what a corpus is scored on: its development set, or what training leaves out.
+
+    Raises:
+        ConfigurationError: As ``load_corpus``.
+    """
+    if config.leave_out is None:
+        return tuple(_read(data, config, "dev"))
+    return tuple(s for number, s in enumerate(_read(data, config, config.split)) if _left_out(config, number))
 
 
 def dev_texts(data: Path, names: Sequence[str] = ()) -> frozenset[str]:
@@ -74,6 +83,17 @@ def plain_paragraphs(
 def comparable(text: str) -> str:
     """A text without case and white space, so that tokenised and raw copies of a sentence are equal."""
     return "".join(text.casefold().split())
+
+
+def _read(data: Path, config: CorpusConfig, split: str) -> Iterator[Sentence]:
+    inventory = tuple(dict.fromkeys(phrase for phrases in config.labels.values() for phrase in phrases))
+    path = data / "ner" / config.name / f"{split}.jsonl.gz"
+    for row in _rows(path):
+        yield _sentence(row, config, inventory, path)
+
+
+def _left_out(config: CorpusConfig, number: int) -> bool:
+    return config.leave_out is not None and number % config.leave_out == 0
 
 
 def _sentence(row: dict[str, Any], config: CorpusConfig, inventory: tuple[str, ...], path: Path) -> Sentence:
