@@ -28,11 +28,13 @@ class LabelPrompt:
         name: The label as the document named it.
         also: Other names in the document that mean the same (``PER`` beside ``person``);
             decoded once, answered all.
+        phrase: What the checkpoint calls it, without a definition.
         ids: Token ids of the prompt's label piece.
     """
 
     name: str
     also: tuple[str, ...]
+    phrase: str
     ids: tuple[int, ...]
 
 
@@ -55,4 +57,8 @@ class LabelPrompts:
         for name in self.names(document):
             piece = self._template.label_text(name, definitions.get(name))
             names.setdefault(piece, []).append(name)
-        return [LabelPrompt(first, tuple(also), self._ids(piece)) for piece, (first, *also) in names.items()]
+        phrase = self._template.config.phrase
+        return [
+            LabelPrompt(first, tuple(also), phrase(first), self._ids(piece))
+            for piece, (first, *also) in names.items()
+        ]
