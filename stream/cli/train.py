@@ -1,6 +1,7 @@
 """``padellm train``: make a checkpoint from a recipe."""
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -38,9 +39,13 @@ def train(  # noqa: PLR0917 - the command line passes names
 
     Example: padellm train recipe.toml --format onestep --set initial='"runs/recipe/pretrained"'
     """
-    from stream.training.config import Recipe
-    from stream.training.trainer import Trainer, prepare
+    import structlog
 
+    from stream.training.config import Recipe
+    from stream.training.preparation import prepare
+    from stream.training.trainer import Trainer
+
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     recipe = Recipe.load(config, data=data, output=output, format=form, changes=changes or ())
     if prepare_only:
         prepare(recipe)

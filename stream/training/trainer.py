@@ -1,37 +1,34 @@
 """The training loop: resumes where it was stopped, and exports a servable checkpoint every few minutes."""
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
-from random import Random
 from typing import Any
 
-import numpy as np
 import structlog
 import torch
-from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
-from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from stream.ner.baselines.prompts import BaselinePrompts
 from stream.ner.template import PromptTemplate
+from stream.training.architecture import decoder_layers
 from stream.training.baselines import read_with_engine
-from stream.training.config import OptimiserConfig, PretrainingConfig, Recipe
-from stream.training.corpora import Corpus, Sentence, dev_texts, load_corpus, load_scored, plain_paragraphs
-from stream.training.detokenise import detokenise
+from stream.training.config import Recipe
+from stream.training.corpora import load_scored
 from stream.training.device import choose_device, compiled, products
-from stream.training.export import export
+from stream.training.export import export, weights_type
 from stream.training.greedy import Scores, keep_likeliest, read, score
-from stream.training.model import TrainingModel, build_model
+from stream.training.metrics import Metrics
+from stream.training.model import TrainingModel
 from stream.training.packing import Batch
-from stream.training.plain_text import plain_ids
-from stream.training.pretraining import pretrain
+from stream.training.preparation import load_training_data, make_tokenizer
 from stream.training.reformulation import Reformulator
-from stream.training.sampler import Sampler, TrainingData
-from stream.training.tokenizer import END, PAD, load_tokenizer, token_id, train_tokenizer
+from stream.training.sampler import Sampler
+from stream.training.sections import OptimiserConfig
+from stream.training.starting_model import starting_model
+from stream.training.tree_check import check_tree_attention
 
 _LOG_STEPS = 100
 _BATCHES_AHEAD = 8
@@ -52,20 +49,22 @@ class Trainer:
         self.recipe = recipe
         self.device = choose_device(recipe.device)
         recipe.output.mkdir(parents=True, exist_ok=True)
+        self.metrics = Metrics(recipe.output / "metrics.jsonl")
         data = load_training_data(recipe)
         self.tokenizer = make_tokenizer(recipe, data)
         self.template = PromptTemplate(
-            recipe.ner, Tokenizer.from_str(self.tokenizer.to_str()), token_id(self.tokenizer, END)
+            recipe.ner, Tokenizer.from_str(self.tokenizer.tokenizer.to_str()), self.tokenizer.end_id
         )
         baseline = BaselinePrompts(self.template, recipe.baseline) if recipe.baseline else None
         self.sampler = Sampler(recipe, data, Reformulator(self.template, recipe.phrases, baseline))
         self.model = TrainingModel(
-            self._causal(),
+            starting_model(recipe, self.tokenizer, self.device, self.metrics),
             phrases=len(recipe.phrases),
             max_count=recipe.ner.max_count,
             weights=recipe.losses,
             dropout=recipe.model.dropout,
         ).to(self.device)
+        check_tree_attention(self.model, self.tokenizer.size)
         self.optimiser = _optimiser(self.model, recipe.optimiser)
         decay = recipe.optimiser.average
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
@@ -80,7 +79,7 @@ class Trainer:
 
     def run(self) -> Scores:
         """Train to the end of the recipe, export, and score the whole development set."""
-        with compiled(self.model.causal.model.layers, self.device):
+        with compiled(decoder_layers(self.model.causal), self.device):
             self._train()
         self.save()
         scores = self.score()
@@ -129,7 +128,7 @@ class Trainer:
             group["lr"] = optimiser.learning_rate(self.step)
         self.optimiser.zero_grad(set_to_none=True)
         with products(self.device, bfloat16=optimiser.bfloat16_products):
-            losses = self.model.losses(batch)
+            losses = self.model(batch)
         with products(self.device, bfloat16=optimiser.bfloat16_products):
             losses.total.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), optimiser.clip)
@@ -155,30 +154,6 @@ class Trainer:
             )
         )
 
-    def _causal(self) -> PreTrainedModel:
-        """The model to start from: a checkpoint, one that this run has pre-trained, or a fresh one."""
-        recipe = self.recipe
-        attention = "sdpa" if self.device.type == "cuda" else "eager"
-        pretrained = recipe.output / "pretrained"
-        folder = recipe.initial or (pretrained if pretrained.exists() else None)
-        if folder:
-            model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=torch.float32, attn_implementation=attention, use_cache=False
-            )
-            if model.config.vocab_size < self.tokenizer.get_vocab_size():
-                model.resize_token_embeddings(self.tokenizer.get_vocab_size())
-            return model.to(self.device)
-        end, pad = token_id(self.tokenizer, END), token_id(self.tokenizer, PAD)
-        model = build_model(recipe.model, self.tokenizer.get_vocab_size(), end, pad, attention).to(
-            self.device
-        )
-        if recipe.pretraining:
-            ids = plain_stream(recipe, recipe.pretraining, self.tokenizer)
-            loss = pretrain(model, ids, recipe.pretraining, self.device, recipe.seed)
-            self._write({"step": 0, "event": "pretrained", "loss": round(loss, 4)})
-            export(model, self.tokenizer, recipe.exported, pretrained)
-        return model
-
     def save(self) -> None:
         """Write the state to resume from, and export the checkpoint."""
         path = self.recipe.output / "state.pt"
@@ -191,7 +166,15 @@ class Trainer:
         }
         torch.save(state, fresh)
         fresh.rename(path)
-        export(self.served.causal, self.tokenizer, self.recipe.exported, self.recipe.output / "checkpoint")
+        causal = self.served.causal
+        export(
+            causal,
+            causal.state_dict(),
+            self.recipe.output / "checkpoint",
+            tokenizer=self.tokenizer,
+            config=self.recipe.exported,
+            dtype=weights_type(self.recipe.weights, self.recipe.initial),
+        )
 
     def _resume(self) -> None:
         path = self.recipe.output / "state.pt"
@@ -203,94 +186,18 @@ class Trainer:
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.step, self.seconds = state["counters"]
+        self.metrics.rewind(self.step)
         log.info("training resumed", step=self.step)
 
     def _log_window(self, window: list[dict[str, torch.Tensor]]) -> None:
         means = {name: round(float(torch.stack([w[name] for w in window]).mean()), 4) for name in window[0]}
-        self._log({"event": "step", **means})
+        self._log("step", **means)
 
     def _log_scores(self, name: str, scores: Scores) -> None:
-        self._log({"event": name, **asdict(scores)})
+        self._log(name, **asdict(scores))
 
-    def _log(self, values: dict[str, Any]) -> None:
-        self._write({"step": self.step, "minutes": round(self.seconds / 60, 2), **values})
-
-    def _write(self, line: dict[str, Any]) -> None:
-        with (self.recipe.output / "metrics.jsonl").open("a", encoding="utf-8") as metrics:
-            metrics.write(json.dumps(line) + "\n")
-        log.info(line.pop("event"), **line)
-
-
-def plain_stream(recipe: Recipe, stage: PretrainingConfig, tokenizer: Tokenizer) -> NDArray[np.uint16]:
-    """The recipe's plain texts as tokens, made once and kept in its output folder (``plain.npy``)."""
-    path = recipe.output / "plain.npy"
-    if not path.exists():
-        unseen = dev_texts(recipe.data, recipe.excluded_dev)
-        ids = plain_ids(
-            recipe.data,
-            stage.files,
-            tokenizer,
-            treebank_share=stage.treebank_share,
-            unseen=unseen,
-            seed=recipe.seed,
-        )
-        fresh = path.with_suffix(".part.npy")
-        np.save(fresh, ids)
-        fresh.rename(path)
-    stream: NDArray[np.uint16] = np.load(path)
-    return stream
-
-
-def load_training_data(recipe: Recipe) -> TrainingData:
-    """The annotated texts a recipe trains on, the main corpus first, and the plain ones it mixes in.
-
-    No sentence of a development set is among them.
-    """
-    unseen = dev_texts(recipe.data, recipe.excluded_dev)
-    corpora = tuple(
-        _drawn(load_corpus(recipe.data, c, unseen=unseen), recipe.seed) for c in recipe.used_corpora
-    )
-    mixed = recipe.plain if any(stage.plain for stage in recipe.stages) else ()
-    return TrainingData(corpora, plain_paragraphs(recipe.data, mixed, unseen))
-
-
-def _drawn(corpus: Corpus, seed: int) -> Corpus:
-    """As many of the sentences as the recipe wants, still in file order."""
-    limit = corpus.config.limit
-    if limit is None or limit >= len(corpus.sentences):
-        return corpus
-    numbers = sorted(Random(seed).sample(range(len(corpus.sentences)), limit))  # noqa: S311 - reproducible
-    return Corpus(corpus.config, tuple(corpus.sentences[number] for number in numbers))
-
-
-def prepare(recipe: Recipe) -> None:
-    """Make all that a run needs of the plain texts, so that it can go on where these are not at hand."""
-    recipe.output.mkdir(parents=True, exist_ok=True)
-    tokenizer = make_tokenizer(recipe, load_training_data(recipe))
-    if recipe.pretraining:
-        plain_stream(recipe, recipe.pretraining, tokenizer)
-
-
-def make_tokenizer(recipe: Recipe, data: TrainingData) -> Tokenizer:
-    """That of the checkpoint the run starts from, or one trained once and kept in its output folder."""
-    if recipe.initial:
-        return load_tokenizer(recipe.initial / "tokenizer.json", recipe.exported)
-    path = recipe.output / "tokenizer.json"
-    if not path.exists():
-        texts = _tokenizer_texts(recipe, data)
-        train_tokenizer(texts, recipe.tokenizer.vocabulary, recipe.exported).save(str(path))
-    return Tokenizer.from_file(str(path))
-
-
-def _tokenizer_texts(recipe: Recipe, data: TrainingData) -> list[str]:
-    def both(sentences: tuple[Sentence, ...]) -> list[str]:
-        return [text for s in sentences for text in (s.text, detokenise(s).text)]
-
-    texts = both(data.corpora[0].sentences) * recipe.tokenizer.main_copies
-    for corpus in data.corpora[1:]:
-        texts += [s.text for s in corpus.sentences]
-    paragraphs = plain_paragraphs(recipe.data, recipe.plain, dev_texts(recipe.data, recipe.excluded_dev))
-    return texts + list(paragraphs[: int(len(paragraphs) * recipe.tokenizer.plain_share)])
+    def _log(self, event: str, **values: Any) -> None:
+        self.metrics.write(event, self.step, minutes=round(self.seconds / 60, 2), **values)
 
 
 def _optimiser(model: TrainingModel, config: OptimiserConfig) -> torch.optim.AdamW:

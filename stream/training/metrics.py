@@ -1,0 +1,40 @@
+"""The log of a run: ``metrics.jsonl``, one JSON object a line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+
+class Metrics:
+    """Appends lines, each with the ``step`` it was written at and an ``event``.
+
+    Args:
+        path: The file; a run that goes on adds to it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def write(self, event: str, step: int, **values: Any) -> None:
+        """Add a line, and log it."""
+        with self._path.open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps({"step": step, "event": event, **values}) + "\n")
+        log.info(event, step=step, **values)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """All lines; what a kill left half written is left out."""
+        if not self._path.exists():
+            return []
+        whole = self._path.read_text(encoding="utf-8").rpartition("\n")[0]
+        return [json.loads(line) for line in whole.splitlines()]
+
+    def rewind(self, step: int) -> None:
+        """Forget what was written after a step: it will be written again."""
+        kept = [json.dumps(line) + "\n" for line in self.lines() if line["step"] <= step]
+        fresh = self._path.with_suffix(".part")
+        fresh.write_text("".join(kept), encoding="utf-8")
+        fresh.rename(self._path)
