@@ -11,6 +11,7 @@ from stream.errors import ConfigurationError
 from stream.ner.baselines.config import Baseline, BaselineConfig
 from stream.ner.config import NerConfig
 from stream.training.sections import (
+    AdapterConfig,
     AugmentationConfig,
     CorpusConfig,
     LossConfig,
@@ -34,8 +35,9 @@ class Recipe(Section):
         format: What the model is taught to answer: PaDeLLM's counts and mentions, or a baseline's form.
         initial: Folder of a checkpoint to start from, of ours or any causal one of transformers, its
             tokenizer kept; ``pretraining`` and all of ``model`` but its dropout are then not used.
-        weights: Type of the exported weights; default: the 16-bit type of the checkpoint started from, or
-            float16.
+        export_weights: Type of the exported weights; default: the 16-bit type of the checkpoint started from,
+            or float16.
+        lora: Train adapters on the checkpoint started from in place of its weights.
         without_corpora: Names of corpora to leave out.
         without_phrases: Phrases that no corpus is asked for.
         plain: Files under ``text/`` for language modelling among the annotated texts.
@@ -50,7 +52,7 @@ class Recipe(Section):
     output: Path
     format: Literal["padellm"] | Baseline = "padellm"
     initial: Path | None = None
-    weights: Literal["float16", "bfloat16", "float32"] | None = None
+    export_weights: Literal["float16", "bfloat16", "float32"] | None = None
     without_corpora: tuple[str, ...] = ()
     without_phrases: tuple[str, ...] = ()
     main: str
@@ -63,6 +65,7 @@ class Recipe(Section):
     losses: LossConfig = LossConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     pretraining: PretrainingConfig | None = None
+    lora: AdapterConfig | None = None
     optimiser: OptimiserConfig
     stages: tuple[StageConfig, ...] = Field(min_length=1)
     ner: NerConfig
@@ -78,6 +81,8 @@ class Recipe(Section):
         deepest = self.losses.deepest_layer
         if self.initial is None and deepest > self.model.layers:
             raise ValueError(f"an auxiliary loss reads layer {deepest}, the model has {self.model.layers}")
+        if self.lora and self.initial is None:
+            raise ValueError("[lora] adapts a checkpoint: `initial` must name one")
         return self
 
     @property

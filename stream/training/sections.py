@@ -156,6 +156,9 @@ class OptimiserConfig(Section):
         bfloat16_products: Round the factors of matrix products to bfloat16 (sums stay float32): always on a
             GPU, and twice as fast on processors with AVX512-BF16. Weights and optimiser stay float32.
         batch_tokens: Tokens of a step's batch, packed.
+        weights: Type of the weights in training and of the optimiser's moments. ``bfloat16`` halves the
+            memory, but loses a change below 1/256 of a weight: for checkpoints under adapters, which stay
+            float32 themselves.
         row_tokens: Width of a packed row; a longer tree has a wider one.
         average: Decay per step of the running average of the weights, which is scored and exported; 0 for the
             weights themselves.
@@ -163,6 +166,7 @@ class OptimiserConfig(Section):
 
     cycles: tuple[CycleConfig, ...] = Field(min_length=1)
     bfloat16_products: bool = False
+    weights: Literal["float32", "bfloat16"] = "float32"
     batch_tokens: int = 512
     row_tokens: int = 144
     warm_up_steps: int = 100
@@ -206,3 +210,19 @@ class PretrainingConfig(Section):
     warm_up_steps: int = Field(default=100, ge=1)
     decay: float = Field(default=0.5, gt=0, le=1)
     weight_decay: float = 0.1
+
+
+class AdapterConfig(Section):
+    """Low-rank adapters on a frozen checkpoint (LoRA, arXiv 2106.09685), merged into its weights on export.
+
+    Attributes:
+        rank: Columns of an adapter's first factor; 8 to 64.
+        alpha: An adapter's product is scaled by ``alpha / rank``.
+        dropout: On an adapter's input, in training only.
+        targets: Names of the linear layers that get adapters, as ``q_proj``; default: all but the head.
+    """
+
+    rank: int = Field(default=16, ge=1)
+    alpha: float = Field(default=32.0, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    targets: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ from stream.training.causal import build_model, load_causal
 from stream.training.config import Recipe
 from stream.training.engine_check import engine_refusal
 from stream.training.export import export
+from stream.training.lora import add_adapters
 from stream.training.metrics import Metrics
 from stream.training.preparation import plain_stream
 from stream.training.pretraining import pretrain
@@ -29,18 +30,24 @@ def starting_model(
             of an architecture that the engine does not run.
     """
     attention = "sdpa" if device.type == "cuda" else "eager"
-    pretrained = recipe.output / "pretrained"
+    dtype: torch.dtype = getattr(torch, recipe.optimiser.weights)
     if recipe.initial:
-        model = load_causal(recipe.initial, tokenizer, attention)
-    else:
-        model = build_model(recipe.model, tokenizer.size, tokenizer.end_id, tokenizer.pad_id, attention)
+        model = load_causal(recipe.initial, tokenizer, attention, dtype)
+        _check(model, recipe, tokenizer)
+        if recipe.lora:
+            add_adapters(model, recipe.lora, list(tokenizer.added))
+        return model.to(device)
+    model = build_model(recipe.model, tokenizer.size, tokenizer.end_id, tokenizer.pad_id, attention)
     _check(model, recipe, tokenizer)
-    if recipe.pretraining and not recipe.initial:
-        if not pretrained.exists():
+    if recipe.pretraining:
+        folder = recipe.output / "pretrained"
+        if not folder.exists():
             _pretrain(model.to(device), recipe, recipe.pretraining, tokenizer, metrics)
         # Both a run that has just written it and one that finds it go on from the folder alike.
-        model = load_causal(pretrained, tokenizer, attention)
+        model = load_causal(folder, tokenizer, attention)
         torch.manual_seed(recipe.seed)
+    for parameter in model.parameters():  # alone: positions stay float32
+        parameter.data = parameter.data.to(dtype)
     return model.to(device)
 
 
@@ -53,15 +60,8 @@ def _pretrain(
 ) -> None:
     loss = pretrain(model, plain_stream(recipe, stage, tokenizer), stage, model.device, recipe.seed)
     metrics.write("pretrained", 0, loss=round(loss, 4))
-    folder = recipe.output / "pretrained"
-    export(
-        model,
-        model.state_dict(),
-        folder,
-        tokenizer=tokenizer,
-        config=recipe.exported,
-        dtype=torch.float16,
-    )
+    weights, folder = model.state_dict(), recipe.output / "pretrained"
+    export(model, weights, folder, tokenizer=tokenizer, config=recipe.exported, dtype=torch.float16)
 
 
 def _check(model: PreTrainedModel, recipe: Recipe, tokenizer: CheckpointTokenizer) -> None:

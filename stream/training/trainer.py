@@ -20,6 +20,7 @@ from stream.training.corpora import load_scored
 from stream.training.device import choose_device, compiled, products
 from stream.training.export import export, weights_type
 from stream.training.greedy import Scores, keep_likeliest, read, score
+from stream.training.lora import merged
 from stream.training.metrics import Metrics
 from stream.training.model import TrainingModel
 from stream.training.packing import Batch
@@ -28,6 +29,7 @@ from stream.training.reformulation import Reformulator
 from stream.training.sampler import Sampler
 from stream.training.sections import OptimiserConfig
 from stream.training.starting_model import starting_model
+from stream.training.trained_state import load_trained_state, trained_state
 from stream.training.tree_check import check_tree_attention
 
 _LOG_STEPS = 100
@@ -159,21 +161,27 @@ class Trainer:
         path = self.recipe.output / "state.pt"
         fresh = path.with_suffix(".part")
         state = {
-            "model": self.model.state_dict(),
+            "model": trained_state(self.model),
             "optimiser": self.optimiser.state_dict(),
-            "average": self.average.state_dict() if self.average is not None else None,
+            "average": trained_state(self.average) if self.average is not None else None,
             "counters": (self.step, self.seconds),
         }
         torch.save(state, fresh)
         fresh.rename(path)
-        causal = self.served.causal
+        self._export()
+
+    def _export(self) -> None:
+        recipe, causal = self.recipe, self.served.causal
+        weights = causal.state_dict()
+        if recipe.lora:
+            weights = merged(weights, recipe.lora, list(self.tokenizer.added))
         export(
             causal,
-            causal.state_dict(),
-            self.recipe.output / "checkpoint",
+            weights,
+            recipe.output / "checkpoint",
             tokenizer=self.tokenizer,
-            config=self.recipe.exported,
-            dtype=weights_type(self.recipe.weights, self.recipe.initial),
+            config=recipe.exported,
+            dtype=weights_type(recipe.export_weights, recipe.initial),
         )
 
     def _resume(self) -> None:
@@ -181,10 +189,10 @@ class Trainer:
         if not path.exists():
             return
         state = torch.load(path, weights_only=True, map_location=self.device)
-        self.model.load_state_dict(state["model"])
+        load_trained_state(self.model, state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         if self.average is not None:
-            self.average.load_state_dict(state["average"])
+            load_trained_state(self.average, state["average"])
         self.step, self.seconds = state["counters"]
         self.metrics.rewind(self.step)
         log.info("training resumed", step=self.step)
@@ -201,8 +209,9 @@ class Trainer:
 
 
 def _optimiser(model: TrainingModel, config: OptimiserConfig) -> torch.optim.AdamW:
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    vectors = [p for p in model.parameters() if p.ndim <= 1]
+    trained = [p for p in model.parameters() if p.requires_grad]
+    matrices = [p for p in trained if p.ndim > 1]
+    vectors = [p for p in trained if p.ndim <= 1]
     groups = [
         {"params": matrices, "weight_decay": config.weight_decay},
         {"params": vectors, "weight_decay": 0.0},

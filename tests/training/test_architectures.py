@@ -8,6 +8,7 @@ from stream.errors import CheckpointError, ConfigurationError
 from stream.generation import Prompt
 from stream.ner.baselines.config import Baseline
 from stream.training.sections import LossConfig, ModelConfig
+from tests.training.changes import changed, starting_from
 from tests.training.foreign import FOREIGN_END, FOREIGN_START, foreign_tokenizer, write_foreign
 from tests.training.synthetic import recipe, write_data
 
@@ -22,19 +23,6 @@ SHAPE = {"hidden": 32, "layers": 3, "heads": 4, "kv_heads": 2, "feed_forward": 6
 def data(tmp_path_factory):
     """The made-up corpora."""
     return write_data(tmp_path_factory.mktemp("data"))
-
-
-def changed(plan, **values):
-    """A recipe with other values; those of sections as dictionaries."""
-    content = plan.model_dump()
-    for name, value in values.items():
-        content[name] = content[name] | value if isinstance(content[name], dict) else value
-    return type(plan).model_validate(content)
-
-
-def starting_from(folder, data, output, steps=30, **values):
-    """A recipe that starts from a checkpoint."""
-    return changed(recipe(data, output, steps=steps), initial=folder, **values)
 
 
 def fresh(architecture, **options):
