@@ -19,7 +19,7 @@ from stream.evaluation.line_chart import line_chart
 from stream.evaluation.padded_batch import PaddedBatch
 from stream.evaluation.strategies import Opener
 from stream.messages import Document
-from stream.ner.bundled import bundled_checkpoint
+from stream.ner.bundled import model_folder
 from stream.ner.template import PromptTemplate
 from stream.settings import Settings
 
@@ -41,7 +41,7 @@ async def run(data: Path | None, *, model: Path | None, repeats: int) -> dict[st
         CheckpointError: The folder holds no model that can be served.
     """
     settings = Settings()
-    folder = model or settings.model or bundled_checkpoint()
+    folder = model_folder(model or settings.model)
     template = PromptTemplate.load(folder)
     opener = Opener(folder, template, settings.engine_threads, PaddedBatch.load(folder))
     if data is None:

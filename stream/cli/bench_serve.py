@@ -22,7 +22,7 @@ from stream.evaluation.serving import Serving, serve_at_rate, serve_saturated, u
 from stream.inference.in_process import InProcessGenerator
 from stream.inference.triton import TritonGenerator
 from stream.messages import Document
-from stream.ner.bundled import bundled_checkpoint
+from stream.ner.bundled import model_folder
 from stream.ner.extractor import Extractor
 from stream.ner.template import PromptTemplate
 from stream.service.topics import ensure_topics
@@ -100,7 +100,7 @@ class _Ways:
 
     def __init__(self, settings: Settings, documents: Sequence[Document], tell: Any) -> None:
         self._settings = settings
-        self._template = PromptTemplate.load(settings.model or bundled_checkpoint())
+        self._template = PromptTemplate.load(model_folder(settings.model))
         self._copies = unlike_copies(documents)
         self._tell = tell
 
@@ -121,7 +121,7 @@ class _Ways:
             await generator.close()
 
     def _engine(self) -> InProcessGenerator:
-        folder = self._settings.model or bundled_checkpoint()
+        folder = model_folder(self._settings.model)
         return InProcessGenerator.load(folder, threads=self._settings.engine_threads)
 
     def _triton(self) -> TritonGenerator:
