@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,7 @@ from stream.inference.contract import (
 )
 
 _CANCELLATION_CHECK_PERIOD = 0.1  # seconds, as cancellation_check_period_ms of the C++ backend
+_LONGEST_CANCELLATION_CHECK_PERIOD = 0.5
 _NO_END = -1  # an end id that no token has
 
 # Inputs that must keep the value at which they change nothing, and inputs that must not come at all.
@@ -132,19 +133,22 @@ class Question:
             yield "num_output_tokens", np.array([[len(completion.ids)]], np.int32)
 
 
-@dataclass(frozen=True, eq=False)
 class Job:
     """A question in the engine, and where its answer goes."""
 
-    question: Question
-    sender: Any
-    future: Future[Completion]
-    started: float
+    def __init__(self, question: Question, sender: Any, future: Future[Completion]) -> None:
+        self.future = future
+        self._question = question
+        self._sender = sender
+        self._asked = time.monotonic()
+        self._next_look = self._asked + _CANCELLATION_CHECK_PERIOD
+        self._answered = False
+        self._lock = Lock()
 
     def reply(self) -> None:
         """Send the answer, or why there is none; the future must be done."""
         try:
-            response = self.question.answer(self.future.result())
+            response = self._question.answer(self.future.result())
         except CancelledError:
             response = _error("The request was cancelled", pb_utils.TritonError.CANCELLED)
         except InferenceUnavailable as error:
@@ -153,7 +157,23 @@ class Job:
             os._exit(1)
         except Exception as error:  # noqa: BLE001 - one request's failure is its own; the server goes on
             response = _error(str(error) or repr(error), pb_utils.TritonError.INTERNAL)
-        _send(self.sender, response)
+        with self._lock:
+            self._answered = True
+        _send(self._sender, response)
+
+    def cancel_if_abandoned(self, now: float) -> None:
+        """Take the question out of the engine where its client is gone; looks less often as it grows old.
+
+        Once the answer is on its way the sender must not be asked: the server has let go of the request by
+        then, and would crash.
+        """
+        if now < self._next_look:
+            return
+        self._next_look = now + min(now - self._asked, _LONGEST_CANCELLATION_CHECK_PERIOD)
+        with self._lock:
+            abandoned = not self._answered and self._sender.is_cancelled()
+        if abandoned:
+            self.future.cancel()
 
 
 class TritonPythonModel:
@@ -209,9 +229,8 @@ class TritonPythonModel:
     def _start(self, accepted: list[tuple[Question, Any]]) -> None:
         # Together, so that the engine reads a prefix they share once.
         futures = self._decoder.submit_many([question.prompt for question, _ in accepted])
-        now = time.monotonic()
         for (question, sender), future in zip(accepted, futures, strict=True):
-            job = Job(question, sender, future, now)
+            job = Job(question, sender, future)
             self._jobs.add(job)
             future.add_done_callback(lambda _, job=job: self._done.put(job))
 
@@ -224,10 +243,9 @@ class TritonPythonModel:
     def _watch_cancellation(self) -> None:
         """Pass cancellation on to the engine."""
         while not self._closing.wait(_CANCELLATION_CHECK_PERIOD):
-            seen = time.monotonic() - _CANCELLATION_CHECK_PERIOD
+            now = time.monotonic()
             for job in self._jobs.copy():
-                if job.started < seen and not job.future.done() and job.sender.is_cancelled():
-                    job.future.cancel()
+                job.cancel_if_abandoned(now)
 
 
 def _check(inputs: Inputs, outputs: frozenset[str]) -> None:
