@@ -13,7 +13,7 @@ import pytest
 
 from stream.generation import Completion, Prompt
 
-_FILE = Path(__file__).parents[2] / "triton_models" / "cpu" / "tensorrt_llm" / "1" / "model.py"
+_FOLDER = Path(__file__).parents[2] / "triton_models" / "cpu" / "tensorrt_llm" / "1"
 
 
 @pytest.fixture
@@ -25,7 +25,9 @@ def model(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         TRITONSERVER_RESPONSE_COMPLETE_FINAL=1,
     )
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", provided)
-    spec = importlib.util.spec_from_file_location("cpu_model", _FILE)
+    monkeypatch.syspath_prepend(_FOLDER)
+    monkeypatch.delitem(sys.modules, "question", raising=False)
+    spec = importlib.util.spec_from_file_location("cpu_model", _FOLDER / "model.py")
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "cpu_model", module)
     spec.loader.exec_module(module)
