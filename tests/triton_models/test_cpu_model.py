@@ -74,7 +74,7 @@ def test_cpu_model_asks_no_sender_that_answers_or_has_answered(model: ModuleType
 
 
 def test_cpu_model_looks_less_often_after_a_prompt_that_grows_old(model: ModuleType) -> None:
-    """The first look comes after a tenth of a second, each next one at twice that age or half a second later."""
+    """The first look comes after a tenth of a second, each next at twice that age or half a second later."""
     sender = _Sender()
     job, _ = _job(model, sender)
     began = time.monotonic()
