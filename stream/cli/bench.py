@@ -19,7 +19,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 bench = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    help="Measure decoding, serving, and how cost grows. Compare figures of one run: machines are noisy.\n\n"
+    help="Measure decoding, serving, memory and growth. Compare figures of one run: machines are noisy.\n\n"
     "Example: padellm bench decode --data dev.jsonl.gz",
 )
 
@@ -94,6 +94,33 @@ def serve(  # noqa: PLR0917 - the command line passes names
     show(served)
     if as_json:
         typer.echo(json.dumps(summary(served)))
+
+
+@bench.command()
+def soak(
+    documents: Annotated[
+        str | None,
+        typer.Option(help="As for serve; they go round, each time unlike. [default: the samples]"),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=100, help="Documents to stream.")] = 50_000,
+    model: ModelOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Stream many documents through Kafka, Triton and the worker, and show whether any part's memory grows.
+
+    Memory is sampled 400 times; a line is fitted to what each process held after the first quarter, when
+    caches and pools have filled. 50,000 short documents take some ten minutes on two cores with a small model.
+
+    Example: padellm bench soak --limit 10000 --json
+    """
+    from stream.cli.bench_soak import run, show, summary
+    from stream.service.loop import loop_factory
+
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        soaked = runner.run(run(documents, limit=limit, model=model))
+    show(soaked)
+    if as_json:
+        typer.echo(json.dumps(summary(soaked)))
 
 
 @bench.command()
