@@ -109,7 +109,7 @@ def soak(
     """Stream many documents through Kafka, Triton and the worker, and show whether any part's memory grows.
 
     Memory is sampled 400 times; a line is fitted to what each process held after the first quarter, when
-    caches and pools have filled. 50,000 short documents take some ten minutes on two cores with a small model.
+    caches and pools have filled. 50,000 short documents take ten minutes or so on two cores, small model.
 
     Example: padellm bench soak --limit 10000 --json
     """
