@@ -37,8 +37,7 @@ _REPLIERS = 4  # each waits most of its time, for the server to take an answer
 class Job:
     """A question in the engine, and where its answer goes."""
 
-    def __init__(self, question: Question, sender: Any, future: Future[Completion]) -> None:
-        self.future = future
+    def __init__(self, question: Question, sender: Any) -> None:
         self._question = question
         self._sender = sender
         self._asked = time.monotonic()
@@ -46,10 +45,10 @@ class Job:
         self._answered = False
         self._lock = Lock()
 
-    def reply(self) -> None:
+    def reply(self, future: Future[Completion]) -> None:
         """Send the answer, or why there is none; the future must be done."""
         try:
-            response = self._question.answer(self.future.result())
+            response = self._question.answer(future.result())
         except CancelledError:
             response = _error("The request was cancelled", pb_utils.TritonError.CANCELLED)
         except InferenceUnavailable as error:
@@ -62,19 +61,17 @@ class Job:
             self._answered = True
         _send(self._sender, response)
 
-    def cancel_if_abandoned(self, now: float) -> None:
-        """Take the question out of the engine where its client is gone; looks less often as it grows old.
+    def is_abandoned(self, now: float) -> bool:
+        """Whether its client is gone; looks less often as it grows old.
 
         Once the answer is on its way the sender must not be asked: the server has let go of the request by
         then, and would crash.
         """
         if now < self._next_look:
-            return
+            return False
         self._next_look = now + min(now - self._asked, _LONGEST_CANCELLATION_CHECK_PERIOD)
         with self._lock:
-            abandoned = not self._answered and self._sender.is_cancelled()
-        if abandoned:
-            self.future.cancel()
+            return not self._answered and bool(self._sender.is_cancelled())
 
 
 class TritonPythonModel:
@@ -94,8 +91,10 @@ class TritonPythonModel:
             threads=int(os.environ.get("PADELLM_ENGINE_THREADS", "1")),
             grounded=os.environ.get("PADELLM_GROUNDED", "false").lower() == "true",
         )
-        self._jobs: set[Job] = set()
-        self._done: SimpleQueue[Job | None] = SimpleQueue()
+        # By future, which knows nothing of its job: in a cycle the job's sender, and what it holds of the
+        # memory shared with the server, would stay until a collection.
+        self._jobs: dict[Future[Completion], Job] = {}
+        self._done: SimpleQueue[Future[Completion] | None] = SimpleQueue()
         self._closing = Event()
         self._repliers = [Thread(target=self._reply) for _ in range(_REPLIERS)]
         self._threads = [*self._repliers, Thread(target=self._watch_cancellation)]
@@ -136,22 +135,21 @@ class TritonPythonModel:
         # Together, so that the engine reads a prefix they share once.
         futures = self._decoder.submit_many([question.prompt for question, _ in accepted])
         for (question, sender), future in zip(accepted, futures, strict=True):
-            job = Job(question, sender, future)
-            self._jobs.add(job)
-            future.add_done_callback(lambda _, job=job: self._done.put(job))
+            self._jobs[future] = Job(question, sender)
+            future.add_done_callback(self._done.put)
 
     def _reply(self) -> None:
         """Send answers, in threads of their own: a sender waits for the server, and the engine must not."""
-        while job := self._done.get():
-            self._jobs.discard(job)
-            job.reply()
+        while (future := self._done.get()) is not None:
+            self._jobs.pop(future).reply(future)
 
     def _watch_cancellation(self) -> None:
         """Pass cancellation on to the engine."""
         while not self._closing.wait(_CANCELLATION_CHECK_PERIOD):
             now = time.monotonic()
-            for job in self._jobs.copy():
-                job.cancel_if_abandoned(now)
+            for future, job in self._jobs.copy().items():
+                if job.is_abandoned(now):
+                    future.cancel()
 
 
 def _error(message: str, code: int) -> Any:
