@@ -21,10 +21,10 @@ import json
 import sys
 from pathlib import Path
 
+from stream.engine.model import Model
 from stream.engine.trace import PassTrace
 from stream.evaluation.datasets import label_inventory, read_documents
 from stream.evaluation.gold import Case, CaseMaker, Forced
-from stream.evaluation.padded_batch import PaddedBatch
 from stream.evaluation.strategies import FLOOR, GOLD, OWN_ANSWERS, Opener
 from stream.ner.template import PromptTemplate
 
@@ -70,7 +70,7 @@ async def recorded(data: Path, model: Path, limit: int) -> dict[str, object]:
     documents = documents[:: max(1, len(documents) // limit)][:limit]
     template, passes = PromptTemplate.load(model), list[PassTrace]()
     cases = CaseMaker(template, labels).cases(documents)
-    opener = Opener(model, template, 1, PaddedBatch.load(model), on_pass=passes.append)
+    opener = Opener(Model.load(model, threads=1), template, on_pass=passes.append)
     strategies: dict[str, list[object]] = {}
     for name in STRATEGIES:
         strategy = opener.open(name + GOLD if name in OWN_ANSWERS else name)

@@ -11,11 +11,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from stream.engine.model import Model
 from stream.errors import ConfigurationError
 from stream.evaluation.datasets import label_inventory, read_documents
 from stream.evaluation.growth import Axis, Growth, exponent
 from stream.evaluation.line_chart import line_chart
-from stream.evaluation.padded_batch import PaddedBatch
 from stream.evaluation.strategies import Opener
 from stream.messages import Document
 from stream.ner.bundled import bundled_checkpoint
@@ -42,7 +42,7 @@ async def run(data: Path | None, *, model: Path | None, repeats: int) -> dict[st
     settings = Settings()
     folder = model or settings.model or bundled_checkpoint()
     template = PromptTemplate.load(folder)
-    opener = Opener(folder, template, settings.engine_threads, PaddedBatch.load(folder))
+    opener = Opener(Model.load(folder, threads=settings.engine_threads), template)
     if data is None:
         lines = (files("stream.stack") / "samples" / "documents.jsonl").read_text("utf-8").splitlines()
         texts, labels = [Document.model_validate_json(line).text for line in lines], []

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from stream.engine.checkpoint import FloatArray, ModelSpec, inverse_frequencies
 from stream.errors import CheckpointError
 
-GRAPH_VERSION = 1
+GRAPH_VERSION = 2
 """To be raised whenever the graph built from the same checkpoint changes."""
 
 _OPSET = 23
@@ -27,13 +27,13 @@ _FUSED = "com.microsoft"
 def build_graph(spec: ModelSpec, weights: Mapping[str, FloatArray]) -> onnx.ModelProto:
     """Build the graph.
 
-    Inputs: ``ids`` (1, N) and ``positions`` (1, N) int64; ``past`` (1, P) int64, rows of the pool;
-    ``mask`` (N, P + N) float32, added to the attention scores; ``rows`` (R) int64, the tokens whose
+    The engine reads one row (B = 1); the padded batches it is compared with have several.
+
+    Inputs: ``ids`` (B, N) and ``positions`` (B, N) int64; ``past`` (B, P) int64, rows of the pool;
+    ``mask`` (B, 1, N, P + N) float32, added to the attention scores; ``rows`` (R) int64, the tokens whose
     continuation is asked for; ``keys_l``, ``values_l`` (slots, kv_width) float32, the pool of layer l.
 
-    Outputs: ``logits`` (R, vocabulary); ``normaliser`` (R, 1), their log-sum-exp, so that a token's
-    log-probability is ``logits[r, token] - normaliser[r]``; ``new_keys_l`` and ``new_values_l``
-    (1, N, kv_width).
+    Outputs: ``logits`` (B * R, vocabulary); ``new_keys_l`` and ``new_values_l`` (B, N, kv_width).
 
     Raises:
         CheckpointError: A weight is missing or has another shape than the configuration says.
@@ -87,7 +87,7 @@ class _GraphBuilder:
             self._head_norm(key, f"{at}.k_norm.weight", spec.kv_width), spec.kv_heads, f"new_keys_{layer}"
         )
         for name in (key, value):
-            self._output(name, [1, "N", spec.kv_width])
+            self._output(name, ["B", "N", spec.kv_width])
         attended = self._add(
             "Attention",
             [query, self._with_past(f"keys_{layer}", key), self._with_past(f"values_{layer}", value), "mask"],
@@ -147,11 +147,7 @@ class _GraphBuilder:
         normed = self._norm(flat, "model.norm.weight", "asked_normed")
         head = embedding if spec.tied else self._weight("lm_head.weight", (spec.vocabulary, spec.hidden))
         self._add("Gemm", [normed, head], "logits", transB=1)
-        self._add(
-            "ReduceLogSumExp", ["logits", self._constant("last_axis", np.array([-1], np.int64))], "normaliser"
-        )
-        self._output("logits", ["R", spec.vocabulary])
-        self._output("normaliser", ["R", 1])
+        self._output("logits", ["B*R", spec.vocabulary])
 
     def _linear(self, name: str, parts: list[str], widths: list[int], fan_in: int, output: str) -> str:
         """One matrix product for several projections of the same input, with their biases, if any."""
@@ -227,10 +223,10 @@ class _GraphBuilder:
     def _model(self) -> onnx.ModelProto:
         integer, real = TensorProto.INT64, TensorProto.FLOAT
         inputs = [
-            helper.make_tensor_value_info("ids", integer, [1, "N"]),
-            helper.make_tensor_value_info("positions", integer, [1, "N"]),
-            helper.make_tensor_value_info("past", integer, [1, "P"]),
-            helper.make_tensor_value_info("mask", real, ["N", "T"]),
+            helper.make_tensor_value_info("ids", integer, ["B", "N"]),
+            helper.make_tensor_value_info("positions", integer, ["B", "N"]),
+            helper.make_tensor_value_info("past", integer, ["B", "P"]),
+            helper.make_tensor_value_info("mask", real, ["B", 1, "N", "T"]),
             helper.make_tensor_value_info("rows", integer, ["R"]),
         ]
         inputs += [

@@ -160,6 +160,11 @@ class Scheduler:
         return failed
 
     @property
+    def groups(self) -> int:
+        """How many there are, whether a pass of theirs is on its way or not."""
+        return len(self._groups)
+
+    @property
     def idle_groups(self) -> bool:
         """Whether some group has no pass on its way."""
         return any(not group.running for group in self._groups)
