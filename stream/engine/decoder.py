@@ -26,7 +26,7 @@ from stream.engine.kv_cache import KvCache
 from stream.engine.model import Model
 from stream.engine.prompt_text import read_question
 from stream.engine.proposer import Proposer
-from stream.engine.scheduler import Scheduler
+from stream.engine.scheduler import Group, Scheduler
 from stream.engine.sequence import Sequence
 from stream.engine.strategy import Strategy
 from stream.engine.token_shapes import TokenShapes
@@ -40,6 +40,8 @@ _DEFAULT_CACHE_BYTES = 128 * 2**20
 _DEFAULT_SLOTS = (4096, 65_536)
 _PASS_TOKENS = 512
 _DRAFT_TOKENS = 32
+_MOMENT = 0.001  # seconds
+_UNLEARNED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +177,7 @@ class Decoder:
             ForwardPass(model.spec, model.sessions, cache),
             threads=model.threads,
             pass_tokens=pass_tokens,
-            proposer=make_proposer(strategy, model.shapes),
+            proposer=make_proposer(strategy, model.shapes, cache),
             draft_tokens=draft_tokens,
             on_pass=on_pass,
             grounded=model.shapes if grounded else None,
@@ -292,18 +294,14 @@ class Decoder:
             False when the decoder is closed.
         """
         with self._lock:
-            scheduled = None
-            began = time.perf_counter()
-            while not self._closed and (scheduled := self._scheduler.schedule()) is None:
-                self._work.wait()
-                began = time.perf_counter()
+            began, scheduled = self._next()
             if scheduled is None:
                 return False
             group, batch = scheduled
             alone = self._scheduler.groups == 1
             composed = time.perf_counter()
             feed = batch.feed()
-            if self._scheduler.idle_groups:
+            if self._scheduler.idle_groups or self._scheduler.unlearned:
                 self._work.notify()
         laid_out = time.perf_counter()
         try:
@@ -328,9 +326,29 @@ class Decoder:
         for sequence in finished:
             _settle(sequence.future, sequence.completion())
         self._announce(finished)
-        with self._lock:
-            self._scheduler.learn(finished)
         return True
+
+    def _next(self) -> tuple[float, tuple[Group, Batch] | None]:
+        """Wait until a pass can run; the lock is held, but not while it waits.
+
+        From what is finished it learns meanwhile: while another thread's pass runs, or when nothing has come
+        for a moment, for who waits for the answers of a pass must not wait for that too.
+
+        Returns:
+            When scheduling began, and the pass; None when the decoder is closed.
+        """
+        if len(self._scheduler.unlearned) > _UNLEARNED:
+            self._scheduler.learn()
+        while True:
+            began = time.perf_counter()
+            if self._closed:
+                return began, None
+            if (scheduled := self._scheduler.schedule()) is not None:
+                return began, scheduled
+            if not self._scheduler.unlearned:
+                self._work.wait()
+            elif self._scheduler.running or not self._work.wait(_MOMENT):
+                self._scheduler.learn()
 
     def _announce(self, settled: list[Sequence]) -> None:
         if settled:

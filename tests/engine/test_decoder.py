@@ -296,6 +296,19 @@ def test_decoder_result_does_not_depend_on_company(load):
         assert_same(left, right)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_decoder_learns_from_its_answers_once_nobody_waits(load, threads):
+    """Every answer is learned from soon after it was given, though not before."""
+    decoder = load(threads=threads)
+    prompts = document(4, new=5)
+    wait(decoder.submit_many(prompts, forced=[prompt.ids[2:5] for prompt in prompts]), SECONDS)
+    until = time.monotonic() + SECONDS
+    while decoder._scheduler.unlearned and time.monotonic() < until:
+        time.sleep(0.001)
+    memories = decoder._scheduler._proposer._memories._values.values()
+    assert [memory._given for memory in memories] == [len(prompts)]
+
+
 def test_decoder_spreads_a_pass_over_all_threads_only_when_nothing_else_waits(load, monkeypatch):
     """A document alone gets every thread; two at once run side by side on a thread each."""
     decoder = load(threads=2)
