@@ -81,7 +81,8 @@ async def run(
     if not labels or not warm_up:
         raise ConfigurationError(f"{data or 'the samples'}: too few documents with entities to measure on")
     workload = Workload(cases[warm_up:][:limit], cases[warm_up:][:at_once], cases[:warm_up])
-    opener = Opener(Model.load(folder, threads=Settings().engine_threads), template)
+    settings = Settings()
+    opener = Opener(Model.load(folder, threads=settings.engine_threads, int8=settings.int8), template)
     names = [FLOOR, *names]
     columns = (TextColumn("documents"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:

@@ -42,7 +42,7 @@ async def run(data: Path | None, *, model: Path | None, repeats: int) -> dict[st
     settings = Settings()
     folder = model or settings.model or bundled_checkpoint()
     template = PromptTemplate.load(folder)
-    opener = Opener(Model.load(folder, threads=settings.engine_threads), template)
+    opener = Opener(Model.load(folder, threads=settings.engine_threads, int8=settings.int8), template)
     if data is None:
         lines = (files("stream.stack") / "samples" / "documents.jsonl").read_text("utf-8").splitlines()
         texts, labels = [Document.model_validate_json(line).text for line in lines], []

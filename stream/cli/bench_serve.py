@@ -122,7 +122,9 @@ class _Ways:
 
     def _engine(self) -> InProcessGenerator:
         folder = self._settings.model or bundled_checkpoint()
-        return InProcessGenerator.load(folder, threads=self._settings.engine_threads)
+        return InProcessGenerator.load(
+            folder, threads=self._settings.engine_threads, int8=self._settings.int8
+        )
 
     def _triton(self) -> TritonGenerator:
         return TritonGenerator(

@@ -128,6 +128,7 @@ class Decoder:
         strategy: Strategy = Strategy.DRAFTS,
         draft_tokens: int = _DRAFT_TOKENS,
         grounded: bool = False,
+        int8: bool = False,
         graph_cache: Path | None = None,
         on_pass: OnPass | None = None,
     ) -> "Decoder":
@@ -137,7 +138,7 @@ class Decoder:
             CheckpointError: The folder holds no model that can be served.
         """
         return cls.of(
-            Model.load(folder, threads=threads, graph_cache=graph_cache),
+            Model.load(folder, threads=threads, int8=int8, graph_cache=graph_cache),
             cache_tokens=cache_tokens,
             pass_tokens=pass_tokens,
             strategy=strategy,

@@ -22,9 +22,11 @@ GRAPH_VERSION = 2
 _OPSET = 23
 _IR_VERSION = 10
 _FUSED = "com.microsoft"
+_INT8 = 127
+_LEAST = 1e-12
 
 
-def build_graph(spec: ModelSpec, weights: Mapping[str, FloatArray]) -> onnx.ModelProto:
+def build_graph(spec: ModelSpec, weights: Mapping[str, FloatArray], *, int8: bool = False) -> onnx.ModelProto:
     """Build the graph.
 
     The engine reads one row (B = 1); the padded batches it is compared with have several.
@@ -35,17 +37,25 @@ def build_graph(spec: ModelSpec, weights: Mapping[str, FloatArray]) -> onnx.Mode
 
     Outputs: ``logits`` (B * R, vocabulary); ``new_keys_l`` and ``new_values_l`` (B, N, kv_width).
 
+    Args:
+        spec: The model's shapes.
+        weights: By their Hugging Face names.
+        int8: Whether the layers' matrix products are of 8-bit integers: weights with a scale for every column,
+            activations with a scale for every token, so that no token depends on what is read beside it. The
+            output head stays fp32.
+
     Raises:
         CheckpointError: A weight is missing or has another shape than the configuration says.
     """
-    return _GraphBuilder(spec, weights).build()
+    return _GraphBuilder(spec, weights, int8=int8).build()
 
 
 class _GraphBuilder:
     """Collects nodes and initialisers; each method adds one part and returns the name of its output."""
 
-    def __init__(self, spec: ModelSpec, weights: Mapping[str, FloatArray]) -> None:
+    def __init__(self, spec: ModelSpec, weights: Mapping[str, FloatArray], *, int8: bool) -> None:
         self._spec = spec
+        self._int8 = int8
         self._weights = weights
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
@@ -155,8 +165,7 @@ class _GraphBuilder:
             self._tensor(f"{part}.weight", (width, fan_in)).T
             for part, width in zip(parts, widths, strict=True)
         ]
-        matrix = self._constant(f"{output}.weight", np.concatenate(matrices, axis=1))
-        product = self._add("MatMul", [name, matrix], output)
+        product = self._product(name, np.concatenate(matrices, axis=1), output)
         if not any(f"{part}.bias" in self._weights for part in parts):
             return product
         biases = [
@@ -168,6 +177,45 @@ class _GraphBuilder:
         return self._add(
             "Add", [product, self._constant(f"{output}.bias", np.concatenate(biases))], f"{output}.biased"
         )
+
+    def _product(self, name: str, matrix: FloatArray, output: str) -> str:
+        if not self._int8:
+            return self._add("MatMul", [name, self._constant(f"{output}.weight", matrix)], output)
+        # A column of zeros has no scale of its own.
+        scales = np.maximum(np.abs(matrix).max(axis=0), _LEAST) / _INT8
+        whole = self._add(
+            "MatMulIntegerToFloat",
+            [
+                self._in_8_bits(name),
+                self._constant(f"{output}.weight", np.rint(matrix / scales).astype(np.int8)),
+                self._constant("one", np.array(1, np.float32)),
+                self._constant(f"{output}.scales", scales.astype(np.float32)),
+                self._constant("middle", np.array(_INT8 + 1, np.uint8)),
+            ],
+            f"{output}.whole",
+            domain=_FUSED,
+        )
+        return self._add("Mul", [whole, f"{name}.scales"], output)
+
+    def _in_8_bits(self, name: str) -> str:
+        """An activation in 8 bits, every token divided by its own scale."""
+        greatest = self._add(
+            "ReduceMax",
+            [
+                self._add("Abs", [name], f"{name}.sizes"),
+                self._constant("last_axis", np.array([-1], np.int64)),
+            ],
+            f"{name}.greatest",
+            keepdims=1,
+        )
+        some = self._add(
+            "Max", [greatest, self._constant("least", np.array(_LEAST, np.float32))], f"{name}.some"
+        )
+        scales = self._add(
+            "Div", [some, self._constant("most", np.array(_INT8, np.float32))], f"{name}.scales"
+        )
+        scaled = self._add("Div", [name, scales], f"{name}.scaled")
+        return self._add("QuantizeLinear", [scaled, "one", "middle"], f"{name}.int8")
 
     def _norm(self, name: str, gain: str, output: str, width: int | None = None) -> str:
         scale = self._weight(gain, (width or self._spec.hidden,))

@@ -25,18 +25,23 @@ class Model:
     threads: int
 
     @classmethod
-    def load(cls, folder: Path, *, threads: int = 2, graph_cache: Path | None = None) -> "Model":
+    def load(
+        cls, folder: Path, *, threads: int = 2, int8: bool = False, graph_cache: Path | None = None
+    ) -> "Model":
         """Load a Hugging Face model folder (config.json and safetensors).
 
         Args:
             folder: The model.
             threads: Threads that a pass may be spread over.
+            int8: Whether matrix products are of 8-bit integers: more than twice as fast, and no longer exact.
+                Answers then depend a little on what is read beside them, so strategies agree only mostly.
             graph_cache: Where built graphs are kept; by default the user's cache folder.
 
         Raises:
             CheckpointError: The folder holds no model that can be served.
         """
         checkpoint = Checkpoint.open(folder)
-        sessions = open_sessions(checkpoint, graph_cache or default_cache_folder(), threads=threads)
+        cache = graph_cache or default_cache_folder()
+        sessions = open_sessions(checkpoint, cache, threads=threads, int8=int8)
         shapes = TokenShapes.load(folder, checkpoint.spec.vocabulary)
         return cls(checkpoint.spec, sessions, shapes, threads)

@@ -53,7 +53,9 @@ def default_cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "padellm"
 
 
-def open_sessions(checkpoint: Checkpoint, cache_folder: Path, *, threads: int) -> Sessions:
+def open_sessions(
+    checkpoint: Checkpoint, cache_folder: Path, *, threads: int, int8: bool = False
+) -> Sessions:
     """Open sessions over the checkpoint's graph, building the graph when the cache does not hold it.
 
     A cache folder that cannot be written is no error: the graph is then built in memory each time.
@@ -62,18 +64,19 @@ def open_sessions(checkpoint: Checkpoint, cache_folder: Path, *, threads: int) -
         checkpoint: The model.
         cache_folder: Where built graphs are kept.
         threads: Of a pass in the wide session.
+        int8: Whether matrix products are of 8-bit integers, as ``build_graph`` has it.
 
     Raises:
         CheckpointError: The weights do not fit the configuration, or the model is too large for memory.
     """
-    folder = cache_folder / "graphs" / _content_key(checkpoint)
+    folder = cache_folder / "graphs" / _content_key(checkpoint, int8=int8)
     try:
         if not (folder / GRAPH_FILE).is_file():
-            _store(_build(checkpoint), folder)
+            _store(_build(checkpoint, int8=int8), folder)
             _forget_oldest(folder.parent)
     except OSError as error:
         _log.warning("graph cache cannot be written", folder=str(folder), error=str(error))
-        return _sessions(_serialise(_build(checkpoint), folder), threads)
+        return _sessions(_serialise(_build(checkpoint, int8=int8), folder), threads)
     with suppress(OSError):  # a filled cache may be read-only
         os.utime(folder)
     try:
@@ -81,16 +84,17 @@ def open_sessions(checkpoint: Checkpoint, cache_folder: Path, *, threads: int) -
     except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no other base
         _log.warning("cached graph is damaged", folder=str(folder), error=str(error))
         shutil.rmtree(folder, ignore_errors=True)
-        return _sessions(_serialise(_build(checkpoint), folder), threads)
+        return _sessions(_serialise(_build(checkpoint, int8=int8), folder), threads)
 
 
-def _build(checkpoint: Checkpoint) -> onnx.ModelProto:
-    return build_graph(checkpoint.spec, checkpoint.weights())
+def _build(checkpoint: Checkpoint, *, int8: bool) -> onnx.ModelProto:
+    return build_graph(checkpoint.spec, checkpoint.weights(), int8=int8)
 
 
-def _content_key(checkpoint: Checkpoint) -> str:
+def _content_key(checkpoint: Checkpoint, *, int8: bool) -> str:
     """Of all that a stored graph depends on; its weights lie as this processor's kernels want them."""
-    digest = hashlib.sha256(f"graph {GRAPH_VERSION}\n{onnxruntime.__version__}\n{_processor()}\n".encode())
+    described = f"graph {GRAPH_VERSION} int8 {int8}\n{onnxruntime.__version__}\n{_processor()}\n"
+    digest = hashlib.sha256(described.encode())
     for path in (checkpoint.config_file, *checkpoint.weight_files):
         try:
             with path.open("rb") as file:

@@ -29,9 +29,9 @@ def built(monkeypatch):
     """How often a graph was built."""
     builds, build = [], session.build_graph
 
-    def counted(spec, weights):
+    def counted(spec, weights, **options):
         builds.append(spec)
-        return build(spec, weights)
+        return build(spec, weights, **options)
 
     monkeypatch.setattr(session, "build_graph", counted)
     return builds
@@ -126,23 +126,57 @@ def test_session_is_built_for_this_processor_and_runtime(checkpoint, tmp_path, m
     assert len(built) == 3
 
 
-def test_session_wide_and_narrow_agree(checkpoint, tmp_path):
+@pytest.mark.parametrize("int8", [False, True])
+def test_session_wide_and_narrow_agree(checkpoint, tmp_path, int8):
     """A pass says the same whether one thread runs it or two."""
-    sessions = opened(checkpoint, tmp_path / "cache", threads=2)
+    sessions = open_sessions(checkpoint, tmp_path / "cache", threads=2, int8=int8)
     assert sessions.wide is not sessions.narrow
-    results = []
-    for each in (sessions.narrow, sessions.wide):
-        cache = KvCache(checkpoint.spec, 64)
-        feed = Feed(
-            ids=np.arange(20)[None],
-            positions=np.arange(20)[None],
-            past=np.zeros((1, 0), np.int64),
-            mask=np.where(np.tri(20, dtype=bool), np.float32(0), np.float32(-1e9)),
-            rows=np.arange(20),
-            slots=cache.allocate(20),
-        )
-        results.append(ForwardPass(checkpoint.spec, Sessions(each, each), cache).run(feed).logits)
-    np.testing.assert_allclose(*results, atol=1e-5)
+    narrow, wide = (logits(checkpoint, each) for each in (sessions.narrow, sessions.wide))
+    np.testing.assert_allclose(narrow, wide, atol=1e-5)
+
+
+def test_session_in_8_bits_stays_close_to_fp32(checkpoint, tmp_path):
+    """What whole numbers of seven bits and a sign lose is small beside the logits."""
+    exact, coarse = (
+        logits(checkpoint, open_sessions(checkpoint, tmp_path / "cache", threads=1, int8=int8).narrow)
+        for int8 in (False, True)
+    )
+    assert 0 < np.abs(exact - coarse).mean() < 0.05 * exact.std()
+
+
+def test_session_in_8_bits_scales_every_token_by_itself(checkpoint, tmp_path, monkeypatch):
+    """A token with huge activations takes no precision from the others that are read with it.
+
+    Its embedding is a thousand times as large as theirs; none of them sees it.
+    """
+    weights = checkpoint.weights()
+    weights["model.embed_tokens.weight"][19] *= 1000
+    monkeypatch.setattr(Checkpoint, "weights", lambda self: weights)
+    session = open_sessions(checkpoint, tmp_path / "cache", threads=1, int8=True).narrow
+    np.testing.assert_allclose(
+        logits(checkpoint, session)[:19], logits(checkpoint, session, tokens=19), atol=1e-3
+    )
+
+
+def test_session_keeps_8_bits_apart_from_fp32(checkpoint, tmp_path, built):
+    """Each has a stored graph of its own."""
+    for int8 in (False, True, False, True):
+        open_sessions(checkpoint, tmp_path / "cache", threads=1, int8=int8)
+    assert len(built) == 2
+
+
+def logits(checkpoint, session, tokens: int = 20) -> np.ndarray:
+    """What a session says after each of a text's first tokens."""
+    cache = KvCache(checkpoint.spec, 64)
+    feed = Feed(
+        ids=np.arange(tokens)[None],
+        positions=np.arange(tokens)[None],
+        past=np.zeros((1, 0), np.int64),
+        mask=np.where(np.tri(tokens, dtype=bool), np.float32(0), np.float32(-1e9)),
+        rows=np.arange(tokens),
+        slots=cache.allocate(tokens),
+    )
+    return ForwardPass(checkpoint.spec, Sessions(session, session), cache).run(feed).logits
 
 
 def output_names(checkpoint, cache) -> list[str]:

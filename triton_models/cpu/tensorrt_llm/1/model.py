@@ -172,6 +172,7 @@ class TritonPythonModel:
             Path(os.environ["PADELLM_MODEL"]),
             threads=int(os.environ.get("PADELLM_ENGINE_THREADS", "1")),
             grounded=os.environ.get("PADELLM_GROUNDED", "false").lower() == "true",
+            int8=os.environ.get("PADELLM_INT8", "false").lower() == "true",
         )
         self._jobs: set[Job] = set()
         self._done: SimpleQueue[Job | None] = SimpleQueue()
