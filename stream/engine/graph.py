@@ -16,36 +16,46 @@ from onnx import TensorProto, helper, numpy_helper
 from stream.engine.checkpoint import FloatArray, ModelSpec, inverse_frequencies
 from stream.errors import CheckpointError
 
-GRAPH_VERSION = 1
+GRAPH_VERSION = 2
 """To be raised whenever the graph built from the same checkpoint changes."""
 
 _OPSET = 23
 _IR_VERSION = 10
 _FUSED = "com.microsoft"
+_INT8 = 127
+_LEAST = 1e-12
 
 
-def build_graph(spec: ModelSpec, weights: Mapping[str, FloatArray]) -> onnx.ModelProto:
+def build_graph(spec: ModelSpec, weights: Mapping[str, FloatArray], *, int8: bool = False) -> onnx.ModelProto:
     """Build the graph.
 
-    Inputs: ``ids`` (1, N) and ``positions`` (1, N) int64; ``past`` (1, P) int64, rows of the pool;
-    ``mask`` (N, P + N) float32, added to the attention scores; ``rows`` (R) int64, the tokens whose
+    The engine reads one row (B = 1); the padded batches it is compared with have several.
+
+    Inputs: ``ids`` (B, N) and ``positions`` (B, N) int64; ``past`` (B, P) int64, rows of the pool;
+    ``mask`` (B, 1, N, P + N) float32, added to the attention scores; ``rows`` (R) int64, the tokens whose
     continuation is asked for; ``keys_l``, ``values_l`` (slots, kv_width) float32, the pool of layer l.
 
-    Outputs: ``logits`` (R, vocabulary); ``normaliser`` (R, 1), their log-sum-exp, so that a token's
-    log-probability is ``logits[r, token] - normaliser[r]``; ``new_keys_l`` and ``new_values_l``
-    (1, N, kv_width).
+    Outputs: ``logits`` (B * R, vocabulary); ``new_keys_l`` and ``new_values_l`` (B, N, kv_width).
+
+    Args:
+        spec: The model's shapes.
+        weights: By their Hugging Face names.
+        int8: Whether the layers multiply 8-bit integers: weights with a scale for every column,
+            activations with a scale for every token, so that no token depends on what is read beside it. The
+            output head stays fp32.
 
     Raises:
         CheckpointError: A weight is missing or has another shape than the configuration says.
     """
-    return _GraphBuilder(spec, weights).build()
+    return _GraphBuilder(spec, weights, int8=int8).build()
 
 
 class _GraphBuilder:
     """Collects nodes and initialisers; each method adds one part and returns the name of its output."""
 
-    def __init__(self, spec: ModelSpec, weights: Mapping[str, FloatArray]) -> None:
+    def __init__(self, spec: ModelSpec, weights: Mapping[str, FloatArray], *, int8: bool) -> None:
         self._spec = spec
+        self._int8 = int8
         self._weights = weights
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
@@ -87,7 +97,7 @@ class _GraphBuilder:
             self._head_norm(key, f"{at}.k_norm.weight", spec.kv_width), spec.kv_heads, f"new_keys_{layer}"
         )
         for name in (key, value):
-            self._output(name, [1, "N", spec.kv_width])
+            self._output(name, ["B", "N", spec.kv_width])
         attended = self._add(
             "Attention",
             [query, self._with_past(f"keys_{layer}", key), self._with_past(f"values_{layer}", value), "mask"],
@@ -147,11 +157,7 @@ class _GraphBuilder:
         normed = self._norm(flat, "model.norm.weight", "asked_normed")
         head = embedding if spec.tied else self._weight("lm_head.weight", (spec.vocabulary, spec.hidden))
         self._add("Gemm", [normed, head], "logits", transB=1)
-        self._add(
-            "ReduceLogSumExp", ["logits", self._constant("last_axis", np.array([-1], np.int64))], "normaliser"
-        )
-        self._output("logits", ["R", spec.vocabulary])
-        self._output("normaliser", ["R", 1])
+        self._output("logits", ["B*R", spec.vocabulary])
 
     def _linear(self, name: str, parts: list[str], widths: list[int], fan_in: int, output: str) -> str:
         """One matrix product for several projections of the same input, with their biases, if any."""
@@ -159,8 +165,7 @@ class _GraphBuilder:
             self._tensor(f"{part}.weight", (width, fan_in)).T
             for part, width in zip(parts, widths, strict=True)
         ]
-        matrix = self._constant(f"{output}.weight", np.concatenate(matrices, axis=1))
-        product = self._add("MatMul", [name, matrix], output)
+        product = self._product(name, np.concatenate(matrices, axis=1), output)
         if not any(f"{part}.bias" in self._weights for part in parts):
             return product
         biases = [
@@ -172,6 +177,45 @@ class _GraphBuilder:
         return self._add(
             "Add", [product, self._constant(f"{output}.bias", np.concatenate(biases))], f"{output}.biased"
         )
+
+    def _product(self, name: str, matrix: FloatArray, output: str) -> str:
+        if not self._int8:
+            return self._add("MatMul", [name, self._constant(f"{output}.weight", matrix)], output)
+        # A column of zeros has no scale of its own.
+        scales = np.maximum(np.abs(matrix).max(axis=0), _LEAST) / _INT8
+        whole = self._add(
+            "MatMulIntegerToFloat",
+            [
+                self._in_8_bits(name),
+                self._constant(f"{output}.weight", np.rint(matrix / scales).astype(np.int8)),
+                self._constant("one", np.array(1, np.float32)),
+                self._constant(f"{output}.scales", scales.astype(np.float32)),
+                self._constant("middle", np.array(_INT8 + 1, np.uint8)),
+            ],
+            f"{output}.whole",
+            domain=_FUSED,
+        )
+        return self._add("Mul", [whole, f"{name}.scales"], output)
+
+    def _in_8_bits(self, name: str) -> str:
+        """An activation in 8 bits, every token divided by its own scale."""
+        greatest = self._add(
+            "ReduceMax",
+            [
+                self._add("Abs", [name], f"{name}.sizes"),
+                self._constant("last_axis", np.array([-1], np.int64)),
+            ],
+            f"{name}.greatest",
+            keepdims=1,
+        )
+        some = self._add(
+            "Max", [greatest, self._constant("least", np.array(_LEAST, np.float32))], f"{name}.some"
+        )
+        scales = self._add(
+            "Div", [some, self._constant("most", np.array(_INT8, np.float32))], f"{name}.scales"
+        )
+        scaled = self._add("Div", [name, scales], f"{name}.scaled")
+        return self._add("QuantizeLinear", [scaled, "one", "middle"], f"{name}.int8")
 
     def _norm(self, name: str, gain: str, output: str, width: int | None = None) -> str:
         scale = self._weight(gain, (width or self._spec.hidden,))
@@ -227,10 +271,10 @@ class _GraphBuilder:
     def _model(self) -> onnx.ModelProto:
         integer, real = TensorProto.INT64, TensorProto.FLOAT
         inputs = [
-            helper.make_tensor_value_info("ids", integer, [1, "N"]),
-            helper.make_tensor_value_info("positions", integer, [1, "N"]),
-            helper.make_tensor_value_info("past", integer, [1, "P"]),
-            helper.make_tensor_value_info("mask", real, ["N", "T"]),
+            helper.make_tensor_value_info("ids", integer, ["B", "N"]),
+            helper.make_tensor_value_info("positions", integer, ["B", "N"]),
+            helper.make_tensor_value_info("past", integer, ["B", "P"]),
+            helper.make_tensor_value_info("mask", real, ["B", 1, "N", "T"]),
             helper.make_tensor_value_info("rows", integer, ["R"]),
         ]
         inputs += [
