@@ -18,12 +18,12 @@ import numpy as np
 import structlog
 
 from stream.engine.batch import Batch
-from stream.engine.checkpoint import ModelSpec
 from stream.engine.drafting import make_proposer
 from stream.engine.forward import ForwardPass
 from stream.engine.grounding import Grounding
 from stream.engine.kv_cache import KvCache
 from stream.engine.model import Model
+from stream.engine.model_spec import ModelSpec
 from stream.engine.prompt_text import read_question
 from stream.engine.proposer import Proposer
 from stream.engine.scheduler import Group, Scheduler

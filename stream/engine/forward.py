@@ -1,8 +1,8 @@
 """The forward pass: a feed in; logits, keys and values out."""
 
 from stream.engine.batch import Feed
-from stream.engine.checkpoint import ModelSpec
 from stream.engine.kv_cache import KvCache
+from stream.engine.model_spec import ModelSpec
 from stream.engine.outcome import Outcome
 from stream.engine.session import Sessions
 

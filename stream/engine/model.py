@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from stream.engine.checkpoint import Checkpoint, ModelSpec
+from stream.engine.checkpoint import Checkpoint
+from stream.engine.model_spec import ModelSpec
 from stream.engine.session import Sessions, default_cache_folder, open_sessions
 from stream.engine.token_shapes import TokenShapes
 

@@ -11,8 +11,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from stream.engine.checkpoint import ModelSpec
 from stream.engine.model import Model
+from stream.engine.model_spec import ModelSpec
 from stream.evaluation.gold import Forced
 
 _HIDDEN = np.float32(-1e9)

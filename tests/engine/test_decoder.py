@@ -65,6 +65,9 @@ def assert_same(left: Completion, right: Completion) -> None:
 
 def assert_at_rest(decoder: Decoder) -> None:
     """Nothing queued, nothing referred to, and every slot can be had again."""
+    until = time.monotonic() + SECONDS
+    while decoder._scheduler.running and time.monotonic() < until:
+        time.sleep(0.001)  # a pass for prompts that were cancelled meanwhile
     assert decoder.statistics().in_flight == 0
     tree = decoder._scheduler._tree
     check_tree(tree, decoder._cache)
