@@ -60,7 +60,8 @@ class Settings(BaseSettings):
 
     inference: Inference = Field(default=Inference.TRITON, description="triton or in-process.")
     model: Path | None = Field(
-        default=None, description="Model folder (Hugging Face layout); default: the bundled one."
+        default=None,
+        description="Model folder (Hugging Face layout), padellm-small-en (the default) or padellm-small-zh.",
     )
     triton_url: str = Field(default="127.0.0.1:8001", description="Triton's gRPC address, host:port.")
     triton_model: str = Field(default="tensorrt_llm", description="Model name in Triton.")
@@ -77,6 +78,11 @@ class Settings(BaseSettings):
     engine_threads: int = Field(default=2, ge=1, description="Threads of the CPU engine.")
     grounded: bool = Field(
         default=False, description="Hold mentions to pieces of the text while they are decoded (CPU engine)."
+    )
+
+    int8: bool = Field(
+        default=False,
+        description="Multiply in 8-bit integers: faster, and no longer exact (CPU engine).",
     )
 
     window: int = Field(default=64, ge=1, description="Documents in flight per worker.")

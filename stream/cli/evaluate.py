@@ -16,7 +16,9 @@ from stream.messages import Policy
 
 def evaluate(  # noqa: PLR0917 - the command line passes names
     data: Annotated[Path, typer.Option(help="Annotated documents, JSONL or JSONL.gz.")],
-    model: Annotated[Path | None, typer.Option(help="Model folder; default: the bundled model.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Model folder, or the name of a bundled one; default: English.")
+    ] = None,
     predictions: Annotated[
         Path | None,
         typer.Option(help="Score what another system predicted: JSONL, or a result file of the authors."),

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from stream.cli import main
-from stream.ner.bundled import bundled_checkpoint
+from stream.ner.bundled import model_folder
 from tests.tiny_model import write_tiny_checkpoint
 
 
@@ -88,7 +88,7 @@ def test_evaluate_reports(model, data, tmp_path):
 def test_evaluate_calibrates_a_model(tmp_path):
     """--calibrate stores temperatures in the model folder, and the model then has the error that it told."""
     folder = tmp_path / "model"
-    shutil.copytree(bundled_checkpoint(), folder)
+    shutil.copytree(model_folder(None), folder)
     data, names = tmp_path / "data.jsonl", ["Anna Berg", "Paul Smith", "Rosa Diaz", "Omar Khan", "Li Wei"]
     lines = []
     for number in range(240):

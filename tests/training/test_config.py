@@ -39,7 +39,7 @@ def test_config_folders_can_be_given_beside_the_file():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("until = 0.8", "until = 0.1"), "stages must end at rising shares"),
+        (("until = 0.784", "until = 0.1"), "stages must end at rising shares"),
         (('main = "padellm-conll03"', 'main = "other"'), "main corpus 'other' is not among the corpora"),
         (("tagging_layer = 5", "tagging_layer = 9"), "reads layer 9, the model has 8"),
         (("seed = 1", "sead = 1"), "sead"),
