@@ -48,7 +48,7 @@ def build_model(
     except (ValueError, TypeError, ImportError, AttributeError) as error:
         raise ConfigurationError(
             f"[model] architecture = {config.architecture!r} gives no causal model of this shape "
-            f"(llama, qwen2, qwen3 and mistral do): {error}"
+            f"(llama, mistral, qwen2, qwen3 and gemma3_text do): {error}"
         ) from error
     set_initial_values(model)
     return model

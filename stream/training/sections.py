@@ -53,7 +53,8 @@ class ModelConfig(Section):
     """Architecture and shape of a fresh model.
 
     Attributes:
-        architecture: transformers' name of it: ``llama``, ``qwen2``, ``qwen3``, ``mistral`` or another.
+        architecture: transformers' name of it: ``llama``, ``mistral``, ``qwen2``, ``qwen3``,
+            ``gemma3_text`` or another.
         kv_heads: Heads of keys and values; default: as many as ``heads``.
         tied: The output head is the embedding itself.
         dropout: In training only; for a checkpoint to start from too.

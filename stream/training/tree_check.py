@@ -5,6 +5,7 @@ from random import Random
 import torch
 from torch.nn.functional import cross_entropy
 
+from stream.engine.model_spec import FAMILIES
 from stream.errors import ConfigurationError
 from stream.training.model import TrainingModel
 from stream.training.packing import pack
@@ -15,7 +16,7 @@ _ROUNDED_TOLERANCE = 3e-2
 _LOUDER = 100.0
 _NEEDED = (
     "it needs attention that follows a mask, positions that can be given, and logits that are its head's "
-    "own; Llama, Qwen 2, Qwen 3 and Mistral have these"
+    f"own; {', '.join(FAMILIES)} have these"
 )
 
 

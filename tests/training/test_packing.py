@@ -9,7 +9,7 @@ from stream.training.reformulation import separate_examples
 from tests.training.synthetic import reformulator, sentence
 
 FORMATS = [None, *Baseline]
-ARCHITECTURES = ["qwen2", "qwen3", "mistral", "phi3"]
+ARCHITECTURES = ["mistral", "qwen2", "qwen3", "gemma3_text", "phi3"]
 VOCABULARY = 420
 SENTENCES = [
     sentence(
@@ -116,6 +116,8 @@ def in_float64(causal):
     causal = causal.double()
     causal.set_attn_implementation("sdpa")
     for module in causal.modules():
-        if type(module).__name__.endswith("RMSNorm"):
+        if type(module).__name__ == "Gemma3RMSNorm":
+            module.forward = lambda x, m=module: rms_norm(x, x.shape[-1:], 1 + m.weight, m.eps)
+        elif type(module).__name__.endswith("RMSNorm"):
             module.forward = lambda x, m=module: rms_norm(x, x.shape[-1:], m.weight, m.variance_epsilon)
     return causal
