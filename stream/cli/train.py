@@ -45,7 +45,8 @@ def train(  # noqa: PLR0917 - the command line passes names
     from stream.training.preparation import prepare
     from stream.training.trainer import Trainer
 
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    # Looked up for each line: a progress bar stands in for it meanwhile.
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
     recipe = Recipe.load(config, data=data, output=output, format=form, changes=changes or ())
     if prepare_only:
         prepare(recipe)
