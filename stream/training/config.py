@@ -31,6 +31,8 @@ class Recipe(Section):
         data: Folder with ``ner/<name>/{train,dev}.jsonl.gz`` and ``text/*.txt.gz``.
         output: Folder for the run's state, metrics and exported checkpoint.
         device: ``cpu``, ``cuda`` or ``auto``: a GPU where there is one.
+        sharded: Where `accelerate launch` starts several processes, give each a part of every weight (FSDP)
+            instead of a copy of all.
         workers: Processes that draw and pack batches ahead; 0 draws them between steps.
         format: What the model is taught to answer: PaDeLLM's counts and mentions, or a baseline's form.
         initial: Folder of a checkpoint to start from, of ours or any causal one of transformers, its
@@ -41,12 +43,18 @@ class Recipe(Section):
         without_corpora: Names of corpora to leave out.
         without_phrases: Phrases that no corpus is asked for.
         plain: Files under ``text/`` for language modelling among the annotated texts.
+        dev_sample: About how many sentences of the development set score an export.
+        export_minutes: Minutes of training between exports.
+        export_steps: Steps between exports, in place of minutes.
+        patience: Stop after so many exports without a better F1 than the best before, and keep that one's
+            checkpoint. Exports must then be counted in steps: what a run gives must not depend on its speed.
         excluded_dev: Corpora whose development sentences are kept out of training; default: all in ``data``.
     """
 
     seed: int = 1
     threads: int = Field(default=1, ge=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    sharded: bool = False
     workers: int = Field(default=0, ge=0)
     data: Path
     output: Path
@@ -58,8 +66,10 @@ class Recipe(Section):
     main: str
     plain: tuple[str, ...] = ()
     excluded_dev: tuple[str, ...] = ()
-    dev_sample: int = 400
-    export_minutes: float = 8.0
+    dev_sample: int = Field(default=400, ge=1)
+    export_minutes: float = Field(default=8.0, gt=0)
+    export_steps: int | None = Field(default=None, ge=1)
+    patience: int | None = Field(default=None, ge=1)
     tokenizer: TokenizerConfig = TokenizerConfig()
     model: ModelConfig = ModelConfig()
     losses: LossConfig = LossConfig()
@@ -81,6 +91,8 @@ class Recipe(Section):
         deepest = self.losses.deepest_layer
         if self.initial is None and deepest > self.model.layers:
             raise ValueError(f"an auxiliary loss reads layer {deepest}, the model has {self.model.layers}")
+        if self.patience and not self.export_steps:
+            raise ValueError("patience counts exports, so `export_steps` must say when they are made")
         if self.lora and self.initial is None:
             raise ValueError("[lora] adapts a checkpoint: `initial` must name one")
         return self

@@ -48,6 +48,11 @@ def export(
     (fresh / name).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
     for path in fresh.iterdir():
         path.chmod(0o644)  # weights are written for their owner alone; a server runs as another user
+    replace_folder(fresh, folder)
+
+
+def replace_folder(fresh: Path, folder: Path) -> None:
+    """Put a folder in the place of another beside it."""
     if folder.exists():
         old = folder.with_name(f".{folder.name}-old")
         folder.rename(old)

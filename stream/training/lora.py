@@ -17,7 +17,9 @@ _ROWS = f"{_TABLE}trainable_tokens_delta.default"
 _DOWN, _UP = "lora_A.default.weight", "lora_B.default.weight"
 
 
-def add_adapters(causal: PreTrainedModel, config: AdapterConfig, rows: Sequence[int]) -> None:
+def add_adapters(
+    causal: PreTrainedModel, config: AdapterConfig, rows: Sequence[int], *, rounded: bool = False
+) -> None:
     """Freeze a model and put adapters on its linear layers, in place.
 
     Args:
@@ -25,6 +27,7 @@ def add_adapters(causal: PreTrainedModel, config: AdapterConfig, rows: Sequence[
         config: Rank, scale and layers of the adapters.
         rows: Ids whose rows of the embedding, and of a head of its own, are trained themselves: the control
             tokens that the checkpoint never saw.
+        rounded: Adapters have the type of the model's weights, or else float32 where these have 16 bits.
 
     Raises:
         ConfigurationError: No layer has a name that is adapted, or the model's layers are of another kind.
@@ -43,7 +46,7 @@ def add_adapters(causal: PreTrainedModel, config: AdapterConfig, rows: Sequence[
         trainable_token_indices={name: list(rows) for name in names} if rows else None,
     )
     try:
-        get_peft_model(causal, wanted)
+        get_peft_model(causal, wanted, autocast_adapter_dtype=not rounded)
     except ValueError as error:
         raise ConfigurationError(f"[lora] targets = {list(config.targets)}: {error}") from error
     adapted = [part for part in causal.modules() if isinstance(part, LoraLayer)]

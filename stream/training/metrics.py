@@ -1,10 +1,16 @@
 """The log of a run: ``metrics.jsonl``, one JSON object a line."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import structlog
+import torch
+from torch import Tensor
+
+from stream.training.packing import Batch
 
 log = structlog.get_logger(__name__)
 
@@ -38,3 +44,31 @@ class Metrics:
         fresh = self._path.with_suffix(".part")
         fresh.write_text("".join(kept), encoding="utf-8")
         fresh.rename(self._path)
+
+
+class Window:
+    """What steps said since the last line of the log; nothing is waited for until its means are asked for."""
+
+    def __init__(self) -> None:
+        self._parts: list[dict[str, Tensor]] = []
+        self._tokens: list[int] = []
+        self._documents: list[int] = []
+
+    def add(self, parts: dict[str, Tensor], batch: Batch) -> None:
+        """Take in a step: the parts of its loss and what it was made on."""
+        self._parts.append(parts)
+        self._tokens.append(batch.ids.size)
+        self._documents.append(batch.documents)
+
+    def means(self, total: Callable[[Tensor], Tensor]) -> dict[str, float]:
+        """Losses, tokens and documents of a step.
+
+        Args:
+            total: Sums a loss over all processes.
+        """
+        losses = {
+            name: float(total(torch.stack([parts[name] for parts in self._parts]).mean()))
+            for name in self._parts[0]
+        }
+        sizes = {"tokens": mean(self._tokens), "documents": mean(self._documents)}
+        return {name: round(value, 4) for name, value in (losses | sizes).items()}

@@ -1,5 +1,6 @@
 """The model in training: a plain causal model and two heads that are thrown away afterwards."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from transformers import PreTrainedModel
 from stream.errors import ConfigurationError
 from stream.training.architecture import added_parts, decoder_layers, sliding_window
 from stream.training.device import to_device
-from stream.training.packing import IGNORED, Batch
+from stream.training.packing import IGNORED, Batch, count_targets
 from stream.training.sections import LossConfig
 
 
@@ -47,22 +48,35 @@ class TrainingModel(nn.Module):  # type: ignore[misc]
         if dropout:
             self._add_dropout(dropout)
 
-    def forward(self, batch: Batch) -> Losses:
-        """The loss of a batch; parts without any target count as 0."""
+    def forward(self, batch: Batch, targets: Mapping[str, int] | None = None) -> Losses:
+        """The loss of a batch; parts without any target count as 0.
+
+        Args:
+            batch: Packed trees.
+            targets: Where the batch is a share of a larger one, the targets of that for each loss: the losses
+                of all shares then add up to the loss of the whole.
+        """
         states = self._hidden_states(batch)
         last = states[-1]
         parts = {"answers": self._predict(last, batch.answers)}
         weights = self.weights
-        total = parts["answers"]
         if weights.language_model:
             parts["language_model"] = self._predict(last, batch.next_tokens)
-            total = total + weights.language_model * parts["language_model"]
         if weights.tagging:
             parts["tagging"] = self._tagging_loss(states[weights.tagging_layer], batch)
-            total = total + weights.tagging * parts["tagging"]
         if weights.ordinal:
             parts["ordinal"] = _loss(self.ordinal, states[weights.ordinal_layer], batch.ordinals)
-            total = total + weights.ordinal * parts["ordinal"]
+        if targets is not None:
+            own = count_targets(batch)
+            parts = {name: part * (own[name] / max(1, targets[name])) for name, part in parts.items()}
+        total = parts["answers"]
+        for name in ("language_model", "tagging", "ordinal"):
+            if name in parts:
+                total = total + getattr(weights, name) * parts[name]
+        if targets is not None:
+            # Where one share has no tag, another may have some: all must have the same gradients.
+            heads = (*self.tagging.parameters(), *self.ordinal.parameters())
+            total = total + sum(parameter.sum() for parameter in heads) * 0.0
         return Losses(total, {name: part.detach() for name, part in parts.items()})
 
     def answer_loss(self, batch: Batch) -> Tensor:

@@ -156,7 +156,11 @@ class OptimiserConfig(Section):
     Attributes:
         bfloat16_products: Round the factors of matrix products to bfloat16 (sums stay float32): always on a
             GPU, and twice as fast on processors with AVX512-BF16. Weights and optimiser stay float32.
-        batch_tokens: Tokens of a step's batch, packed.
+        batch_tokens: Tokens of a step's batch, packed, over all devices.
+        accumulate: Parts that each device reads its share of a batch in, one after another: less memory, same
+            step.
+        checkpointing: Compute a layer's activations again for the gradient instead of keeping them: less
+            memory, a third more time.
         weights: Type of the weights in training and of the optimiser's moments. ``bfloat16`` halves the
             memory, but loses a change below 1/256 of a weight: for checkpoints under adapters, which stay
             float32 themselves.
@@ -168,8 +172,10 @@ class OptimiserConfig(Section):
     cycles: tuple[CycleConfig, ...] = Field(min_length=1)
     bfloat16_products: bool = False
     weights: Literal["float32", "bfloat16"] = "float32"
-    batch_tokens: int = 512
-    row_tokens: int = 144
+    batch_tokens: int = Field(default=512, ge=1)
+    accumulate: int = Field(default=1, ge=1)
+    checkpointing: bool = False
+    row_tokens: int = Field(default=144, ge=8)
     warm_up_steps: int = 100
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.02

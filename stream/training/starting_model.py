@@ -35,7 +35,8 @@ def starting_model(
         model = load_causal(recipe.initial, tokenizer, attention, dtype)
         _check(model, recipe, tokenizer)
         if recipe.lora:
-            add_adapters(model, recipe.lora, list(tokenizer.added))
+            # FSDP parts weights of one type only.
+            add_adapters(model, recipe.lora, list(tokenizer.added), rounded=recipe.sharded)
         return model.to(device)
     model = build_model(recipe.model, tokenizer.size, tokenizer.end_id, tokenizer.pad_id, attention)
     _check(model, recipe, tokenizer)

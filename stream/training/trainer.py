@@ -1,35 +1,40 @@
-"""The training loop: resumes where it was stopped, and exports a servable checkpoint every few minutes."""
+"""The training loop: goes on where it was stopped, and exports a servable checkpoint again and again."""
 
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import structlog
 import torch
 from tokenizers import Tokenizer
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from stream.ner.baselines.prompts import BaselinePrompts
 from stream.ner.template import PromptTemplate
 from stream.training.architecture import decoder_layers
-from stream.training.baselines import read_with_engine
 from stream.training.config import Recipe
-from stream.training.corpora import load_scored
-from stream.training.device import choose_device, compiled, products
-from stream.training.export import export, weights_type
-from stream.training.greedy import Scores, keep_likeliest, read, score
+from stream.training.device import compiled, products
+from stream.training.early_stopping import SAMPLE, EarlyStopping
+from stream.training.export import export, replace_folder, weights_type
+from stream.training.greedy import Scores
 from stream.training.lora import merged
-from stream.training.metrics import Metrics
+from stream.training.metrics import Metrics, Window
 from stream.training.model import TrainingModel
-from stream.training.packing import Batch
+from stream.training.optimiser import adamw
+from stream.training.packing import Batch, count_targets, split
 from stream.training.preparation import load_training_data, make_tokenizer
+from stream.training.processes import Processes
+from stream.training.progress import Progress
 from stream.training.reformulation import Reformulator
+from stream.training.run_state import RunState, whole_weights
 from stream.training.sampler import Sampler
-from stream.training.sections import OptimiserConfig
+from stream.training.scoring import Scorer
 from stream.training.starting_model import starting_model
-from stream.training.trained_state import load_trained_state, trained_state
 from stream.training.tree_check import check_tree_attention
 
 _LOG_STEPS = 100
@@ -42,36 +47,51 @@ class Trainer:
 
     ``pretrained/`` holds what language modelling made, if the recipe asks for it; ``state.pt`` weights,
     optimiser and counters; ``metrics.jsonl`` a line for every log step and score; ``checkpoint/`` the latest
-    export.
+    export, or the best one where the recipe has patience.
     """
 
     def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.processes = Processes(recipe.device, sharded=recipe.sharded)
         torch.set_num_threads(recipe.threads)
         torch.manual_seed(recipe.seed)
-        self.recipe = recipe
-        self.device = choose_device(recipe.device)
         recipe.output.mkdir(parents=True, exist_ok=True)
         self.metrics = Metrics(recipe.output / "metrics.jsonl")
+        self.stopping = EarlyStopping(self.metrics, recipe.patience)
         data = load_training_data(recipe)
-        self.tokenizer = make_tokenizer(recipe, data)
+        with self.processes.first_one_first():
+            self.tokenizer = make_tokenizer(recipe, data)
+            causal = starting_model(recipe, self.tokenizer, self.processes.device, self.metrics)
         self.template = PromptTemplate(
             recipe.ner, Tokenizer.from_str(self.tokenizer.tokenizer.to_str()), self.tokenizer.end_id
         )
         baseline = BaselinePrompts(self.template, recipe.baseline) if recipe.baseline else None
         self.sampler = Sampler(recipe, data, Reformulator(self.template, recipe.phrases, baseline))
+        self.scorer = Scorer(recipe, self.template, self.processes.device)
         self.model = TrainingModel(
-            starting_model(recipe, self.tokenizer, self.device, self.metrics),
+            causal,
             phrases=len(recipe.phrases),
             max_count=recipe.ner.max_count,
             weights=recipe.losses,
             dropout=recipe.model.dropout,
-        ).to(self.device)
+        ).to(self.processes.device)
         check_tree_attention(self.model, self.tokenizer.size)
-        self.optimiser = _optimiser(self.model, recipe.optimiser)
+        if recipe.optimiser.checkpointing:
+            causal.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         decay = recipe.optimiser.average
         self.average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
-        self.step, self.seconds = 0, 0.0
+        self._losses = self.processes.prepare(self.model)
+        if self.average is not None:
+            self.processes.shard(self.average.module)
+        self.progress = Progress(len(self.sampler), shown=self.processes.is_first)
+        self.optimiser = adamw(self.model, recipe.optimiser)
+        self.state = RunState(self.model, self.optimiser, self.average, self.processes.sharded)
         self._resume()
+
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        return self.state.step
 
     @property
     def served(self) -> TrainingModel:
@@ -81,66 +101,83 @@ class Trainer:
 
     def run(self) -> Scores:
         """Train to the end of the recipe, export, and score the whole development set."""
-        with compiled(decoder_layers(self.model.causal), self.device):
+        self._catch_up()
+        with compiled(decoder_layers(self.model.causal), self.processes.device), self.progress:
             self._train()
-        self.save()
-        scores = self.score()
-        self._log_scores("dev", scores)
-        return scores
+        if self.stopping.keeps_best:
+            self._save_state()
+            self._catch_up()
+        else:
+            self.save()
+        scores = self._score(self._checkpoint, None) if self.processes.is_first else None
+        told: Scores = self.processes.told_by_first(scores)
+        self._log("dev", **asdict(told))
+        return told
 
-    def _train(self) -> None:
-        saved = started = time.monotonic()
-        window: list[dict[str, torch.Tensor]] = []
-        for batch in self._batches():
-            window.append(self.train_step(batch))
-            self.seconds += time.monotonic() - started
-            started = time.monotonic()
-            if self.step % _LOG_STEPS == 0:
-                self._log_window(window)
-                window = []
-            if started - saved > self.recipe.export_minutes * 60:
-                self.save()
-                self._log_scores("sample", self.score(self.recipe.dev_sample))
-                saved = started = time.monotonic()
-
-    def score(self, sample: int | None = None) -> Scores:
-        """Score the main corpus's development set, de-duplicated; a sample is spread over the whole set.
-
-        A baseline is scored as it was last saved.
-        """
-        recipe = self.recipe
-        sentences = load_scored(recipe.data, recipe.used_corpora[0])
-        sentences = sentences[:: max(1, len(sentences) // sample) if sample else 1]
-        labels = recipe.ner.default_labels
-        if recipe.baseline:
-            saved = recipe.output / "checkpoint"
-            readings = read_with_engine(saved, sentences, labels, threads=recipe.threads)
-            return score(sentences, readings, labels)
-        served = self.served.eval()
-        with products(self.device, bfloat16=False):
-            readings = read(served.causal, self.template, sentences, labels)
-        served.train()
-        return score(sentences, readings, labels, keep_likeliest)
-
-    def train_step(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """One step; the parts of its loss, not yet waited for."""
-        optimiser = self.recipe.optimiser
-        torch.manual_seed(self.recipe.seed * 1_000_003 + self.step)
+    def train_step(self, batch: Batch) -> dict[str, Tensor]:
+        """One step; the parts of its loss, not yet waited for, and of several processes this one's share."""
+        config, processes = self.recipe.optimiser, self.processes
+        torch.manual_seed((self.recipe.seed * 1_000_003 + self.step) * processes.count + processes.number)
         for group in self.optimiser.param_groups:
-            group["lr"] = optimiser.learning_rate(self.step)
+            group["lr"] = config.learning_rate(self.step)
         self.optimiser.zero_grad(set_to_none=True)
-        with products(self.device, bfloat16=optimiser.bfloat16_products):
-            losses = self.model(batch)
-        with products(self.device, bfloat16=optimiser.bfloat16_products):
-            losses.total.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), optimiser.clip)
+        parts = self._gradients(batch)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
         self.optimiser.step()
         if self.average is not None:
             self.average.update_parameters(self.model)
-        self.step += 1
-        sizes = {"tokens": float(batch.ids.size), "documents": float(batch.documents)}
-        parts: dict[str, torch.Tensor] = losses.parts
-        return parts | {name: torch.tensor(size) for name, size in sizes.items()}
+        self.state.step += 1
+        return parts
+
+    def save(self) -> None:
+        """Write the state to resume from, and export the checkpoint."""
+        self._save_state()
+        self._export(self._checkpoint)
+
+    def _train(self) -> None:
+        if self._is_enough():
+            return
+        saved = started = time.monotonic()
+        window = Window()
+        for batch in self._batches():
+            window.add(self.train_step(batch), batch)
+            self.state.seconds += time.monotonic() - started
+            started = time.monotonic()
+            self.progress.advance(self.step)
+            if self.step % _LOG_STEPS == 0:
+                self._log("step", **window.means(self.processes.sum))
+                window = Window()
+            if self._is_export_due(started - saved):
+                self._save_state()
+                self._export_and_score()
+                if self._is_enough():
+                    return
+                saved = started = time.monotonic()
+
+    def _gradients(self, batch: Batch) -> dict[str, Tensor]:
+        """Make the gradients of a batch: of all of it at once, or of this process's shares one by one."""
+        processes, shares = self.processes, self.recipe.optimiser.accumulate * self.processes.count
+        if shares == 1:
+            return self._descend(batch)
+        targets = count_targets(batch)
+        own = split(batch, shares)[processes.number :: processes.count]
+        summed: dict[str, Tensor] = {}
+        for number, share in enumerate(own, 1):
+            with nullcontext() if number == len(own) else processes.keep_gradients(self._losses):
+                parts = self._descend(share, targets)
+            summed = {name: part + summed.get(name, 0.0) for name, part in parts.items()}
+        return summed
+
+    def _descend(self, batch: Batch, targets: dict[str, int] | None = None) -> dict[str, Tensor]:
+        rounded = self.recipe.optimiser.bfloat16_products
+        with products(self.processes.device, bfloat16=rounded):
+            losses = self._losses(batch, targets)
+        # Gradients become the mean over processes, and are to be the sum over shares.
+        total = losses.total if self.processes.count == 1 else losses.total * self.processes.count
+        with products(self.processes.device, bfloat16=rounded):
+            total.backward()
+        parts: dict[str, Tensor] = losses.parts
+        return parts
 
     def _batches(self) -> Iterator[Batch]:
         """The batches of the steps that are left, drawn ahead by the recipe's workers."""
@@ -156,67 +193,84 @@ class Trainer:
             )
         )
 
-    def save(self) -> None:
-        """Write the state to resume from, and export the checkpoint."""
-        path = self.recipe.output / "state.pt"
-        fresh = path.with_suffix(".part")
-        state = {
-            "model": trained_state(self.model),
-            "optimiser": self.optimiser.state_dict(),
-            "average": trained_state(self.average) if self.average is not None else None,
-            "counters": (self.step, self.seconds),
-        }
-        torch.save(state, fresh)
-        fresh.rename(path)
-        self._export()
+    def _is_export_due(self, seconds: float) -> bool:
+        """By the recipe's count of steps, or by its minutes; the clock is the first process's."""
+        if self.recipe.export_steps:
+            return self.step % self.recipe.export_steps == 0 and self.step < len(self.sampler)
+        if self.processes.count > 1 and self.step % _LOG_STEPS:
+            return False
+        due: bool = self.processes.told_by_first(seconds > self.recipe.export_minutes * 60)
+        return due
 
-    def _export(self) -> None:
+    def _is_enough(self) -> bool:
+        enough: bool = self.processes.told_by_first(self.stopping.is_due())
+        return enough
+
+    def _catch_up(self) -> None:
+        """Score the export of this step, where the recipe needs its score and a kill came in between."""
+        lacking = self.stopping.keeps_best and self.step > 0 and not self.stopping.has_score(self.step)
+        if self.processes.told_by_first(lacking):
+            self._export_and_score()
+
+    def _export_and_score(self) -> None:
+        """Export and score a sample; where the best is kept, the export only counts if it is better."""
+        folder = self.recipe.output / "candidate" if self.stopping.keeps_best else self._checkpoint
+        self._export(folder)
+        if not self.processes.is_first:
+            return
+        scores = self._score(folder, self.recipe.dev_sample)
+        if self.stopping.keeps_best and self.stopping.improves(scores.f1):
+            replace_folder(folder, self._checkpoint)
+        self._log(SAMPLE, **asdict(scores))
+        self.progress.score(scores.f1)
+
+    def _score(self, folder: Path, sample: int | None) -> Scores:
+        """Score the export in a folder, or the model in memory where that is the same."""
+        other = folder == self._checkpoint and self.stopping.keeps_best
+        if self.recipe.baseline or self.processes.sharded or other:
+            return self.scorer.checkpoint(folder, sample)
+        served = self.served.eval()
+        scores = self.scorer.model(served.causal, sample)
+        served.train()
+        return scores
+
+    def _export(self, folder: Path) -> None:
         recipe, causal = self.recipe, self.served.causal
-        weights = causal.state_dict()
+        weights = whole_weights(causal)
+        if not self.processes.is_first:
+            return
         if recipe.lora:
             weights = merged(weights, recipe.lora, list(self.tokenizer.added))
         export(
             causal,
             weights,
-            recipe.output / "checkpoint",
+            folder,
             tokenizer=self.tokenizer,
             config=recipe.exported,
             dtype=weights_type(recipe.export_weights, recipe.initial),
         )
 
+    def _save_state(self) -> None:
+        self.state.save(self._state_file, write=self.processes.is_first)
+
     def _resume(self) -> None:
-        path = self.recipe.output / "state.pt"
-        if not path.exists():
-            return
-        state = torch.load(path, weights_only=True, map_location=self.device)
-        load_trained_state(self.model, state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        if self.average is not None:
-            load_trained_state(self.average, state["average"])
-        self.step, self.seconds = state["counters"]
-        self.metrics.rewind(self.step)
-        log.info("training resumed", step=self.step)
-
-    def _log_window(self, window: list[dict[str, torch.Tensor]]) -> None:
-        means = {name: round(float(torch.stack([w[name] for w in window]).mean()), 4) for name in window[0]}
-        self._log("step", **means)
-
-    def _log_scores(self, name: str, scores: Scores) -> None:
-        self._log(name, **asdict(scores))
+        if self._state_file.exists():
+            self.state.load(self._state_file, self.processes.device)
+            if self.processes.is_first:
+                self.metrics.rewind(self.step)
+            log.info("training resumed", step=self.step)
 
     def _log(self, event: str, **values: Any) -> None:
-        self.metrics.write(event, self.step, minutes=round(self.seconds / 60, 2), **values)
+        if self.processes.is_first:
+            self.metrics.write(event, self.step, minutes=round(self.state.seconds / 60, 2), **values)
 
+    @property
+    def _checkpoint(self) -> Path:
+        return self.recipe.output / "checkpoint"
 
-def _optimiser(model: TrainingModel, config: OptimiserConfig) -> torch.optim.AdamW:
-    trained = [p for p in model.parameters() if p.requires_grad]
-    matrices = [p for p in trained if p.ndim > 1]
-    vectors = [p for p in trained if p.ndim <= 1]
-    groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.cycles[0].learning_rate, betas=config.betas, fused=True)
+    @property
+    def _state_file(self) -> Path:
+        return self.recipe.output / "state.pt"
 
 
 def _as_it_is(batch: Batch) -> Batch:
