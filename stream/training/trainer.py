@@ -1,5 +1,6 @@
 """The training loop: goes on where it was stopped, and exports a servable checkpoint again and again."""
 
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -18,6 +19,7 @@ from stream.ner.baselines.prompts import BaselinePrompts
 from stream.ner.template import PromptTemplate
 from stream.training.architecture import decoder_layers
 from stream.training.config import Recipe
+from stream.training.curves import draw_curves
 from stream.training.device import compiled, products
 from stream.training.early_stopping import SAMPLE, EarlyStopping
 from stream.training.export import export, replace_folder, weights_type
@@ -46,8 +48,8 @@ class Trainer:
     """One run of a recipe in its output folder.
 
     ``pretrained/`` holds what language modelling made, if the recipe asks for it; ``state.pt`` weights,
-    optimiser and counters; ``metrics.jsonl`` a line for every log step and score; ``checkpoint/`` the latest
-    export, or the best one where the recipe has patience.
+    optimiser and counters; ``metrics.jsonl`` a line for every log step and score; ``plot.svg`` its curves, in
+    the end; ``checkpoint/`` the latest export, or the best one where the recipe has patience.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -112,6 +114,8 @@ class Trainer:
         scores = self._score(self._checkpoint, None) if self.processes.is_first else None
         told: Scores = self.processes.told_by_first(scores)
         self._log("dev", **asdict(told))
+        if self.processes.is_first:
+            draw_curves(self.metrics.lines(), self.recipe.output / "plot.svg")
         return told
 
     def train_step(self, batch: Batch) -> dict[str, Tensor]:
@@ -207,8 +211,9 @@ class Trainer:
         return enough
 
     def _catch_up(self) -> None:
-        """Score the export of this step, where the recipe needs its score and a kill came in between."""
-        lacking = self.stopping.keeps_best and self.step > 0 and not self.stopping.has_score(self.step)
+        """Export and score what has no score: the last step, where scores decide, or one a kill cut short."""
+        wanted = self.step < len(self.sampler) or self.stopping.keeps_best
+        lacking = self.step > 0 and wanted and not self.stopping.has_score(self.step)
         if self.processes.told_by_first(lacking):
             self._export_and_score()
 
@@ -219,8 +224,11 @@ class Trainer:
         if not self.processes.is_first:
             return
         scores = self._score(folder, self.recipe.dev_sample)
-        if self.stopping.keeps_best and self.stopping.improves(scores.f1):
-            replace_folder(folder, self._checkpoint)
+        if self.stopping.keeps_best:
+            if self.stopping.improves(scores.f1):
+                replace_folder(folder, self._checkpoint)
+            else:
+                shutil.rmtree(folder)
         self._log(SAMPLE, **asdict(scores))
         self.progress.score(scores.f1)
 
