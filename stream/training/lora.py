@@ -57,27 +57,31 @@ def add_adapters(
         )
 
 
-def merged(weights: Mapping[str, Tensor], config: AdapterConfig, rows: Sequence[int]) -> dict[str, Tensor]:
+def merged(
+    weights: Mapping[str, Tensor], config: AdapterConfig, rows: Sequence[int], dtype: torch.dtype
+) -> dict[str, Tensor]:
     """The weights of a model with adapters, under the names and with the values of one without.
 
-    W + alpha / rank x B A, in float32; rows that were trained themselves stand in place of the checkpoint's.
+    W + alpha / rank x B A, in float32 and then rounded, one weight after another; rows that were trained
+    themselves stand in place of the checkpoint's.
 
     Args:
         weights: State of the model that ``add_adapters`` changed, on one device.
         config: As it was given there.
         rows: As they were given there.
+        dtype: Of what is merged.
     """
     plain = {}
     for name, weight in weights.items():
         if not name.endswith((_DOWN, _UP, _ROWS)):
             plain[name.replace(_TABLE, "").replace(_BASE, "")] = weight
     for name, weight in weights.items():
-        layer = name.removesuffix(_UP)
+        layer, table = name.removesuffix(_UP), name.removesuffix(_ROWS)
         if layer != name:
-            change = weight.float() @ weights[layer + _DOWN].float()
-            plain[layer + "weight"] = plain[layer + "weight"].float() + config.alpha / config.rank * change
-        table = name.removesuffix(_ROWS)
-        if table != name:
+            change = config.alpha / config.rank * (weight.float() @ weights[layer + _DOWN].float())
+            plain[layer + "weight"] = (plain[layer + "weight"].float() + change).to(dtype)
+        elif table != name:
             place = torch.tensor(rows, device=weight.device)
-            plain[table + "weight"] = plain[table + "weight"].float().index_copy(0, place, weight.float())
+            whole = plain[table + "weight"].to(dtype)
+            plain[table + "weight"] = whole.index_copy(0, place, weight.to(dtype))
     return plain

@@ -86,11 +86,10 @@ class TrainingModel(nn.Module):  # type: ignore[misc]
         return nn.functional.cross_entropy(_logits(head, states), targets, reduction="sum")
 
     def _hidden_states(self, batch: Batch) -> tuple[Tensor, ...]:
-        deepest = int(batch.positions.max())
-        if self._window is not None and deepest >= self._window:
+        if self._window is not None and batch.positions.max() >= self._window:
             raise ConfigurationError(
-                f"a prompt of {deepest + 1} tokens is longer than the model's sliding window of "
-                f"{self._window}: lower [augmentation] max_text_tokens"
+                f"a prompt of {batch.positions.max() + 1} tokens is longer than the model's sliding window "
+                f"of {self._window}: lower [augmentation] max_text_tokens"
             )
         dtype, device = self.causal.dtype, self.causal.device
         mask = to_device(batch.mask, device)[:, None]

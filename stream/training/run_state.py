@@ -18,7 +18,7 @@ from torch.distributed.tensor import DTensor
 from stream.errors import ConfigurationError
 
 _OTHER = "state.pt in the output folder is of a run with another model: use another output folder"
-_WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
+_WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True, strict=False)
 
 
 @dataclass(slots=True)
@@ -49,11 +49,11 @@ class RunState:
             write: Whether this process writes it.
         """
         state = {
-            "model": trained_weights(self.model),
+            "model": trained_weights(self.model, kept=write),
             "optimiser": get_optimizer_state_dict(self.model, self.optimiser, options=_WHOLE)
             if self.sharded
             else self.optimiser.state_dict(),
-            "average": None if self.average is None else trained_weights(self.average),
+            "average": None if self.average is None else trained_weights(self.average, kept=write),
             "counters": (self.step, self.seconds),
         }
         if write:
@@ -68,34 +68,48 @@ class RunState:
             ConfigurationError: It is the state of another model.
         """
         state = torch.load(path, weights_only=True, map_location="cpu" if self.sharded else device)
+        for model, weights in ((self.model, state["model"]), (self.average, state["average"])):
+            if model is not None:
+                _put(model, weights, sharded=self.sharded)
         if self.sharded:
-            set_model_state_dict(self.model, state["model"], options=_WHOLE)
             set_optimizer_state_dict(self.model, self.optimiser, state["optimiser"], options=_WHOLE)
         else:
-            _put(self.model, state["model"])
             _put_optimiser(self.optimiser, state["optimiser"])
-        if self.average is not None:
-            _put(self.average, state["average"])
         self.step, self.seconds = state["counters"]
 
 
-def whole_weights(model: nn.Module) -> dict[str, Tensor]:
-    """A model's state, put together where each process holds a part; all must ask for it together."""
-    return {
-        name: value.full_tensor() if isinstance(value, DTensor) else value
-        for name, value in model.state_dict().items()
-    }
+def whole_weights(model: nn.Module, *, kept: bool) -> dict[str, Tensor]:
+    """A model's state; where each process holds a part, put together, and all must ask for it together.
+
+    Args:
+        model: With or without parted weights.
+        kept: Whether this process gets what was put together, on the CPU; or else only helps.
+    """
+    return _put_together(model.state_dict(), kept=kept)
 
 
-def trained_weights(model: nn.Module) -> dict[str, Tensor]:
+def trained_weights(model: nn.Module, *, kept: bool) -> dict[str, Tensor]:
     """The same without weights that are frozen."""
     frozen = _frozen(model)
-    return {name: value for name, value in whole_weights(model).items() if name not in frozen}
+    state = {name: value for name, value in model.state_dict().items() if name not in frozen}
+    return _put_together(state, kept=kept)
 
 
-def _put(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+def _put_together(state: Mapping[str, Tensor], *, kept: bool) -> dict[str, Tensor]:
+    whole = {}
+    for name, value in state.items():
+        full = value.full_tensor() if isinstance(value, DTensor) else value
+        if kept:  # one weight at a time: a device may not hold them all
+            whole[name] = full.cpu() if isinstance(value, DTensor) else full
+    return whole
+
+
+def _put(model: nn.Module, weights: dict[str, Tensor], *, sharded: bool) -> None:
     try:
-        lacking, unknown = model.load_state_dict(weights, strict=False)
+        if sharded:
+            lacking, unknown = set_model_state_dict(model, weights, options=_WHOLE)
+        else:
+            lacking, unknown = model.load_state_dict(weights, strict=False)
     except RuntimeError as error:  # shapes
         raise ConfigurationError(f"{_OTHER}: {error}") from error
     odd = [name for name in lacking if name not in _frozen(model)] + list(unknown)

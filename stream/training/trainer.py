@@ -244,19 +244,13 @@ class Trainer:
 
     def _export(self, folder: Path) -> None:
         recipe, causal = self.recipe, self.served.causal
-        weights = whole_weights(causal)
+        weights = whole_weights(causal, kept=self.processes.is_first)
         if not self.processes.is_first:
             return
+        dtype = weights_type(recipe.export_weights, recipe.initial)
         if recipe.lora:
-            weights = merged(weights, recipe.lora, list(self.tokenizer.added))
-        export(
-            causal,
-            weights,
-            folder,
-            tokenizer=self.tokenizer,
-            config=recipe.exported,
-            dtype=weights_type(recipe.export_weights, recipe.initial),
-        )
+            weights = merged(weights, recipe.lora, list(self.tokenizer.added), dtype)
+        export(causal, weights, folder, tokenizer=self.tokenizer, config=recipe.exported, dtype=dtype)
 
     def _save_state(self) -> None:
         self.state.save(self._state_file, write=self.processes.is_first)

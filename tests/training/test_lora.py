@@ -64,7 +64,7 @@ def test_lora_merges_as_peft_does(data, tmp_path):
     folder = write_foreign(tmp_path / "foreign", "qwen3", tie_word_embeddings=False)
     trainer = trained(changed(starting_from(folder, data, tmp_path / "run"), lora=ADAPTERS))
     causal, rows = trainer.model.causal, list(trainer.tokenizer.added)
-    ours = merged(causal.state_dict(), trainer.recipe.lora, rows)
+    ours = merged(causal.state_dict(), trainer.recipe.lora, rows, torch.float32)
     for part in list(causal.modules()):
         if hasattr(part, "merge") and hasattr(part, "base_layer"):
             part.merge()

@@ -1,8 +1,11 @@
 """A batch read in shares: one after another, and by several processes at once."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -83,23 +86,37 @@ def test_processes_dropout_goes_through_checkpointing(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """The same recipe by one process, by two with a copy each, and by two with a part each."""
+def folder(tmp_path_factory):
+    """Where the runs are, with their data."""
     folder = tmp_path_factory.mktemp("processes")
-    data = write_data(folder / "data")
-    file = write_recipe(folder / "recipe.toml", data, folder / "run", STEPS)
-    changes = ("model.dropout=0.0", "optimiser.average=0.9", 'export_weights="float32"')
-    exact = [part for change in changes for part in ("--set", change)]
-    train = ["-m", "stream.cli", "train", str(file), *exact, "--json"]
-    (port,) = free_ports(1)
-    two = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    two += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    two += ["--main_process_port", str(port)]
+    write_recipe(folder / "recipe.toml", write_data(folder / "data"), folder / "run", STEPS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(folder):
+    """The same recipe by one process, by two with a copy each, and by two with a part each."""
     return {
-        "one": finished([*train, "--output", str(folder / "one")]),
-        "copies": finished([*two, *train, "--output", str(folder / "copies")]),
-        "sharded": finished([*two, *train, "--set", "sharded=true", "--output", str(folder / "sharded")]),
+        "one": finished(train(folder, "one")),
+        "copies": finished([*two_processes(), *train(folder, "copies")]),
+        "sharded": finished([*two_processes(), *train(folder, "sharded", "sharded=true")]),
     }
+
+
+def train(folder, output, *changes):
+    """The command, without what runs it."""
+    exact = ("model.dropout=0.0", "optimiser.average=0.9", 'export_weights="float32"', *changes)
+    options = [part for change in exact for part in ("--set", change)]
+    recipe, output = str(folder / "recipe.toml"), str(folder / output)
+    return ["-m", "stream.cli", "train", recipe, "--output", output, *options, "--json"]
+
+
+def two_processes():
+    """What runs a module in two processes."""
+    (port,) = free_ports(1)
+    settled = ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    return [*launcher, *settled, "--main_process_port", str(port)]
 
 
 def finished(command):
@@ -135,3 +152,27 @@ def step_lines(folder):
     """The lines of a run's log that hold losses."""
     lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
     return [line for line in lines if line["event"] == "step"]
+
+
+@pytest.mark.train
+def test_processes_killed_together_go_on_together(runs, folder):
+    """Two processes with parts of the weights are killed, and end in the weights of a run left alone."""
+    import torch
+    from safetensors.torch import load_file
+
+    command = [*two_processes(), *train(folder, "killed", "sharded=true", "export_steps=20")]
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    run = subprocess.Popen([sys.executable, *command], cwd=ROOT, start_new_session=True, **pipes)
+    state, deadline = folder / "killed" / "state.pt", time.monotonic() + 240
+    while not state.exists():
+        assert run.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    assert 0 < torch.load(state, weights_only=True)["counters"][0] < STEPS
+    _, killed = finished(command)
+    _, alone = runs["sharded"]
+    weights, others = (load_file(each / "checkpoint" / "model.safetensors") for each in (alone, killed))
+    for key, weight in weights.items():
+        assert (others[key] - weight).abs().max() < 1e-6, key
