@@ -74,6 +74,7 @@ def train(  # noqa: PLR0917 - the command line passes names
         return
     trainer = Trainer(recipe)
     scores = trainer.run()
+    trainer.processes.part()
     if not trainer.processes.is_first:
         return
     checkpoint = recipe.output / "checkpoint"

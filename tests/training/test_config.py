@@ -25,6 +25,24 @@ def test_config_bundled_recipe_loads_and_names_every_phrase():
     )
 
 
+@pytest.mark.parametrize("path", sorted(BUNDLED.parent.glob("*.toml")), ids=lambda path: path.stem)
+def test_config_every_recipe_that_is_shipped_loads(path):
+    """Recipes are valid, and know every label that they ask for by default."""
+    recipe = Recipe.load(path)
+    assert set(recipe.ner.default_labels) <= set(recipe.phrases)
+    assert Path(recipe.output).name == path.stem == recipe.ner.name
+
+
+def test_config_adapters_are_put_on_a_large_checkpoint_that_stays_small():
+    """The recipe for 8 billion parameters has 16-bit weights, keeps no activations, averages nothing."""
+    recipe = Recipe.load(BUNDLED.with_name("lora-8b.toml"))
+    assert recipe.lora is not None
+    assert recipe.optimiser.weights == "bfloat16"
+    assert recipe.optimiser.checkpointing
+    assert not recipe.optimiser.average
+    assert recipe.losses.deepest_layer == 0
+
+
 def test_config_bundled_recipe_leaves_the_held_out_abstracts_alone():
     """The corpus that holds the abstracts of the GENIA development set is not trained on."""
     assert "jnlpba" not in {corpus.name for corpus in Recipe.load(BUNDLED).corpora}
