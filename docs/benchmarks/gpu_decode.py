@@ -1,257 +1,278 @@
-# ruff: noqa: T201, INP001, PLC0415 - a script beside its figures; recording has no torch, replaying nothing else
-"""Milliseconds a document on a GPU: a Llama-shaped model of 7B random weights replays the engine's passes.
+# ruff: noqa: T201, INP001 - a script beside its figures
+r"""Milliseconds a document on a GPU: a Llama-shaped model of 7B random weights replays the engine's passes.
 
-What a pass costs depends on its shape alone: new tokens, tokens looked back at, rows of logits. So the shapes
-of all passes are recorded from the engine, with gold answers forced, and replayed with static shapes (a CUDA
-graph for each). Between two passes the host waits for the chosen tokens, as a decoder must.
+    python docs/benchmarks/gpu_decode.py --budget-seconds 70 --output gpu_decode.json
+    python docs/benchmarks/gpu_decode.py --device cpu --layers 2 --hidden 64 --heads 4 \
+        --inner 128 --vocabulary 500                  # tries the script
 
-    python docs/benchmarks/gpu_decode.py record --data dev.jsonl.gz --model MODEL_FOLDER > shapes.json
-    python docs/benchmarks/gpu_decode.py replay shapes.json              # needs torch and a GPU of 20 GB
-    python docs/benchmarks/gpu_decode.py replay shapes.json --device cpu --tiny      # tries the script
+Needs torch alone, and a GPU of 24 GB. The passes, with gold answers forced, are in decode_passes.json;
+decode_passes.py says how they were recorded. Lengths are tokens of the bundled model's tokenizer (7,000
+entries, 1.6 tokens a word of these sets), as they are. Each pass is padded to a static shape. Its time is the
+wall clock's from handing over ids, positions and mask until the host knows the likeliest tokens, as a decoder
+must between two passes; a document's is the sum of its passes. Of sequences with a device each
+(padellm_multi) the longest counts. Documents of the sets take turns, all strategies of a document one after
+the other, beginning with another one each time; the first document of each set is also decoded once before,
+untimed. When the time is up the rest is left out; how many were timed is stated.
 
-A document is stages, one after the other; a stage is sequences, each on a device of its own, of which the
-longest counts; a sequence is passes (rows of a batch, new tokens, past tokens, rows of logits).
+CUDA graphs, captured before they are timed, come first; the last part of the time is for the same documents
+without, where the host starts every kernel. Before all that a tiny model shows that branches under a tree
+mask get the logits they get alone.
 """
 
 import argparse
-import asyncio
 import json
+import math
 import statistics
 import sys
 import time
-from itertools import islice
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
-LAYERS, HIDDEN, HEADS, INNER, VOCABULARY = 32, 4096, 32, 11_008, 32_000
-TINY = (2, 64, 4, 128, 500)
-BUCKETS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
-PAST_BUCKET = 64
+_BEGAN = time.perf_counter()
+
+import torch  # noqa: E402 - its import counts towards the budget
+from llama_passes import Feed, Inputs, Model, Sizes, tree_error  # noqa: E402
+
+TRACES = Path(__file__).with_name("decode_passes.json")
+
+# arXiv 2402.04838: milliseconds a document of its 7B model on an A100.
+PAPER = {
+    "padellm-conll03": {
+        "padellm_script": 333.9,
+        "padellm_multi": 229.74,
+        "onestep": 272.22,
+        "autoreg_struct": 753.36,
+        "autoreg_aug": 992.70,
+    },
+    "padellm-genia": {
+        "padellm_multi": 316.90,
+        "onestep": 513.56,
+        "autoreg_struct": 1266.34,
+        "autoreg_aug": 1515.35,
+    },
+}
+
+TINY = Sizes(layers=2, hidden=64, heads=4, inner=128, vocabulary=500)
+TREE_TOLERANCE = 1e-3
+EAGER_SHARE = 0.2
+
+Decode = list[list[list[Inputs]]]
+"""A document's stages, of sequences, of passes."""
+
+Times = dict[tuple[str, str, str], list[tuple[float, int]]]
+"""By launch, set and strategy: milliseconds and passes of each document."""
 
 
 def main() -> None:
-    """Record or replay."""
+    """Check, replay, print a table and, last, one JSON line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(required=True)
-    recording = commands.add_parser("record")
-    recording.add_argument("--data", type=Path, required=True)
-    recording.add_argument("--model", type=Path, required=True)
-    recording.add_argument("--limit", type=int, default=200)
-    recording.set_defaults(run=lambda given: asyncio.run(record(given.data, given.model, given.limit)))
-    replaying = commands.add_parser("replay")
-    replaying.add_argument("shapes", type=Path)
-    replaying.add_argument("--device", default="cuda")
-    replaying.add_argument("--tiny", action="store_true", help="a model of nothing, to try the script")
-    replaying.set_defaults(run=lambda given: replay(given.shapes, given.device, tiny=given.tiny))
+    parser.add_argument("--traces", type=Path, default=TRACES)
+    parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
+    parser.add_argument("--launch", default="both", choices=["both", "graphs", "eager"])
+    parser.add_argument("--budget-seconds", type=float, default=70)
+    parser.add_argument("--output", type=Path, help="the JSON object, also as a file")
+    for name, size in asdict(Sizes(32, 4096, 32, 11_008, 32_000)).items():
+        parser.add_argument(f"--{name}", type=int, default=size)
     given = parser.parse_args()
-    given.run(given)
+    if given.device == "cuda" and not torch.cuda.is_available():
+        parser.error("no GPU that torch can use; try --device cpu with a tiny model, as above")
+    sets = json.loads(given.traces.read_text())["sets"]
+    sizes = Sizes(given.layers, given.hidden, given.heads, given.inner, given.vocabulary)
+    with torch.inference_mode():
+        report = measured(sets, sizes, given.device, given.launch, given.budget_seconds)
+    line = json.dumps(report)
+    if given.output:
+        given.output.write_text(line + "\n")
+    print(line)
 
 
-async def record(data: Path, model: Path, limit: int) -> None:
-    """Print the shapes of every strategy's passes as JSON."""
-    from stream.evaluation.datasets import label_inventory, read_documents
-    from stream.evaluation.gold import CaseMaker
-    from stream.evaluation.padded_batch import PaddedBatch
-    from stream.evaluation.strategies import FLOOR, GOLD, NAMES, OWN_ANSWERS, Opener
-    from stream.ner.template import PromptTemplate
+def measured(sets: dict, sizes: Sizes, device: str, launch: str, budget: float) -> dict:
+    """Replay all documents that there is time for.
 
-    template, passes = PromptTemplate.load(model), []
-    maker = CaseMaker(template, label_inventory(read_documents(data)))
-    cases = maker.cases(islice(read_documents(data), limit))
-    opener = Opener(model, template, 1, PaddedBatch.load(model), on_pass=passes.append)
-    shapes = {"padellm_script": list(map(script, cases)), "padellm_multi": list(map(multi, cases))}
-    for name in (FLOOR, *NAMES):
-        if name in shapes:
+    Returns:
+        The figures, and what they were measured on.
+    """
+    torch.manual_seed(1)
+    launches, problem = checked_launches(device, launch)
+    kind = torch.bfloat16 if device == "cuda" else torch.float32
+    passes = [one for name in sets for decodes in sets[name]["strategies"].values() for one in runs(decodes)]
+    most = max(run[0] for run in passes), max(run[2] + run[1] * run[4] for run in passes)
+    model = Model(sizes, device, kind, most)
+    _synchronize(device)
+    print(f"model made {elapsed():.1f} s after the start", file=sys.stderr)
+    times: Times = defaultdict(list)
+    for name in launches:
+        share = 1 - EAGER_SHARE if name != launches[-1] else 1
+        replay(model, sets, name, elapsed() + (budget - elapsed()) * share, times)
+        print(f"{name} done after {elapsed():.1f} s, {model.graphs} graphs", file=sys.stderr)
+    where = torch.cuda.get_device_name() if device == "cuda" else "cpu"
+    report = {
+        "device": where,
+        "torch": torch.__version__,
+        "dtype": str(kind).removeprefix("torch."),
+        "parameters": model.parameters,
+        "weights_gb": round(model.parameters * kind.itemsize / 1e9, 2),
+        "graphs": model.graphs,
+        "graphs_problem": problem,
+        "seconds": round(elapsed(), 1),
+        "launches": {
+            name: {key: figures(times, name, key, list(sets[key]["strategies"])) for key in sets}
+            for name in launches
+        },
+    }
+    print(
+        f"{model.parameters / 1e9:.2f}B random weights, {report['dtype']}, {where}, torch {torch.__version__}"
+    )
+    for name, by_set in report["launches"].items():
+        for key, rows in by_set.items():
+            print_table(f"{key}, {name}, {rows.get('floor', {}).get('documents', 0)} documents", rows)
+    return report
+
+
+def checked_launches(device: str, launch: str) -> tuple[list[str], str | None]:
+    """The ways of launching that work here, best first, each tried with a tree; why one does not."""
+    wanted = ["eager"] if device == "cpu" else ["graphs", "eager"] if launch == "both" else [launch]
+    problem = None
+    for name in tuple(wanted):
+        try:
+            error = tree_error(Model(TINY, device, torch.float32, (1, 64)), graph=name == "graphs")
+        except RuntimeError as failure:
+            if name != "graphs":
+                raise
+            wanted, problem = ["eager"], str(failure)
+            print(f"no CUDA graphs here, so without: {failure}", file=sys.stderr)
             continue
-        strategy = opener.open(name + GOLD if name in OWN_ANSWERS else name)
-        shapes[name] = []
-        for case in cases:
-            passes.clear()
-            await strategy.decode(case)
-            rows = [(1, each.tokens, each.past, len(each.sequences) + drafted(each)) for each in passes]
-            shapes[name].append([[rows]])
-        await strategy.close()
-        print(name, len(cases), "documents", file=sys.stderr)
-    json.dump({"data": data.parent.name, "strategies": shapes}, sys.stdout)
+        if not error <= TREE_TOLERANCE:
+            raise SystemExit(
+                f"{name}: under a tree mask logits are {error:.2g} from those of single sequences"
+            )
+        print(f"{name}: logits under a tree mask within {error:.1g} of single sequences", file=sys.stderr)
+    return wanted, problem
 
 
-def drafted(trace) -> int:  # noqa: ANN001 - a stream.engine.trace.PassTrace, which replaying does not need
-    """Drafted tokens of a pass; each has a row of logits."""
-    return sum(len(draft) for draft in {id(one.draft): one.draft or () for one in trace.sequences}.values())
+def replay(model: Model, sets: dict, launch: str, until: float, times: Times) -> None:
+    """Decode documents in turns until the time is up, as far as the longest turn so far can tell."""
+    longest = 0.0
+    for turn, (key, index) in enumerate(turns(sets)):
+        if elapsed() + longest > until:
+            return
+        strategies = sets[key]["strategies"]
+        decodes = {name: padded(model, each[index]["stages"]) for name, each in strategies.items()}
+        if launch == "graphs":
+            for decode in decodes.values():
+                for one in passes_of(decode):
+                    model.prepare(one.shape)
+        if turn < len(sets):
+            for decode in decodes.values():
+                decoded(model, decode, launch)
+        names, began = list(decodes), elapsed()
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            seconds, passes = decoded(model, decodes[name], launch)
+            if passes != strategies[name][index]["passes"]:
+                raise SystemExit(
+                    f"{key}, document {index}, {name}: {passes} passes replayed, "
+                    f"{strategies[name][index]['passes']} recorded; record them again"
+                )
+            times[launch, key, name].append((1000 * seconds, passes))
+        longest = max(longest, elapsed() - began)
 
 
-def script(case) -> list:  # noqa: ANN001 - a stream.evaluation.gold.Case
-    """One device, all prompts in a padded batch, counts before mentions."""
-    return [[lock_step(rows)] for rows in stages(case) if rows]
+def turns(sets: dict) -> Iterator[tuple[str, int]]:
+    """Sets in turns, and their documents so that the first few are spread over the set."""
+    count = min(len(each["words"]) for each in sets.values())
+    for index in sorted(range(count), key=lambda index: index * (math.sqrt(5) - 1) / 2 % 1):
+        for key in sets:
+            yield key, index
 
 
-def multi(case) -> list:  # noqa: ANN001
-    """A device for every prompt."""
-    return [[lock_step([row]) for row in rows] for rows in stages(case) if rows]
+def padded(model: Model, stages: list) -> Decode:
+    """A document's passes; of sequences with the same static shapes, which take the same time, one."""
+    decode = []
+    for stage in stages:
+        sequences = [
+            [
+                model.padded(Feed.causal(batch, new, past + new * step, rows, model.sizes.vocabulary))
+                for batch, new, past, rows, times in sequence
+                for step in range(times)
+            ]
+            for sequence in stage
+        ]
+        decode.append(list({tuple(one.shape for one in each): each for each in sequences}.values()))
+    return decode
 
 
-def stages(case) -> tuple[list, list]:  # noqa: ANN001
-    """Counts, then mentions."""
-    counts = [label.count for label in case.labels]
-    return counts, [mention for label in case.labels for mention in label.mentions]
+def passes_of(decode: Decode) -> Iterator[Inputs]:
+    """Every pass."""
+    return (one for stage in decode for sequence in stage for one in sequence)
 
 
-def lock_step(rows: list) -> list[tuple[int, int, int, int]]:
-    """Passes of a padded batch until its longest row is done."""
-    width, count = max(len(row.prompt.ids) for row in rows), len(rows)
-    later = [(count, 1, width + step, count) for step in range(max(row.steps for row in rows) - 1)]
-    return [(count, width, 0, count), *later]
+def decoded(model: Model, decode: Decode, launch: str) -> tuple[float, int]:
+    """Seconds of a document, and passes one after the other; of a stage the longest sequence counts."""
+    seconds, passes = 0.0, 0
+    for stage in decode:
+        longest, most = 0.0, 0
+        for sequence in stage:
+            before, began = model.passes, time.perf_counter()
+            for one in sequence:
+                model.run(one, graph=launch == "graphs")
+            longest = max(longest, time.perf_counter() - began)
+            most = max(most, model.passes - before)
+        seconds, passes = seconds + longest, passes + most
+    return seconds, passes
 
 
-def replay(file: Path, device: str, *, tiny: bool) -> None:
-    """Print milliseconds a document for every strategy."""
-    recorded = json.loads(file.read_text())
-    model = Model(device, TINY if tiny else (LAYERS, HIDDEN, HEADS, INNER, VOCABULARY))
-    strategies = recorded["strategies"]
-    for shape in sorted({bucketed(one) for each in strategies.values() for one in all_passes(each)}):
-        model.prepare(shape)
-    times: dict[str, list[float]] = {name: [] for name in strategies}
-    for index in range(len(strategies["floor"])):
-        for name, documents in strategies.items():
-            times[name].append(1000 * sum(slowest(model, stage) for stage in documents[index]))
-    print(f"{recorded['data']}, {len(times['floor'])} documents, {model.name}")
-    print(f"{'strategy':18}{'passes':>8}{'ms mean':>10}{'p50':>8}{'p95':>8}{'/ floor':>9}")
-    floor = statistics.mean(times["floor"])
-    for name, each in times.items():
-        passes = statistics.mean(
-            sum(max(map(len, stage)) for stage in document) for document in strategies[name]
+def runs(decodes: list) -> Iterator[list[int]]:
+    """Every run of passes, as recorded."""
+    return (run for each in decodes for stage in each["stages"] for sequence in stage for run in sequence)
+
+
+def figures(times: Times, launch: str, key: str, strategies: list[str]) -> dict[str, dict]:
+    """By strategy what the table shows."""
+    rows = {}
+    for name in strategies:
+        if not times[launch, key, name]:
+            continue
+        milliseconds, passes = zip(*times[launch, key, name], strict=True)
+        ordered, mean = sorted(milliseconds), statistics.mean(milliseconds)
+        rows[name] = {
+            "documents": len(ordered),
+            "passes_mean": round(statistics.mean(passes), 2),
+            "ms_mean": round(mean, 2),
+            "ms_p50": round(statistics.median(ordered), 2),
+            "ms_p95": round(ordered[math.ceil(0.95 * len(ordered)) - 1], 2),
+            "ms_per_pass": round(sum(milliseconds) / sum(passes), 3),
+            "paper_ms": PAPER.get(key, {}).get(name),
+        }
+    return rows
+
+
+def print_table(title: str, rows: dict[str, dict]) -> None:
+    """One set under one launch, with times as multiples of padellm's."""
+    print(f"\n{title}")
+    print(
+        f"{'strategy':18}{'passes':>8}{'ms':>9}{'p50':>9}{'p95':>9}"
+        f"{'ms/pass':>9}{'/padellm':>10}{'paper ms':>10}"
+    )
+    for name, row in rows.items():
+        print(
+            f"{name:18}{row['passes_mean']:8.2f}{row['ms_mean']:9.2f}{row['ms_p50']:9.2f}{row['ms_p95']:9.2f}"
+            f"{row['ms_per_pass']:9.2f}{row['ms_mean'] / rows['padellm']['ms_mean']:10.2f}"
+            f"{row['paper_ms'] or '-':>10}"
         )
-        mean, (p50, p95) = statistics.mean(each), percentiles(each)
-        print(f"{name:18}{passes:8.2f}{mean:10.2f}{p50:8.2f}{p95:8.2f}{mean / floor:9.2f}")
 
 
-def slowest(model: "Model", stage: list) -> float:
-    """Seconds of the sequence of a stage that takes longest."""
-    return max(sum(model.run(bucketed(shape)) for shape in sequence) for sequence in stage)
+def elapsed() -> float:
+    """Seconds since the start."""
+    return time.perf_counter() - _BEGAN
 
 
-def all_passes(documents: list) -> list:
-    """Every pass of every document."""
-    return [one for document in documents for stage in document for sequence in stage for one in sequence]
-
-
-def bucketed(shape: list[int]) -> tuple[int, int, int, int]:
-    """The static shape that a pass is padded to."""
-    batch, new, past, rows = shape
-    return batch, up(new), -(-past // PAST_BUCKET) * PAST_BUCKET, up(rows)
-
-
-def up(count: int) -> int:
-    """The bucket that holds so many."""
-    return next((bucket for bucket in BUCKETS if bucket >= count), -(-count // 512) * 512)
-
-
-def percentiles(values: list[float]) -> tuple[float, float]:
-    """The 50th and 95th."""
-    cuts = statistics.quantiles(values, n=100, method="inclusive")
-    return cuts[49], cuts[94]
-
-
-class Model:
-    """Llama's layers with random weights: norms, rotation, attention under a mask, gated MLP, head."""
-
-    def __init__(self, device: str, sizes: tuple[int, int, int, int, int]) -> None:
-        import torch
-
-        self.torch, self.device = torch, device
-        layers, hidden, heads, inner, vocabulary = sizes
-        self.kind = torch.bfloat16 if device == "cuda" else torch.float32
-        shapes = {"qkv": (3 * hidden, hidden), "out": (hidden, hidden)}
-        shapes |= {"gate_up": (2 * inner, hidden), "down": (hidden, inner)}
-        self.layers = [{name: self.random(shape) for name, shape in shapes.items()} for _ in range(layers)]
-        self.embedding, self.head = self.random((vocabulary, hidden)), self.random((vocabulary, hidden))
-        self.heads, self.width, self.graphs = heads, hidden // heads, {}
-        angles = torch.outer(
-            torch.arange(8192, device=device),
-            10_000.0 ** (-torch.arange(0, self.width, 2, device=device) / self.width),
-        )
-        self.cos, self.sin = angles.cos().to(self.kind), angles.sin().to(self.kind)
-        count = (
-            sum(weight.numel() for layer in self.layers for weight in layer.values()) + 2 * self.head.numel()
-        )
-        where = torch.cuda.get_device_name() if device == "cuda" else "CPU"
-        self.name = f"{count / 1e9:.2f}B random weights, {self.kind}, {where}, torch {torch.__version__}"
-
-    def random(self, shape: tuple[int, int]):  # noqa: ANN201 - a torch.Tensor
-        """Weights that keep activations finite."""
-        return self.torch.randn(shape, device=self.device, dtype=self.kind) * shape[1] ** -0.5
-
-    def prepare(self, shape: tuple[int, int, int, int]) -> None:
-        """Warm a shape up, and capture its graph."""
-        torch, inputs = self.torch, self.inputs(shape)
-        with torch.inference_mode():
-            for _ in range(3):
-                self.forward(shape, *inputs)
-            if self.device != "cuda":
-                self.graphs[shape] = lambda: self.forward(shape, *inputs)
-                return
-            torch.cuda.synchronize()
-            graph = torch.cuda.CUDAGraph()
-            pool = next((each.pool() for each, _ in self.captured()), None)
-            with torch.cuda.graph(graph, pool=pool):
-                tokens = self.forward(shape, *inputs)
-        self.graphs[shape] = (graph, tokens)
-
-    def captured(self) -> list:
-        """Graphs so far; they share the memory of their intermediate results."""
-        return list(self.graphs.values())
-
-    def run(self, shape: tuple[int, int, int, int]) -> float:
-        """Seconds of one pass, until the host knows the chosen tokens."""
-        began = time.perf_counter()
-        if self.device == "cuda":
-            graph, tokens = self.graphs[shape]
-            graph.replay()
-            tokens.tolist()
-        else:
-            with self.torch.inference_mode():
-                self.graphs[shape]().tolist()
-        return time.perf_counter() - began
-
-    def inputs(self, shape: tuple[int, int, int, int]) -> tuple:
-        """Ids, positions, mask, and keys and values, which all layers may share: only the size counts."""
-        torch, (batch, new, past, _) = self.torch, shape
-        ids = torch.zeros((batch, new), dtype=torch.long, device=self.device)
-        positions = torch.arange(past, past + new, device=self.device)
-        seen = torch.ones((new, past + new), dtype=torch.bool, device=self.device).tril(past)
-        cache = torch.zeros(
-            (2, batch, self.heads, past + new, self.width), dtype=self.kind, device=self.device
-        )
-        return ids, positions, seen, cache
-
-    def forward(self, shape, ids, positions, seen, cache):  # noqa: ANN001, ANN201 - tensors
-        """One pass.
-
-        Returns:
-            The likeliest token of every row asked for.
-        """
-        functional = self.torch.nn.functional
-        batch, new, past, rows = shape
-        hidden = self.embedding[ids]
-        for layer in self.layers:
-            normed = functional.rms_norm(hidden, hidden.shape[-1:])
-            qkv = (normed @ layer["qkv"].T).view(batch, new, 3, self.heads, self.width).permute(2, 0, 3, 1, 4)
-            query, key = self.rotate(qkv[0], positions), self.rotate(qkv[1], positions)
-            cache[0, :, :, past:], cache[1, :, :, past:] = key, qkv[2]
-            mixed = functional.scaled_dot_product_attention(query, cache[0], cache[1], attn_mask=seen)
-            hidden = hidden + mixed.transpose(1, 2).reshape(batch, new, -1) @ layer["out"].T
-            normed = functional.rms_norm(hidden, hidden.shape[-1:])
-            gate, up_ = (normed @ layer["gate_up"].T).chunk(2, dim=-1)
-            hidden = hidden + (functional.silu(gate) * up_) @ layer["down"].T
-        last = functional.rms_norm(hidden, hidden.shape[-1:]).reshape(batch * new, -1)[-rows:]
-        return (last @ self.head.T).argmax(-1)
-
-    def rotate(self, vectors, positions):  # noqa: ANN001, ANN201 - tensors
-        """Rotary positions."""
-        first, second = vectors.chunk(2, dim=-1)
-        cos, sin = self.cos[positions], self.sin[positions]
-        return self.torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+def _synchronize(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
 
 
 if __name__ == "__main__":

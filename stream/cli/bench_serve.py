@@ -17,7 +17,7 @@ from stream.inference.generator import Generator
 from stream.inference.in_process import InProcessGenerator
 from stream.inference.triton import TritonGenerator
 from stream.messages import Document
-from stream.ner.bundled import bundled_checkpoint
+from stream.ner.bundled import model_folder
 from stream.ner.extractor import Extractor
 from stream.ner.template import PromptTemplate
 from stream.settings import Settings
@@ -107,7 +107,7 @@ class _Ways:
         tell: Callable[[str], Any],
     ) -> None:
         self._settings = settings
-        self._template = PromptTemplate.load(settings.model or bundled_checkpoint())
+        self._template = PromptTemplate.load(model_folder(settings.model))
         self._copies = unlike_copies(documents)
         self._taken = taken
         self._tell = tell
@@ -146,7 +146,7 @@ class _Ways:
             await generator.close()
 
     def _engine(self) -> Generator:
-        folder = self._settings.model or bundled_checkpoint()
+        folder = model_folder(self._settings.model)
         return InProcessGenerator.load(folder, threads=self._settings.engine_threads)
 
     def _triton(self) -> Generator:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from stream.corpora.jsonl import read_documents
 from stream.errors import ConfigurationError, StackError
-from stream.evaluation.datasets import read_documents
 from stream.evaluation.processes import Usage, usage, usage_below
 from stream.messages import Document
 from stream.service.topics import ensure_topics

@@ -10,7 +10,7 @@ import re
 import unicodedata
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -100,44 +100,62 @@ class Grounder:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """A text rewritten character by character, with the way back.
+    """A text rewritten piece by piece, with the way back.
+
+    A piece is a character with the combining marks after it, since Unicode's normal forms reorder those.
 
     Attributes:
         text: The rewritten text.
-        origins: Index in the original of the character that each rewritten character came from.
-        rewrite: What rewrites one character.
+        origins: Span in the original of the piece that each rewritten character came from.
+        rewrite: What rewrites one piece.
     """
 
     text: str
-    origins: list[int]
+    origins: list[Span]
     rewrite: Callable[[str], str]
 
     @classmethod
     def of(cls, original: str, rewrite: Callable[[str], str]) -> "_View":
-        pieces: list[str] = []
-        origins: list[int] = []
+        rewritten: list[str] = []
+        origins: list[Span] = []
         in_space = False
-        for index, character in enumerate(original):
-            piece = rewrite(character)
+        for start, end in _pieces(original):
+            piece = rewrite(original[start:end])
             if piece == " " and in_space:
                 continue
             in_space = piece == " "
-            pieces.append(piece)
-            origins.extend([index] * len(piece))
-        return cls("".join(pieces), origins, rewrite)
+            rewritten.append(piece)
+            origins.extend([(start, end)] * len(piece))
+        return cls("".join(rewritten), origins, rewrite)
 
     def find_all(self, mention: str) -> list[Span]:
-        """Spans in the original of a mention rewritten alike, none beginning or ending within a character."""
+        """Spans in the original of a mention rewritten alike, none beginning or ending within a piece."""
         wanted = _View.of(mention.strip(), self.rewrite).text
         if not wanted:
             return []
         origins, last = self.origins, len(self.origins)
         return [
-            (origins[start], origins[end - 1] + 1)
+            (origins[start][0], origins[end - 1][1])
             for start, end in _find_all(self.text, wanted)
             if (start == 0 or origins[start - 1] != origins[start])
             and (end == last or origins[end - 1] != origins[end])
         ]
+
+
+def _pieces(text: str) -> Iterator[Span]:
+    """Spans of the parts within which canonical ordering moves characters (Unicode 3.11, D108-D109).
+
+    White space stands alone: mentions are cut there.
+    """
+    start = 0
+    for index in range(1, len(text) + 1):
+        if index == len(text) or text[index - 1].isspace() or not _reorders(text[index]):
+            yield start, index
+            start = index
+
+
+def _reorders(character: str) -> bool:
+    return bool(unicodedata.combining(unicodedata.normalize("NFKD", character)[0]))
 
 
 def _one_word(before: str, after: str) -> bool:
@@ -153,17 +171,16 @@ def _is_mark(character: str) -> bool:
     return unicodedata.category(character)[0] == "M"
 
 
-def _spaced(character: str) -> str:
-    return " " if character.isspace() else character
+def _spaced(piece: str) -> str:
+    return " " if piece.isspace() else piece
 
 
-def _folded(character: str) -> str:
-    if character.isspace():
+def _folded(piece: str) -> str:
+    if piece.isspace():
         return " "
-    if unicodedata.category(character) == "Cf":
-        return ""
+    visible = "".join(character for character in piece if unicodedata.category(character) != "Cf")
     # Folding can compose (U+0345 becomes iota), so it is decomposed again.
-    return unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", character).casefold())
+    return unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", visible).casefold())
 
 
 def _find_all(text: str, wanted: str) -> list[Span]:

@@ -15,7 +15,7 @@ import faust
 import structlog
 
 from stream.errors import DeliveryError
-from stream.ner.bundled import bundled_checkpoint
+from stream.ner.bundled import model_folder
 from stream.ner.template import PromptTemplate
 from stream.service import consumer
 from stream.service.backoff import pauses
@@ -114,7 +114,7 @@ async def _model(
     settings: Settings, make: MakeGenerator, vitals: Vitals, telemetry: Telemetry
 ) -> AsyncIterator[Served]:
     vitals.stage = "loading the model"
-    folder: Path = settings.model or bundled_checkpoint()
+    folder: Path = model_folder(settings.model)
     template = await asyncio.to_thread(PromptTemplate.load, folder)
     generator = make(settings, folder, telemetry)
 

@@ -10,7 +10,7 @@ from transformers import LlamaForCausalLM
 from stream.ner.template import PromptTemplate
 from stream.training.corpora import Sentence
 
-_BATCH = 64
+_BATCHES = {"cpu": 64, "cuda": 1024}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +119,13 @@ def continue_greedily(
     """Greedy continuations and their log-probabilities, without a cache."""
     results: list[tuple[list[int], float]] = [([], 0.0) for _ in prompts]
     order = sorted(range(len(prompts)), key=lambda n: len(prompts[n]))
-    for start in range(0, len(order), _BATCH):
-        open_ones = order[start : start + _BATCH]
+    size = _BATCHES[model.device.type]
+    for start in range(0, len(order), size):
+        open_ones = order[start : start + size]
         for _ in range(limit):
             ids, lengths = _padded([(*prompts[n], *results[n][0]) for n in open_ones])
             with torch.inference_mode():
-                hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
+                hidden = model.model(input_ids=ids.to(model.device), use_cache=False).last_hidden_state
                 last = hidden[torch.arange(len(open_ones)), lengths - 1]
                 log_probs, tokens = model.lm_head(last).float().log_softmax(-1).max(-1)
             still = []

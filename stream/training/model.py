@@ -3,11 +3,14 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from stream.training.config import LossConfig, ModelConfig
+from stream.training.device import to_device
 from stream.training.packing import IGNORED, Batch
 
 _EMBEDDING_STD = 0.1
@@ -17,17 +20,27 @@ _COPYING_LAYERS = 2
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """The weighted sum to descend, and its parts as numbers for the log."""
+    """The weighted sum to descend, and its parts, cut off from the graph, for the log."""
 
     total: Tensor
-    parts: dict[str, float]
+    parts: dict[str, Tensor]
 
 
-def build_model(config: ModelConfig, vocabulary: int, end_id: int, pad_id: int) -> LlamaForCausalLM:
+def build_model(
+    config: ModelConfig, vocabulary: int, end_id: int, pad_id: int, attention: str = "eager"
+) -> LlamaForCausalLM:
     """A fresh model with the initial values that make copying start early.
 
     Scales: embeddings 0.1, linear layers 0.02, output projections divided by sqrt(2 x layers). In the last
     two layers W_V is orthogonal and W_O its transpose: attending to a token already speaks for writing it.
+
+    Args:
+        config: Its shape.
+        vocabulary: Rows of the embedding.
+        end_id: The end token.
+        pad_id: The padding token.
+        attention: transformers' implementation. ``eager`` suits CPUs: the fused kernel is four times slower
+            where products are rounded to bfloat16.
     """
     model = LlamaForCausalLM(
         LlamaConfig(
@@ -42,8 +55,7 @@ def build_model(config: ModelConfig, vocabulary: int, end_id: int, pad_id: int) 
             bos_token_id=None,
             eos_token_id=end_id,
             pad_token_id=pad_id,
-            # Plain products: the fused kernel is four times slower where products are rounded to bfloat16.
-            attn_implementation="eager",
+            attn_implementation=attention,
             use_cache=False,
         )
     )
@@ -111,49 +123,49 @@ class TrainingModel(nn.Module):  # type: ignore[misc]
             parts["tagging"] = self._tagging_loss(states[weights.tagging_layer], batch)
             total = total + weights.tagging * parts["tagging"]
         if weights.ordinal:
-            parts["ordinal"] = _loss(
-                self.ordinal, states[weights.ordinal_layer], torch.from_numpy(batch.ordinals)
-            )
+            parts["ordinal"] = _loss(self.ordinal, states[weights.ordinal_layer], batch.ordinals)
             total = total + weights.ordinal * parts["ordinal"]
-        return Losses(total, {name: part.item() for name, part in parts.items()})
+        return Losses(total, {name: part.detach() for name, part in parts.items()})
 
     def answer_loss(self, batch: Batch) -> Tensor:
         """Summed cross-entropy of all answers, for comparison with separate sequences."""
-        targets = torch.from_numpy(batch.answers).flatten()
-        chosen = targets != IGNORED
-        logits = self.causal.lm_head(self._hidden_states(batch)[-1].flatten(0, 1)[chosen])
-        return nn.functional.cross_entropy(logits, targets[chosen], reduction="sum")
+        states, targets = _chosen(self._hidden_states(batch)[-1], batch.answers)
+        return nn.functional.cross_entropy(self.causal.lm_head(states), targets, reduction="sum")
 
     def _hidden_states(self, batch: Batch) -> tuple[Tensor, ...]:
         weight = self.causal.model.embed_tokens.weight
-        mask = torch.zeros(batch.mask.shape, dtype=weight.dtype)
-        mask.masked_fill_(torch.from_numpy(~batch.mask), torch.finfo(weight.dtype).min)
+        mask = to_device(batch.mask, weight.device)[:, None]
+        if self.causal.config._attn_implementation != "sdpa":  # noqa: SLF001 - set by build_model, and no other name
+            least = torch.finfo(weight.dtype).min
+            mask = torch.zeros(mask.shape, dtype=weight.dtype, device=weight.device).masked_fill_(
+                ~mask, least
+            )
         output = self.causal.model(
-            input_ids=torch.from_numpy(batch.ids),
-            position_ids=torch.from_numpy(batch.positions),
-            attention_mask=mask[:, None],
+            input_ids=to_device(batch.ids, weight.device),
+            position_ids=to_device(batch.positions, weight.device),
+            attention_mask=mask,
             output_hidden_states=True,
             use_cache=False,
         )
         return (*output.hidden_states[:-1], output.last_hidden_state)
 
-    def _predict(self, states: Tensor, targets: object) -> Tensor:
-        return _loss(self.causal.lm_head, states, torch.from_numpy(targets))
+    def _predict(self, states: Tensor, targets: NDArray[np.int64]) -> Tensor:
+        return _loss(self.causal.lm_head, states, targets)
 
     def _tagging_loss(self, states: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy over the tags that the text's corpus marks: what it does not mark may be anything."""
-        targets = torch.from_numpy(batch.tags).flatten()
-        chosen = targets != IGNORED
-        if not chosen.any():
+        if not (batch.tags != IGNORED).any():
             return states.sum() * 0.0
-        allowed = torch.zeros(len(batch.known), self.tagging.out_features, dtype=torch.bool)
+        allowed = np.zeros((len(batch.known), self.tagging.out_features), dtype=np.bool_)
         allowed[:, 0] = True
         for row, numbers in enumerate(batch.known):
             for number in numbers:
                 allowed[row, 1 + 2 * number : 3 + 2 * number] = True
-        logits = self.tagging(states.flatten(0, 1)[chosen])
-        logits = logits.masked_fill(~allowed[torch.from_numpy(batch.inventories).flatten()[chosen]], -1e9)
-        return nn.functional.cross_entropy(logits, targets[chosen])
+        trees = batch.inventories[batch.tags != IGNORED]
+        chosen, targets = _chosen(states, batch.tags)
+        logits = self.tagging(chosen)
+        logits = logits.masked_fill(~to_device(allowed[trees], logits.device), -1e9)
+        return nn.functional.cross_entropy(logits, targets)
 
     def _add_dropout(self, share: float) -> None:
         def drop(module: nn.Module, _inputs: object, output: object) -> object:
@@ -171,10 +183,19 @@ class TrainingModel(nn.Module):  # type: ignore[misc]
             module.register_forward_hook(drop)
 
 
-def _loss(head: nn.Module, states: Tensor, targets: Tensor) -> Tensor:
+def _loss(head: nn.Module, states: Tensor, targets: NDArray[np.int64]) -> Tensor:
     """Mean cross-entropy over the tokens that have a target; the head sees no others."""
-    targets = targets.flatten()
-    chosen = targets != IGNORED
-    if not chosen.any():
+    if not (targets != IGNORED).any():
         return states.sum() * 0.0
-    return nn.functional.cross_entropy(head(states.flatten(0, 1)[chosen]), targets[chosen])
+    chosen, wanted = _chosen(states, targets)
+    return nn.functional.cross_entropy(head(chosen), wanted)
+
+
+def _chosen(states: Tensor, targets: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    """States and targets of the tokens that have one; chosen on the host, so that no GPU is waited for."""
+    flat = targets.reshape(-1)
+    places = np.flatnonzero(flat != IGNORED)
+    return (
+        states.flatten(0, 1).index_select(0, to_device(places, states.device)),
+        to_device(flat[places], states.device),
+    )

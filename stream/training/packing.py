@@ -86,7 +86,7 @@ def pack(trees: Sequence[Tree], width: int) -> Batch:
 
 
 def _widths(trees: Sequence[Tree], most: int) -> range:
-    longest = max(map(len, trees))
+    longest = -(-max(map(len, trees)) // 8) * 8  # attention kernels want widths in steps of 8
     return range(longest, max(longest, most) + 1, 8)
 
 

@@ -10,14 +10,14 @@ from random import Random
 
 import numpy as np
 
+from stream.ner.labels import LabelWords
 from stream.training import augment
 from stream.training.config import Recipe, StageConfig
 from stream.training.corpora import Corpus, Sentence
 from stream.training.detokenise import detokenise, parenthesise
 from stream.training.packing import IGNORED, Batch, pack
-from stream.training.reformulation import Reformulator, Tree, choose_phrases
+from stream.training.reformulation import Reformulator, Tree, choose_phrases, word_labels
 
-_ROW_TOKENS = 144
 _PARAGRAPH_TOKENS = 128
 _TRIES = 20
 _NEW_LINES = 0.2
@@ -46,17 +46,21 @@ class Sampler:
         """The stage of the curriculum at a share of the run."""
         return next((s for s in self._recipe.stages if progress < s.until), self._recipe.stages[-1])
 
-    def batch(self, step: int, progress: float) -> Batch:
-        """The batch of a step; the same step, progress and recipe give the same batch."""
+    def __len__(self) -> int:
+        """Steps of the run."""
+        return self._recipe.optimiser.steps
+
+    def __getitem__(self, step: int) -> Batch:
+        """The batch of a step; the same step and recipe give the same batch."""
         rng = Random(f"{self._recipe.seed}-{step}")  # noqa: S311 - reproducible, not secret
-        stage = self.stage(progress)
+        stage = self.stage(step / len(self))
         trees: list[Tree] = []
         tokens = 0
         while tokens < self._recipe.optimiser.batch_tokens:
             tree = self._draw(stage, rng)
             trees.append(tree)
             tokens += len(tree)
-        batch = pack(trees, _ROW_TOKENS)
+        batch = pack(trees, self._recipe.optimiser.row_tokens)
         draws = np.random.default_rng((self._recipe.seed, step)).random(batch.next_tokens.shape)
         batch.next_tokens[draws >= stage.language_model_share] = IGNORED
         return batch
@@ -68,10 +72,29 @@ class Sampler:
                 return self._paragraph(rng)
             corpus = self._corpus(stage, rng)
             sentence = self._sentence(corpus, stage.augmentation, rng)
-            tree = self._reformulator.tree(sentence, choose_phrases(sentence, options.max_labels, rng))
+            tree = self._reformulator.tree(sentence, self._asked(sentence, rng))
             if len(tree.root) <= options.max_text_tokens + 1:
                 return tree
         return tree
+
+    def _asked(self, sentence: Sentence, rng: Random) -> dict[str, LabelWords]:
+        """The labels that a sentence is asked for, and the words for each."""
+        options = self._recipe.augmentation
+        phrases = choose_phrases(
+            sentence,
+            options.max_labels,
+            rng,
+            max_absent=options.max_absent,
+            absent_share=options.absent_share,
+            shuffled=options.label_order == "shuffled",
+        )
+        return word_labels(
+            phrases,
+            self._recipe.ner,
+            rng,
+            described=options.described_labels,
+            aliased=options.aliased_labels,
+        )
 
     def _paragraph(self, rng: Random) -> Tree:
         """Consecutive paragraphs, cut to one length; they have no labels."""

@@ -2,9 +2,9 @@
 
 import pytest
 
+from stream.corpora.document import AnnotatedDocument
 from stream.engine.decoder import Decoder
 from stream.evaluation.benchmark import Workload, documents_to_decode, measure
-from stream.evaluation.datasets import AnnotatedDocument
 from stream.evaluation.gold import CaseMaker
 from stream.evaluation.padded_batch import PaddedBatch
 from stream.evaluation.strategies import FLOOR, GOLD, NAMES, OWN_ANSWERS, Opener

@@ -9,7 +9,7 @@ import pytest
 
 from stream.inference.triton import TritonGenerator
 from stream.messages import Document, Entity, Policy
-from stream.ner.bundled import bundled_checkpoint
+from stream.ner.bundled import model_folder
 from stream.ner.extractor import Extraction, Extractor
 from stream.ner.reasons import OTHER_LABEL
 from stream.ner.template import PromptTemplate
@@ -44,7 +44,7 @@ def answers(
     tmp_path_factory: pytest.TempPathFactory, texts: list[str]
 ) -> dict[Policy, list[list[Extraction]]]:
     """What all requests for each text got, by policy; each policy's requests were in flight together."""
-    folder = bundled_checkpoint()
+    folder = model_folder(None)
     with Guard() as guard:
         server = RunningTriton(tmp_path_factory.mktemp("bundled-triton"), folder, guard)
         try:

@@ -6,6 +6,7 @@ import pytest
 
 import stream.training
 from stream.errors import ConfigurationError
+from stream.ner.baselines.config import Baseline
 from stream.training.config import OptimiserConfig, Recipe
 
 BUNDLED = Path(stream.training.__file__).parent / "recipes" / "padellm-small-en.toml"
@@ -37,9 +38,9 @@ def test_config_folders_can_be_given_beside_the_file():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("until = 0.1729", "until = 0.001"), "stages must end at rising shares"),
+        (("until = 0.784", "until = 0.1"), "stages must end at rising shares"),
         (('main = "padellm-conll03"', 'main = "other"'), "main corpus 'other' is not among the corpora"),
-        (("tagging_layer = 2", "tagging_layer = 9"), "reads layer 9, the model has 4"),
+        (("tagging_layer = 5", "tagging_layer = 9"), "reads layer 9, the model has 8"),
         (("seed = 1", "sead = 1"), "sead"),
         (("seed = 1", "seed ="), "is not TOML"),
     ],
@@ -52,6 +53,18 @@ def test_config_wrong_recipe_says_what_is_wrong(tmp_path, change, message):
         Recipe.load(path)
 
 
+def test_config_a_format_can_be_given_beside_the_file():
+    """A baseline of a recipe differs in its format and its folder, which may be named."""
+    recipe, other = Recipe.load(BUNDLED), Recipe.load(BUNDLED, format="autoreg_aug")
+    assert (recipe.baseline, other.baseline) == (None, Baseline.AUTOREG_AUG)
+    assert other.output == Path(f"{recipe.output}-autoreg_aug")
+    assert other == recipe.model_copy(update={"format": other.format, "output": other.output})
+    assert Recipe.load(BUNDLED, format="onestep", output=Path("o")).output == Path("o")
+    assert Recipe.load(BUNDLED, format="padellm") == recipe
+    with pytest.raises(ConfigurationError, match="'padellm'"):
+        Recipe.load(BUNDLED, format="other")
+
+
 def test_config_missing_recipe_is_named(tmp_path):
     """A recipe that is not there is a configuration error."""
     with pytest.raises(ConfigurationError, match="cannot be read"):
@@ -59,12 +72,9 @@ def test_config_missing_recipe_is_named(tmp_path):
 
 
 def test_config_learning_rate_falls_in_cycles():
-    """The rate warms up, falls to 0 over each cycle's documents, and is 0 after the last."""
-    cycles = [{"documents": 100, "learning_rate": 0.2}, {"documents": 50, "learning_rate": 0.1}]
+    """The rate warms up, falls to 0 over each cycle, and is 0 after the last."""
+    cycles = [{"steps": 100, "learning_rate": 0.2}, {"steps": 50, "learning_rate": 0.1}]
     plan = OptimiserConfig.model_validate({"cycles": cycles, "warm_up_steps": 10})
-    rates = [
-        plan.learning_rate(step, seen)
-        for step, seen in [(4, 0), (99, 50), (199, 100), (249, 125), (299, 150)]
-    ]
-    assert rates == pytest.approx([0.1, 0.1, 0.1, 0.05, 0.0])
-    assert plan.documents == 150
+    rates = [plan.learning_rate(step) for step in (0, 50, 100, 125, 150)]
+    assert rates == pytest.approx([0.02, 0.1, 0.1, 0.05, 0.0])
+    assert plan.steps == 150

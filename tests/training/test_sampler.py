@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from stream.ner.config import LabelConfig
 from stream.training.corpora import load_corpus, plain_paragraphs
 from stream.training.packing import IGNORED
 from stream.training.reformulation import Reformulator
@@ -21,7 +22,7 @@ def sampler(tmp_path):
 
 def test_sampler_step_decides_the_batch(sampler):
     """The same step gives the same batch at any time, another step another one."""
-    first, again, other = sampler.batch(3, 0.5), sampler.batch(3, 0.5), sampler.batch(4, 0.5)
+    first, again, other = sampler[30], sampler[30], sampler[31]
     assert np.array_equal(first.ids, again.ids)
     assert np.array_equal(first.next_tokens, again.next_tokens)
     assert not np.array_equal(first.ids, other.ids)
@@ -34,7 +35,29 @@ def test_sampler_stages_follow_progress(sampler):
 
 def test_sampler_thins_the_language_model_loss(sampler):
     """Half of the texts' tokens carry the language-model loss, all answers keep theirs."""
-    batches = [sampler.batch(step, 0.5) for step in range(20)]
+    batches = [sampler[step] for step in range(30, 50)]
     kept = sum((b.next_tokens != IGNORED).sum() for b in batches)
     roots = sum((b.tags != IGNORED).sum() for b in batches)
     assert 0.35 < kept / roots < 0.6
+
+
+def test_sampler_asks_as_the_recipe_says(sampler):
+    """Shares of descriptions and limits of absent labels reach the batches."""
+    options = {"described_labels": 1.0, "max_absent": 0}
+    labels = {"person": LabelConfig(description="Whoever."), "location": LabelConfig(description="Wherever.")}
+    plan = sampler._recipe
+    changed = plan.model_copy(
+        update={
+            "augmentation": plan.augmentation.model_copy(update=options),
+            "ner": plan.ner.model_copy(update={"labels": labels}),
+        }
+    )
+    shown = show(Sampler(changed, sampler._data, sampler._reformulator)[3])
+    assert "entity type:\n person: Whoever.\n\n<num>" in shown
+    assert "<num>0\n" not in shown
+    assert "Whoever" not in show(sampler[3])
+
+
+def show(batch) -> str:
+    """All rows of a batch as text."""
+    return "".join(template().show(row.tolist()) for row in batch.ids)

@@ -16,7 +16,7 @@ def run(tmp_path_factory):
     from stream.training.trainer import Trainer
 
     folder = tmp_path_factory.mktemp("training")
-    plan = recipe(write_data(folder / "data"), folder / "run", documents=4000)
+    plan = recipe(write_data(folder / "data"), folder / "run", steps=400)
     trainer = Trainer(plan)
     return plan, trainer, trainer.run()
 
@@ -81,16 +81,16 @@ def test_trainer_resumed_run_goes_on_as_if_never_stopped(tmp_path):
     from stream.training.trainer import Trainer
 
     data = write_data(tmp_path / "data")
-    whole = Trainer(recipe(data, tmp_path / "whole", documents=100))
-    first = Trainer(recipe(data, tmp_path / "parts", documents=100))
+    whole = Trainer(recipe(data, tmp_path / "whole", steps=10))
+    first = Trainer(recipe(data, tmp_path / "parts", steps=10))
     for _ in range(3):
-        first.train_step()
+        first.train_step(first.sampler[first.step])
     first.save()
-    second = Trainer(recipe(data, tmp_path / "parts", documents=100))
+    second = Trainer(recipe(data, tmp_path / "parts", steps=10))
     for _ in range(3):
-        second.train_step()
+        second.train_step(second.sampler[second.step])
     for _ in range(6):
-        whole.train_step()
+        whole.train_step(whole.sampler[whole.step])
     assert second.step == whole.step == 6
     for one, other in zip(second.model.parameters(), whole.model.parameters(), strict=True):
         assert torch.equal(one, other)

@@ -1,0 +1,120 @@
+"""Language modelling on plain text, the stage before the curriculum."""
+
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import structlog
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from stream.training.config import PretrainingConfig
+from stream.training.device import compiled, products
+
+_LOG_STEPS = 50
+log = structlog.get_logger(__name__)
+
+
+def pretrain(
+    model: PreTrainedModel,
+    ids: NDArray[np.uint16],
+    config: PretrainingConfig,
+    device: torch.device,
+    seed: int,
+) -> float:
+    """Train a causal model on rows cut from one stream of tokens.
+
+    Matrices inside the layers are stepped by Muon, embeddings and norms by AdamW.
+
+    Args:
+        model: Changed in place, on ``device``.
+        ids: The stream; it is read again, cut at other places, as often as ``config.tokens`` takes.
+        config: The stage.
+        device: Where the model is.
+        seed: Of the order of rows.
+
+    Returns:
+        The mean loss of the last steps, in nats a token.
+    """
+    steps = max(1, config.tokens // config.batch_tokens)
+    optimisers = _optimisers(model, config)
+    stream = torch.from_numpy(ids.astype(np.int32)).to(device)
+    rows = _rows(stream, config, seed)
+    losses: list[Tensor] = []
+    began, mean = time.monotonic(), 0.0
+    model.train()
+    with compiled(model.model.layers, device):
+        for step in range(steps):
+            rate = config.learning_rate * _share_of_rate(step, steps, config)
+            losses.append(_step(model, optimisers, next(rows).long(), rate, device))
+            if (step + 1) % _LOG_STEPS == 0 or step + 1 == steps:
+                mean = float(torch.stack(losses).mean())
+                losses.clear()
+                minutes = round((time.monotonic() - began) / 60, 2)
+                log.info("pretraining", step=step + 1, loss=round(mean, 4), minutes=minutes)
+    return mean
+
+
+def _step(
+    model: PreTrainedModel,
+    optimisers: list[torch.optim.Optimizer],
+    ids: Tensor,
+    rate: float,
+    device: torch.device,
+) -> Tensor:
+    """One step; its loss, not yet waited for."""
+    for optimiser in optimisers:
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+    with products(device, bfloat16=True):
+        loss = _next_token_loss(model, ids)
+        loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for optimiser in optimisers:
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+    return loss.detach()
+
+
+def _next_token_loss(model: PreTrainedModel, ids: Tensor) -> Tensor:
+    hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
+    logits = model.lm_head(hidden[:, :-1]).flatten(0, 1)
+    return nn.functional.cross_entropy(logits.float(), ids[:, 1:].flatten())
+
+
+def _rows(stream: Tensor, config: PretrainingConfig, seed: int) -> Iterator[Tensor]:
+    """Batches of rows without end; every epoch is cut at a new offset and shuffled anew."""
+    width = config.row_tokens
+    rows = min(max(1, config.batch_tokens // width), len(stream) // width - 1)
+    generator = torch.Generator().manual_seed(seed)
+    inside = torch.arange(width, device=stream.device)
+    while True:
+        offset = int(torch.randint(width, (1,), generator=generator))
+        starts = torch.arange(offset, len(stream) - width, width)
+        starts = starts[torch.randperm(len(starts), generator=generator)].to(stream.device)
+        for first in range(0, len(starts) - rows + 1, rows):
+            yield stream[starts[first : first + rows, None] + inside]
+
+
+def _share_of_rate(step: int, steps: int, config: PretrainingConfig) -> float:
+    rise = min(1.0, (step + 1) / config.warm_up_steps)
+    fall = min(1.0, 0.05 + 0.95 * (1 - step / steps) / config.decay)
+    return rise * fall
+
+
+def _optimisers(model: PreTrainedModel, config: PretrainingConfig) -> list[torch.optim.Optimizer]:
+    inside = {id(p) for p in model.model.layers.parameters() if p.ndim == 2}  # noqa: PLR2004 - matrices
+    matrices = [p for p in model.parameters() if id(p) in inside]
+    rest = [p for p in model.parameters() if id(p) not in inside]
+    return [
+        torch.optim.Muon(
+            matrices,
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            # Steps as large as AdamW's, so that one rate serves both.
+            adjust_lr_fn="match_rms_adamw",
+        ),
+        torch.optim.AdamW(rest, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
+    ]
