@@ -80,6 +80,11 @@ class Settings(BaseSettings):
         default=False, description="Hold mentions to pieces of the text while they are decoded (CPU engine)."
     )
 
+    int8: bool = Field(
+        default=False,
+        description="Multiply in 8-bit integers: faster, and no longer exact (CPU engine).",
+    )
+
     window: int = Field(default=64, ge=1, description="Documents in flight per worker.")
     document_deadline: PositiveSeconds = Field(
         default=120.0,

@@ -23,9 +23,9 @@ from pathlib import Path
 
 from stream.corpora.document import label_inventory
 from stream.corpora.jsonl import read_documents
+from stream.engine.model import Model
 from stream.engine.trace import PassTrace
 from stream.evaluation.gold import Case, CaseMaker, Forced
-from stream.evaluation.padded_batch import PaddedBatch
 from stream.evaluation.strategies import FLOOR, GOLD, OWN_ANSWERS, Opener
 from stream.ner.template import PromptTemplate
 
@@ -71,7 +71,7 @@ async def recorded(data: Path, model: Path, limit: int) -> dict[str, object]:
     documents = documents[:: max(1, len(documents) // limit)][:limit]
     template, passes = PromptTemplate.load(model), list[PassTrace]()
     cases = CaseMaker(template, labels).cases(documents)
-    opener = Opener(model, template, 1, PaddedBatch.load(model), on_pass=passes.append)
+    opener = Opener(Model.load(model, threads=1), template, on_pass=passes.append)
     strategies: dict[str, list[object]] = {}
     for name in STRATEGIES:
         strategy = opener.open(name + GOLD if name in OWN_ANSWERS else name)

@@ -16,11 +16,11 @@ from stream.cli.in_process import open_model
 from stream.corpora.document import AnnotatedDocument, GoldEntity, label_inventory
 from stream.corpora.jsonl import read_documents
 from stream.engine.checkpoint import Checkpoint
+from stream.engine.model import Model
 from stream.errors import ConfigurationError
 from stream.evaluation.arithmetic import ModelArithmetic, machine_rate
 from stream.evaluation.benchmark import Measured, Workload, documents_to_decode, measure
 from stream.evaluation.gold import CaseMaker
-from stream.evaluation.padded_batch import PaddedBatch
 from stream.evaluation.strategies import FLOOR, GOLD, NAMES, OWN_ANSWERS, Opener
 from stream.messages import Document
 from stream.ner.extractor import Extractor
@@ -82,7 +82,8 @@ async def run(
     if not labels or not warm_up:
         raise ConfigurationError(f"{data or 'the samples'}: too few documents with entities to measure on")
     workload = Workload(cases[warm_up:][:limit], cases[warm_up:][:at_once], cases[:warm_up])
-    opener = Opener(folder, template, Settings().engine_threads, PaddedBatch.load(folder))
+    settings = Settings()
+    opener = Opener(Model.load(folder, threads=settings.engine_threads, int8=settings.int8), template)
     names = [FLOOR, *names]
     columns = (TextColumn("documents"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:

@@ -13,10 +13,10 @@ from rich.table import Table
 
 from stream.corpora.document import label_inventory
 from stream.corpora.jsonl import read_documents
+from stream.engine.model import Model
 from stream.errors import ConfigurationError
 from stream.evaluation.growth import Axis, Growth, exponent
 from stream.evaluation.line_chart import line_chart
-from stream.evaluation.padded_batch import PaddedBatch
 from stream.evaluation.strategies import Opener
 from stream.messages import Document
 from stream.ner.bundled import model_folder
@@ -43,7 +43,7 @@ async def run(data: Path | None, *, model: Path | None, repeats: int) -> dict[st
     settings = Settings()
     folder = model_folder(model or settings.model)
     template = PromptTemplate.load(folder)
-    opener = Opener(folder, template, settings.engine_threads, PaddedBatch.load(folder))
+    opener = Opener(Model.load(folder, threads=settings.engine_threads, int8=settings.int8), template)
     if data is None:
         lines = (files("stream.stack") / "samples" / "documents.jsonl").read_text("utf-8").splitlines()
         texts, labels = [Document.model_validate_json(line).text for line in lines], []

@@ -146,8 +146,11 @@ class _Ways:
             await generator.close()
 
     def _engine(self) -> Generator:
-        folder = model_folder(self._settings.model)
-        return InProcessGenerator.load(folder, threads=self._settings.engine_threads)
+        return InProcessGenerator.load(
+            model_folder(self._settings.model),
+            threads=self._settings.engine_threads,
+            int8=self._settings.int8,
+        )
 
     def _triton(self) -> Generator:
         return TritonGenerator(

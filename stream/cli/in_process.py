@@ -52,7 +52,7 @@ async def open_model(folder: Path | None, *, on_pass: OnPass | None = None) -> A
     template = PromptTemplate.load(chosen)
     threads = settings.engine_threads if on_pass is None else 1
     generator = InProcessGenerator(
-        Decoder.load(chosen, threads=threads, grounded=settings.grounded, on_pass=on_pass)
+        Decoder.load(chosen, threads=threads, grounded=settings.grounded, int8=settings.int8, on_pass=on_pass)
     )
     try:
         yield OpenModel(

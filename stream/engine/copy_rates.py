@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from stream.engine.prefix_tree import TokenIds
 from stream.engine.prompt_text import KINDS, Key, Text
 from stream.engine.recent import Recent
+from stream.engine.state_probe import StateProbe, States
 from stream.engine.token_shapes import Kind
 
 Rates = NDArray[np.float64]
@@ -58,44 +59,71 @@ class _Copies:
     tokens: Tally = field(default_factory=lambda: Tally(_TOKEN_CLASSES))
 
 
-class CopyRates:
-    """Bounded: of keys and tails the ones used last are kept."""
+@dataclass(frozen=True, slots=True)
+class Prospects:
+    """What is to be expected of the answers to one key over a text of T tokens.
 
-    def __init__(self) -> None:
+    Attributes:
+        starts: (T), how likely an answer begins at each token, up to a common factor.
+        steps: (T - 1), how likely an answer that holds a token goes on with the next.
+    """
+
+    starts: Rates
+    steps: Rates
+
+
+class CopyRates:
+    """Bounded: of keys and tails the ones used last are kept.
+
+    Args:
+        width: Of a token's states; 0: there are none.
+    """
+
+    def __init__(self, width: int = 0) -> None:
         self._expected_starts, self._expected_steps = _expected_starts(), _expected_steps()
         self._all = _Copies()
         self._by_key: Recent[Key, _Copies] = Recent(lambda _: _Copies(), _KEYS)
+        self._probes: Recent[Key, StateProbe] = Recent(lambda _: StateProbe(width), _KEYS)
         self._places: Recent[TokenIds, Tally] = Recent(lambda _: Tally(_PLACES), _TAILS)
 
-    def starts(self, text: Text, key: Key, tail: TokenIds) -> Rates:
-        """(T), how likely an answer begins at each token; adds up to 1."""
-        rates = self._starts_anywhere(text, key)
+    def prospects(self, text: Text, key: Key, states: States | None = None) -> Prospects:
+        """What is to be expected of the answers to a key over a text.
+
+        Args:
+            text: T tokens.
+            key: What is asked.
+            states: (T, width), what the model holds of the text, where it is known.
+        """
+        at_starts, at_steps = text.start_classes, text.step_classes
+        starts = self._all.starts.rates(at_starts, self._expected_starts[at_starts])
+        steps = self._all.steps.rates(at_steps, self._expected_steps[at_steps])
+        if (known := self._by_key.known(key)) is not None:
+            starts = known.starts.rates(at_starts, starts)
+            starts = known.tokens.rates(text.ids % _TOKEN_CLASSES, starts, 2.0)
+            steps = known.steps.rates(at_steps, steps)
+        if states is not None and (probe := self._probes.known(key)) is not None:
+            starts, steps = probe.starts(states, starts), probe.steps(states, steps)
+        return Prospects(starts, steps)
+
+    def starts(self, prospects: Prospects, tail: TokenIds) -> Rates:
+        """(T), how likely the answer to a prompt with a tail begins at each token; adds up to 1."""
+        rates = prospects.starts
         if (places := self._places.known(tail)) is not None:
             rates = rates * places.rates(_places(rates), _EVENLY)
         normalised: Rates = rates / rates.sum()
         return normalised
 
-    def steps(self, text: Text, key: Key) -> Rates:
-        """(T - 1), how likely an answer that holds a token goes on with the next."""
-        classes = text.step_classes
-        rates = self._all.steps.rates(classes, self._expected_steps[classes])
-        if (known := self._by_key.known(key)) is not None:
-            rates = known.steps.rates(classes, rates)
-        return rates
-
-    def _starts_anywhere(self, text: Text, key: Key) -> Rates:
-        classes = text.start_classes
-        rates = self._all.starts.rates(classes, self._expected_starts[classes])
-        if (known := self._by_key.known(key)) is not None:
-            rates = known.starts.rates(classes, rates)
-            rates = known.tokens.rates(text.ids % _TOKEN_CLASSES, rates, 2.0)
-        return rates
-
-    def learn(self, text: Text, key: Key, tail: TokenIds, start: int, length: int) -> None:
+    def learn(
+        self, text: Text, key: Key, tail: TokenIds, answer: slice, states: States | None = None
+    ) -> None:
         """Count an answer that was copied from a place in a text."""
-        end = start + length
-        place = _places(self._starts_anywhere(text, key))[start]
-        began, went_on = slice(start, start + 1), slice(0, length - 1)
+        start, end = answer.start, answer.stop
+        prospects = self.prospects(text, key, states)
+        place = _places(prospects.starts)[start]
+        if states is not None:
+            starts = self.starts(prospects, tail)
+            self._probes.of(key).learn(states, starts, prospects.steps, answer)
+        began, went_on = slice(start, start + 1), slice(0, end - start - 1)
         steps = text.step_classes[start:end]
         for copies in (self._all, self._by_key.of(key)):
             copies.starts.count(text.start_classes, began)
@@ -110,7 +138,8 @@ def _places(starts: Rates) -> NDArray[np.int64]:
     """How many likely starts stand before each token, as a part of all: 0 to ``_PLACES`` - 1."""
     before = np.cumsum(starts)
     places: NDArray[np.int64] = ((before - starts / 2) * (_PLACES / before[-1])).astype(np.int64)
-    return places
+    # A start that is all but certain, and the last, can be rounded beyond the end.
+    return np.minimum(places, _PLACES - 1)
 
 
 def _expected_starts() -> Rates:

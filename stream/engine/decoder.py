@@ -1,7 +1,7 @@
 """Greedy decoding of many prompts at once on the CPU. Knows token ids only.
 
 A step is the whole engine: schedule a pass, run it, accept its outcome. Several threads step at once, each
-on another group of sequences, over one ONNX Runtime session that runs every pass on its calling thread.
+on another group of sequences, and run their passes by themselves; a group that is alone is spread over them.
 """
 
 import threading
@@ -18,16 +18,16 @@ import numpy as np
 import structlog
 
 from stream.engine.batch import Batch
-from stream.engine.checkpoint import Checkpoint, ModelSpec
 from stream.engine.drafting import make_proposer
 from stream.engine.forward import ForwardPass
 from stream.engine.grounding import Grounding
 from stream.engine.kv_cache import KvCache
+from stream.engine.model import Model
+from stream.engine.model_spec import ModelSpec
 from stream.engine.prompt_text import read_question
 from stream.engine.proposer import Proposer
-from stream.engine.scheduler import Scheduler
+from stream.engine.scheduler import Group, Scheduler
 from stream.engine.sequence import Sequence
-from stream.engine.session import default_cache_folder, open_session
 from stream.engine.strategy import Strategy
 from stream.engine.token_shapes import TokenShapes
 from stream.engine.trace import OnPass, PassRecorder
@@ -38,7 +38,10 @@ _log = structlog.get_logger(__name__)
 
 _DEFAULT_CACHE_BYTES = 128 * 2**20
 _DEFAULT_SLOTS = (4096, 65_536)
+_PASS_TOKENS = 512
 _DRAFT_TOKENS = 32
+_MOMENT = 0.001  # seconds
+_UNLEARNED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,18 +124,45 @@ class Decoder:
         *,
         threads: int = 2,
         cache_tokens: int | None = None,
-        pass_tokens: int = 512,
+        pass_tokens: int = _PASS_TOKENS,
         strategy: Strategy = Strategy.DRAFTS,
         draft_tokens: int = _DRAFT_TOKENS,
         grounded: bool = False,
+        int8: bool = False,
         graph_cache: Path | None = None,
         on_pass: OnPass | None = None,
     ) -> "Decoder":
-        """Load a Hugging Face model folder (config.json and safetensors).
+        """Load a Hugging Face model folder for one decoder; the options are those of ``Model`` and ``of``.
+
+        Raises:
+            CheckpointError: The folder holds no model that can be served.
+        """
+        return cls.of(
+            Model.load(folder, threads=threads, int8=int8, graph_cache=graph_cache),
+            cache_tokens=cache_tokens,
+            pass_tokens=pass_tokens,
+            strategy=strategy,
+            draft_tokens=draft_tokens,
+            grounded=grounded,
+            on_pass=on_pass,
+        )
+
+    @classmethod
+    def of(
+        cls,
+        model: Model,
+        *,
+        cache_tokens: int | None = None,
+        pass_tokens: int = _PASS_TOKENS,
+        strategy: Strategy = Strategy.DRAFTS,
+        draft_tokens: int = _DRAFT_TOKENS,
+        grounded: bool = False,
+        on_pass: OnPass | None = None,
+    ) -> "Decoder":
+        """A decoder of a model, with a pool of its own.
 
         Args:
-            folder: The model.
-            threads: Passes that run at once; one a core serves best.
+            model: Runs as many passes at once as it has threads.
             cache_tokens: Bound of the pool of keys and values; by default what 128 MiB hold, though at least
                 4,096 and at most 65,536.
             pass_tokens: Most new tokens in one pass.
@@ -141,24 +171,17 @@ class Decoder:
             grounded: Hold answers to spans of the prompt's text, which is its first run of tokens that are
                 no control tokens; log-probabilities stay unconstrained. Prompts with stop ids, and those
                 that ask for a single token, are left free.
-            graph_cache: Where built graphs are kept; by default the user's cache folder.
             on_pass: Told of every pass, from the thread that ran it.
-
-        Raises:
-            CheckpointError: The folder holds no model that can be served.
         """
-        checkpoint = Checkpoint.open(folder)
-        slots = cache_tokens or _default_slots(checkpoint.spec)
-        session = open_session(checkpoint, graph_cache or default_cache_folder())
-        shapes = TokenShapes.load(folder, checkpoint.spec.vocabulary)
+        cache = KvCache(model.spec, cache_tokens or _default_slots(model.spec))
         return cls(
-            ForwardPass(checkpoint.spec, session, KvCache(checkpoint.spec, slots)),
-            threads=threads,
+            ForwardPass(model.spec, model.sessions, cache),
+            threads=model.threads,
             pass_tokens=pass_tokens,
-            proposer=make_proposer(strategy, shapes),
+            proposer=make_proposer(strategy, model.shapes, cache),
             draft_tokens=draft_tokens,
             on_pass=on_pass,
-            grounded=shapes if grounded else None,
+            grounded=model.shapes if grounded else None,
         )
 
     @property
@@ -272,21 +295,18 @@ class Decoder:
             False when the decoder is closed.
         """
         with self._lock:
-            scheduled = None
-            began = time.perf_counter()
-            while not self._closed and (scheduled := self._scheduler.schedule()) is None:
-                self._work.wait()
-                began = time.perf_counter()
+            began, scheduled = self._next()
             if scheduled is None:
                 return False
             group, batch = scheduled
+            alone = self._scheduler.groups == 1
             composed = time.perf_counter()
             feed = batch.feed()
-            if self._scheduler.idle_groups:
+            if self._scheduler.idle_groups or self._scheduler.unlearned:
                 self._work.notify()
         laid_out = time.perf_counter()
         try:
-            outcome = self._forward.run(feed)
+            outcome = self._forward.run(feed, alone=alone)
         except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no other base
             with self._lock:
                 failed = self._scheduler.fail(group, batch)
@@ -307,9 +327,29 @@ class Decoder:
         for sequence in finished:
             _settle(sequence.future, sequence.completion())
         self._announce(finished)
-        with self._lock:
-            self._scheduler.learn(finished)
         return True
+
+    def _next(self) -> tuple[float, tuple[Group, Batch] | None]:
+        """Wait until a pass can run; the lock is held, but not while it waits.
+
+        From what is finished it learns meanwhile: while another thread's pass runs, or when nothing has come
+        for a moment, for who waits for the answers of a pass must not wait for that too.
+
+        Returns:
+            When scheduling began, and the pass; None when the decoder is closed.
+        """
+        if len(self._scheduler.unlearned) > _UNLEARNED:
+            self._scheduler.learn()
+        while True:
+            began = time.perf_counter()
+            if self._closed:
+                return began, None
+            if (scheduled := self._scheduler.schedule()) is not None:
+                return began, scheduled
+            if not self._scheduler.unlearned:
+                self._work.wait()
+            elif self._scheduler.running or not self._work.wait(_MOMENT):
+                self._scheduler.learn()
 
     def _announce(self, settled: list[Sequence]) -> None:
         if settled:

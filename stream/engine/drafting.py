@@ -2,7 +2,9 @@
 
 from stream.engine.blocks import BlockProposer
 from stream.engine.drafts import CopyDrafter
+from stream.engine.kv_cache import KvCache
 from stream.engine.proposer import Proposer
+from stream.engine.state_probe import CachedStates
 from stream.engine.strategy import Strategy
 from stream.engine.token_shapes import TokenShapes
 
@@ -10,16 +12,17 @@ _JACOBI_BLOCK = 16
 _GAUSS_SEIDEL_BLOCK = 5
 
 
-def make_proposer(strategy: Strategy, shapes: TokenShapes) -> Proposer | None:
+def make_proposer(strategy: Strategy, shapes: TokenShapes, cache: KvCache) -> Proposer | None:
     """What drafts for a strategy; None when nothing does.
 
     Args:
         strategy: How next tokens are found.
         shapes: Of the model's tokens.
+        cache: The pool of the keys and values of what was read.
     """
     match strategy:
         case Strategy.DRAFTS:
-            return CopyDrafter(shapes)
+            return CopyDrafter(shapes, CachedStates(cache))
         case Strategy.JACOBI:
             return BlockProposer(_JACOBI_BLOCK, sliding=True)
         case Strategy.GAUSS_SEIDEL:

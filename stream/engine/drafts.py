@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.engine.answer_memory import AnswerMemory
-from stream.engine.copy_rates import CopyRates, Rates
+from stream.engine.copy_rates import CopyRates, Prospects, Rates
 from stream.engine.draft import START, Draft, DraftBuilder
 from stream.engine.prefix_tree import TokenIds
 from stream.engine.prompt_text import Key, Question, Text, find, read_question
 from stream.engine.recent import Recent
 from stream.engine.sequence import Sequence
+from stream.engine.state_probe import CachedStates, States
 from stream.engine.token_shapes import TokenShapes
 
 MEMORY, SHAPE, NGRAM = "memory", "shape", "ngram"
@@ -35,8 +36,16 @@ _LONGEST = 16
 _LEVELS = 4
 _TEXTS = 256
 _KEYS = 256
+_LOOKED_AT = 16
 _REMEMBERED_STEP = 0.9
 _REMEMBERED_START = 4.0
+
+
+@dataclass(slots=True)
+class _Looked:
+    """The states of a text, once they were there."""
+
+    states: States | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +66,18 @@ class CopyDrafter:
 
     Args:
         shapes: Of the model's tokens.
+        states: What the model holds of a text's tokens; None: it is not looked at.
     """
 
-    def __init__(self, shapes: TokenShapes) -> None:
+    def __init__(self, shapes: TokenShapes, states: CachedStates | None = None) -> None:
         self._shapes = shapes
-        self._rates = CopyRates()
+        self._states = states
+        self._rates = CopyRates(states.width if states is not None else 0)
+        self._looked_at: Recent[TokenIds, _Looked] = Recent(lambda _: _Looked(), _LOOKED_AT)
         self._memories: Recent[Key, AnswerMemory] = Recent(lambda _: AnswerMemory(), _KEYS)
         self._texts: Recent[TokenIds, Text] = Recent(lambda tokens: Text.analyse(tokens, shapes), _TEXTS)
+        # The prompts of a label share them; what is learned makes them old.
+        self._prospects: dict[tuple[TokenIds, Key], Prospects] = {}
 
     def propose(self, sequence: Sequence, width: int, *, busy: bool) -> Draft | None:
         """Pieces of the prompt's text, the likeliest first."""
@@ -72,13 +86,15 @@ class CopyDrafter:
             return None
         sequence.question = question
         text = self._texts.of(question.text)
+        if sequence.states is None:
+            sequence.states = self._states_of(sequence, question)
         depth = min(_LONGEST, sequence.remaining - 1)
         scope = _Scope(depth, np.log(_LEAST_CHANCE_BUSY if busy else _LEAST_CHANCE))
         builder = DraftBuilder(width)
         if depth and sequence.produced:
-            self._continue(builder, text, question, sequence.produced, scope)
+            self._continue(builder, text, sequence, question, scope)
         elif depth:
-            self._begin(builder, text, question, scope)
+            self._begin(builder, text, sequence, question, scope)
         return builder.build()
 
     def learn(self, sequence: Sequence, accepted: int, following: Tokens[int]) -> None:
@@ -92,15 +108,36 @@ class CopyDrafter:
         text = self._texts.of(question.text)
         start = find(answer, text)
         if start is not None:
-            self._rates.learn(text, question.key, question.tail, start, len(answer))
+            span = slice(start, start + len(answer))
+            self._rates.learn(text, question.key, question.tail, span, sequence.states)
+            self._prospects.clear()
         self._memories.of(question.key).add(answer, copied=start is not None)
 
-    def _begin(self, builder: DraftBuilder, text: Text, question: Question, scope: _Scope) -> None:
+    def _states_of(self, sequence: Sequence, question: Question) -> States | None:
+        """Looked up once for all prompts over a text."""
+        if self._states is None:
+            return None
+        looked = self._looked_at.of(question.text)
+        if looked.states is None:
+            looked.states = self._states.of(sequence, question)
+        return looked.states
+
+    def _expect(self, text: Text, sequence: Sequence, question: Question) -> Prospects:
+        at = (question.text, question.key)
+        prospects = self._prospects.get(at)
+        if prospects is None:
+            prospects = self._rates.prospects(text, question.key, sequence.states)
+            self._prospects[at] = prospects
+        return prospects
+
+    def _begin(
+        self, builder: DraftBuilder, text: Text, sequence: Sequence, question: Question, scope: _Scope
+    ) -> None:
         memory = self._memories.of(question.key)
         for answer in memory.usual():
             builder.add_chain(answer[: scope.depth], MEMORY)
-        starts = self._rates.starts(text, question.key, question.tail)
-        steps = np.log(self._rates.steps(text, question.key))
+        prospects = self._expect(text, sequence, question)
+        starts, steps = self._rates.starts(prospects, question.tail), np.log(prospects.steps)
         known = np.zeros(len(text.ids), np.int64)
         for at, length in memory.within(text.tokens):
             known[at] = max(known[at], length)
@@ -109,18 +146,18 @@ class CopyDrafter:
         _add_pieces(builder, text, starts=np.log(starts), steps=steps, known=known, scope=scope, source=SHAPE)
 
     def _continue(
-        self, builder: DraftBuilder, text: Text, question: Question, produced: list[int], scope: _Scope
+        self, builder: DraftBuilder, text: Text, sequence: Sequence, question: Question, scope: _Scope
     ) -> None:
         levels = np.zeros(len(text.ids), np.int64)
         alike = np.ones(len(text.ids), np.bool_)
-        for level, token in enumerate(produced[: -_LEVELS - 1 : -1], 1):
+        for level, token in enumerate(sequence.produced[: -_LEVELS - 1 : -1], 1):
             alike[:level] = False
             alike[level:] &= text.ids[:-level] == token
             levels[alike] = level
         if not levels.any():
             return
         weights = np.where(levels > 0, 8.0**levels, 0.0)
-        steps = np.log(self._rates.steps(text, question.key))
+        steps = np.log(self._expect(text, sequence, question).steps)
         with np.errstate(divide="ignore"):
             starts = np.log(weights / weights.sum())
         starts[1:] += steps

@@ -6,240 +6,205 @@ outside the attention operator because only so every token has a position of its
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
-from stream.engine.checkpoint import FloatArray, ModelSpec, inverse_frequencies
-from stream.errors import CheckpointError
+from stream.engine.checkpoint import FloatArray
+from stream.engine.model_spec import ModelSpec, Rotary
+from stream.engine.operators import FUSED, Operators
 
-GRAPH_VERSION = 1
+GRAPH_VERSION = 2
 """To be raised whenever the graph built from the same checkpoint changes."""
 
-_OPSET = 23
-_IR_VERSION = 10
-_FUSED = "com.microsoft"
 
-
-def build_graph(spec: ModelSpec, weights: Mapping[str, FloatArray]) -> onnx.ModelProto:
+def build_graph(spec: ModelSpec, weights: Mapping[str, FloatArray], *, int8: bool = False) -> onnx.ModelProto:
     """Build the graph.
 
-    Inputs: ``ids`` (1, N) and ``positions`` (1, N) int64; ``past`` (1, P) int64, rows of the pool;
-    ``mask`` (N, P + N) float32, added to the attention scores; ``rows`` (R) int64, the tokens whose
+    The engine reads one row (B = 1); the padded batches it is compared with have several.
+
+    Inputs: ``ids`` (B, N) and ``positions`` (B, N) int64; ``past`` (B, P) int64, rows of the pool;
+    ``mask`` (B, 1, N, P + N) float32, added to the attention scores; ``rows`` (R) int64, the tokens whose
     continuation is asked for; ``keys_l``, ``values_l`` (slots, kv_width) float32, the pool of layer l.
 
-    Outputs: ``logits`` (R, vocabulary); ``normaliser`` (R, 1), their log-sum-exp, so that a token's
-    log-probability is ``logits[r, token] - normaliser[r]``; ``new_keys_l`` and ``new_values_l``
-    (1, N, kv_width).
+    Outputs: ``logits`` (B * R, vocabulary); ``new_keys_l`` and ``new_values_l`` (B, N, kv_width).
+
+    Args:
+        spec: The model's shapes.
+        weights: By their Hugging Face names.
+        int8: Whether the layers' matrix products are of 8-bit integers: weights with a scale for every
+            column, activations with a scale for every token. The output head stays fp32.
 
     Raises:
         CheckpointError: A weight is missing or has another shape than the configuration says.
     """
-    return _GraphBuilder(spec, weights).build()
+    return _GraphBuilder(spec, Operators(weights, int8=int8)).build()
 
 
 class _GraphBuilder:
-    """Collects nodes and initialisers; each method adds one part and returns the name of its output."""
+    """Each method adds one part and returns the name of its output."""
 
-    def __init__(self, spec: ModelSpec, weights: Mapping[str, FloatArray]) -> None:
+    def __init__(self, spec: ModelSpec, operators: Operators) -> None:
         self._spec = spec
-        self._weights = weights
-        self._nodes: list[onnx.NodeProto] = []
-        self._constants: dict[str, onnx.TensorProto] = {}
-        self._outputs: list[onnx.ValueInfoProto] = []
+        self._operators = operators
+        self._tables: dict[Rotary, list[str]] = {}
 
     def build(self) -> onnx.ModelProto:
-        self._rotary_tables()
-        embedding = self._weight("model.embed_tokens.weight", (self._spec.vocabulary, self._spec.hidden))
-        residual = self._add("Gather", [embedding, "ids"], "embedded")
-        normed = self._norm(residual, "model.layers.0.input_layernorm.weight", "first")
-        for layer in range(self._spec.layers):
+        spec, layers = self._spec, "model.layers"
+        embedding = self._operators.weight("model.embed_tokens.weight", (spec.vocabulary, spec.hidden))
+        residual = self._embed(embedding)
+        normed = self._norm(residual, f"{layers}.0.input_layernorm.weight", "first")
+        for layer in range(spec.layers):
             attended = self._attention(layer, normed)
-            normed, residual = self._add_and_norm(
-                attended, residual, f"model.layers.{layer}.post_attention_layernorm.weight", f"l{layer}.mid"
-            )
+            before = "post_attention_layernorm"
+            if spec.family.norms_behind:
+                attended = self._norm(attended, f"{layers}.{layer}.{before}.weight", f"l{layer}.behind")
+                before = "pre_feedforward_layernorm"
+            gain = f"{layers}.{layer}.{before}.weight"
+            normed, residual = self._add_and_norm(attended, residual, gain, f"l{layer}.mid")
             fed = self._mlp(layer, normed)
-            if layer + 1 < self._spec.layers:
-                gain = f"model.layers.{layer + 1}.input_layernorm.weight"
+            if spec.family.norms_behind:
+                gain = f"{layers}.{layer}.post_feedforward_layernorm.weight"
+                fed = self._norm(fed, gain, f"l{layer}.fed")
+            if layer + 1 < spec.layers:
+                gain = f"{layers}.{layer + 1}.input_layernorm.weight"
                 normed, residual = self._add_and_norm(fed, residual, gain, f"l{layer}.out")
             else:
-                residual = self._add("Add", [fed, residual], "last")
+                residual = self._operators.add("Add", [fed, residual], "last")
         self._head(residual, embedding)
-        return self._model()
+        return self._operators.model("decoder", self._inputs())
+
+    def _embed(self, embedding: str) -> str:
+        embedded = self._operators.add("Gather", [embedding, "ids"], "embedded")
+        if not self._spec.family.norms_behind:
+            return embedded
+        root = self._operators.constant("root", np.array(self._spec.hidden**0.5, np.float32))
+        return self._operators.add("Mul", [embedded, root], "embedded_wide")
 
     def _attention(self, layer: int, normed: str) -> str:
-        spec, at = self._spec, f"model.layers.{layer}.self_attn"
+        spec, at, operators = self._spec, f"model.layers.{layer}.self_attn", self._operators
         query_width = spec.heads * spec.head_width
         widths = [query_width, spec.kv_width, spec.kv_width]
-        fused = self._linear(
-            normed, [f"{at}.{part}_proj" for part in "qkv"], widths, spec.hidden, f"l{layer}.qkv"
+        parts = [f"{at}.{part}_proj" for part in "qkv"]
+        fused = operators.linear(normed, parts, widths, spec.hidden, f"l{layer}.qkv")
+        sizes = operators.constant("qkv_widths", np.array(widths, np.int64))
+        query, key, value = operators.add_several(
+            "Split", [fused, sizes], [f"l{layer}.q", f"l{layer}.k", f"new_values_{layer}"], axis=-1
         )
-        query, key, value = f"l{layer}.q", f"l{layer}.k", f"new_values_{layer}"
-        sizes = self._constant(f"l{layer}.qkv_widths", np.array(widths, np.int64))
-        self._nodes.append(helper.make_node("Split", [fused, sizes], [query, key, value], axis=-1))
-        query = self._rotate(
-            self._head_norm(query, f"{at}.q_norm.weight", query_width), spec.heads, f"l{layer}.rq"
-        )
-        key = self._rotate(
-            self._head_norm(key, f"{at}.k_norm.weight", spec.kv_width), spec.kv_heads, f"new_keys_{layer}"
-        )
+        query = self._head_norm(query, f"{at}.q_norm.weight", query_width)
+        query = self._rotate(query, layer, spec.heads, f"l{layer}.rq")
+        key = self._head_norm(key, f"{at}.k_norm.weight", spec.kv_width)
+        key = self._rotate(key, layer, spec.kv_heads, f"new_keys_{layer}")
         for name in (key, value):
-            self._output(name, [1, "N", spec.kv_width])
-        attended = self._add(
+            operators.output(name, ["B", "N", spec.kv_width])
+        attended = operators.add(
             "Attention",
             [query, self._with_past(f"keys_{layer}", key), self._with_past(f"values_{layer}", value), "mask"],
             f"l{layer}.attended",
             q_num_heads=spec.heads,
             kv_num_heads=spec.kv_heads,
+            scale=spec.attention_scale,
         )
-        return self._linear(attended, [f"{at}.o_proj"], [spec.hidden], query_width, f"l{layer}.o")
+        return operators.linear(attended, [f"{at}.o_proj"], [spec.hidden], query_width, f"l{layer}.o")
 
     def _with_past(self, pool: str, new: str) -> str:
-        past = self._add("Gather", [pool, "past"], f"{pool}.past")
-        return self._add("Concat", [past, new], f"{pool}.all", axis=1)
+        past = self._operators.add("Gather", [pool, "past"], f"{pool}.past")
+        return self._operators.add("Concat", [past, new], f"{pool}.all", axis=1)
 
-    def _rotate(self, name: str, heads: int, output: str) -> str:
-        return self._add(
+    def _rotate(self, name: str, layer: int, heads: int, output: str) -> str:
+        rotary = self._spec.rotaries[layer]
+        if rotary not in self._tables:
+            self._tables[rotary] = self._rotary_tables(rotary)
+        return self._operators.add(
             "RotaryEmbedding",
-            [name, "positions", "rotary_cos", "rotary_sin"],
+            [name, "positions", *self._tables[rotary]],
             output,
-            domain=_FUSED,
+            domain=FUSED,
             num_heads=heads,
             interleaved=0,
         )
 
+    def _rotary_tables(self, rotary: Rotary) -> list[str]:
+        steps = rotary.inverse_frequencies(self._spec.head_width)
+        angles = np.outer(np.arange(self._spec.max_positions), steps)
+        number = len(self._tables)
+        return [
+            self._operators.constant(f"rotary_{part}_{number}", table.astype(np.float32))
+            for part, table in (("cos", np.cos(angles)), ("sin", np.sin(angles)))
+        ]
+
     def _head_norm(self, name: str, gain: str, width: int) -> str:
-        """Norm of every head by itself (Qwen 3); other models have no such weight."""
-        if gain not in self._weights:
+        """Norm of every head by itself (Qwen 3, Gemma 3); other models have no such weight."""
+        operators = self._operators
+        if not operators.has(gain):
             return name
-        apart = self._constant("heads_apart", np.array([0, 0, -1, self._spec.head_width], np.int64))
-        together = self._constant(f"heads_together_{width}", np.array([0, 0, width], np.int64))
-        split = self._add("Reshape", [name, apart], f"{name}.heads")
+        apart = operators.constant("heads_apart", np.array([0, 0, -1, self._spec.head_width], np.int64))
+        together = operators.constant(f"heads_together_{width}", np.array([0, 0, width], np.int64))
+        split = operators.add("Reshape", [name, apart], f"{name}.heads")
         normed = self._norm(split, gain, f"{name}.normed", self._spec.head_width)
-        return self._add("Reshape", [normed, together], f"{name}.flat")
+        return operators.add("Reshape", [normed, together], f"{name}.flat")
 
     def _mlp(self, layer: int, normed: str) -> str:
-        at = f"model.layers.{layer}.mlp"
-        width = len(self._tensor(f"{at}.gate_proj.weight"))
-        fused = self._linear(
-            normed,
-            [f"{at}.gate_proj", f"{at}.up_proj"],
-            [width, width],
-            self._spec.hidden,
-            f"l{layer}.gate_up",
+        at, operators = f"model.layers.{layer}.mlp", self._operators
+        width = len(operators.tensor(f"{at}.gate_proj.weight"))
+        parts = [f"{at}.gate_proj", f"{at}.up_proj"]
+        fused = operators.linear(normed, parts, [width, width], self._spec.hidden, f"l{layer}.gate_up")
+        gate, up = operators.add_several(
+            "Split", [fused], [f"l{layer}.gate", f"l{layer}.up"], axis=-1, num_outputs=2
         )
-        gate, up = f"l{layer}.gate", f"l{layer}.up"
-        self._nodes.append(helper.make_node("Split", [fused], [gate, up], axis=-1, num_outputs=2))
-        # QuickGelu with alpha 1 is SiLU in one fused operator.
-        active = self._add("QuickGelu", [gate], f"l{layer}.active", domain=_FUSED, alpha=1.0)
-        gated = self._add("Mul", [active, up], f"l{layer}.gated")
-        return self._linear(gated, [f"{at}.down_proj"], [self._spec.hidden], width, f"l{layer}.down")
+        if self._spec.family.activation == "silu":
+            # QuickGelu with alpha 1 is SiLU in one fused operator.
+            active = operators.add("QuickGelu", [gate], f"l{layer}.active", domain=FUSED, alpha=1.0)
+        else:
+            active = operators.add("Gelu", [gate], f"l{layer}.active", approximate="tanh")
+        gated = operators.add("Mul", [active, up], f"l{layer}.gated")
+        return operators.linear(gated, [f"{at}.down_proj"], [self._spec.hidden], width, f"l{layer}.down")
 
     def _head(self, residual: str, embedding: str) -> None:
-        spec = self._spec
-        asked = self._add("Gather", [residual, "rows"], "asked", axis=1)
-        flat = self._add(
-            "Reshape", [asked, self._constant("flat", np.array([-1, spec.hidden], np.int64))], "asked_flat"
-        )
+        spec, operators = self._spec, self._operators
+        asked = operators.add("Gather", [residual, "rows"], "asked", axis=1)
+        shape = operators.constant("flat", np.array([-1, spec.hidden], np.int64))
+        flat = operators.add("Reshape", [asked, shape], "asked_flat")
         normed = self._norm(flat, "model.norm.weight", "asked_normed")
-        head = embedding if spec.tied else self._weight("lm_head.weight", (spec.vocabulary, spec.hidden))
-        self._add("Gemm", [normed, head], "logits", transB=1)
-        self._add(
-            "ReduceLogSumExp", ["logits", self._constant("last_axis", np.array([-1], np.int64))], "normaliser"
-        )
-        self._output("logits", ["R", spec.vocabulary])
-        self._output("normaliser", ["R", 1])
-
-    def _linear(self, name: str, parts: list[str], widths: list[int], fan_in: int, output: str) -> str:
-        """One matrix product for several projections of the same input, with their biases, if any."""
-        matrices = [
-            self._tensor(f"{part}.weight", (width, fan_in)).T
-            for part, width in zip(parts, widths, strict=True)
-        ]
-        matrix = self._constant(f"{output}.weight", np.concatenate(matrices, axis=1))
-        product = self._add("MatMul", [name, matrix], output)
-        if not any(f"{part}.bias" in self._weights for part in parts):
-            return product
-        biases = [
-            self._tensor(f"{part}.bias", (width,))
-            if f"{part}.bias" in self._weights
-            else np.zeros(width, np.float32)
-            for part, width in zip(parts, widths, strict=True)
-        ]
-        return self._add(
-            "Add", [product, self._constant(f"{output}.bias", np.concatenate(biases))], f"{output}.biased"
-        )
+        head = embedding if spec.tied else operators.weight("lm_head.weight", (spec.vocabulary, spec.hidden))
+        operators.add("Gemm", [normed, head], "logits", transB=1)
+        operators.output("logits", ["B*R", spec.vocabulary])
 
     def _norm(self, name: str, gain: str, output: str, width: int | None = None) -> str:
-        scale = self._weight(gain, (width or self._spec.hidden,))
-        return self._add(
-            "SimplifiedLayerNormalization", [name, scale], output, axis=-1, epsilon=self._spec.norm_epsilon
+        return self._operators.add(
+            "SimplifiedLayerNormalization",
+            [name, self._gain(gain, width or self._spec.hidden)],
+            output,
+            axis=-1,
+            epsilon=self._spec.norm_epsilon,
         )
 
     def _add_and_norm(self, name: str, residual: str, gain: str, output: str) -> tuple[str, str]:
-        scale = self._weight(gain, (self._spec.hidden,))
-        self._nodes.append(
-            helper.make_node(
-                "SkipSimplifiedLayerNormalization",
-                [name, residual, scale],
-                [output, "", "", f"{output}.sum"],
-                domain=_FUSED,
-                epsilon=self._spec.norm_epsilon,
-            )
+        self._operators.add_several(
+            "SkipSimplifiedLayerNormalization",
+            [name, residual, self._gain(gain, self._spec.hidden)],
+            [output, "", "", f"{output}.sum"],
+            domain=FUSED,
+            epsilon=self._spec.norm_epsilon,
         )
         return output, f"{output}.sum"
 
-    def _rotary_tables(self) -> None:
-        angles = np.outer(np.arange(self._spec.max_positions), inverse_frequencies(self._spec))
-        self._constant("rotary_cos", np.cos(angles).astype(np.float32))
-        self._constant("rotary_sin", np.sin(angles).astype(np.float32))
+    def _gain(self, name: str, width: int) -> str:
+        gain = self._operators.tensor(name, (width,))
+        return self._operators.constant(name, gain + 1 if self._spec.family.norms_behind else gain)
 
-    def _add(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        self._nodes.append(helper.make_node(operator, inputs, [output], **attributes))
-        return output
-
-    def _output(self, name: str, shape: list[int | str]) -> None:
-        self._outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
-
-    def _tensor(self, name: str, shape: tuple[int, ...] | None = None) -> FloatArray:
-        tensor = self._weights.get(name)
-        if tensor is None:
-            raise CheckpointError(
-                f"the weights hold no tensor {name}, which the model's configuration calls for"
-            )
-        if shape is not None and tensor.shape != shape:
-            raise CheckpointError(
-                f"tensor {name} has shape {tensor.shape}, but the configuration says {shape}"
-            )
-        return tensor
-
-    def _weight(self, name: str, shape: tuple[int, ...]) -> str:
-        return self._constant(name, self._tensor(name, shape))
-
-    def _constant(self, name: str, value: NDArray[Any]) -> str:
-        if name not in self._constants:
-            self._constants[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
-        return name
-
-    def _model(self) -> onnx.ModelProto:
+    def _inputs(self) -> list[onnx.ValueInfoProto]:
         integer, real = TensorProto.INT64, TensorProto.FLOAT
         inputs = [
-            helper.make_tensor_value_info("ids", integer, [1, "N"]),
-            helper.make_tensor_value_info("positions", integer, [1, "N"]),
-            helper.make_tensor_value_info("past", integer, [1, "P"]),
-            helper.make_tensor_value_info("mask", real, ["N", "T"]),
+            helper.make_tensor_value_info("ids", integer, ["B", "N"]),
+            helper.make_tensor_value_info("positions", integer, ["B", "N"]),
+            helper.make_tensor_value_info("past", integer, ["B", "P"]),
+            helper.make_tensor_value_info("mask", real, ["B", 1, "N", "T"]),
             helper.make_tensor_value_info("rows", integer, ["R"]),
         ]
-        inputs += [
+        return inputs + [
             helper.make_tensor_value_info(f"{part}_{layer}", real, ["slots", self._spec.kv_width])
             for layer in range(self._spec.layers)
             for part in ("keys", "values")
         ]
-        graph = helper.make_graph(
-            self._nodes, "decoder", inputs, self._outputs, list(self._constants.values())
-        )
-        opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(_FUSED, 1)]
-        return helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION)

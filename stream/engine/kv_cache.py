@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.engine.checkpoint import FloatArray, ModelSpec
+from stream.engine.checkpoint import FloatArray
+from stream.engine.model_spec import ModelSpec
 
 SlotArray = NDArray[np.int64]
 

@@ -14,19 +14,22 @@ class Outcome:
 
     Attributes:
         logits: (R, vocabulary).
-        normalisers: (R), log-sum-exp of the logits.
         tokens: (R), the likeliest ones.
         new: Keys and values of every layer in turn, each (1, N, kv_width).
     """
 
     logits: FloatArray
-    normalisers: FloatArray
     tokens: list[int]
     new: list[FloatArray]
 
     def log_prob(self, row: int, token: int) -> float:
-        """Of a token after the token of a row, over the whole vocabulary."""
-        return float(self.logits[row, token] - self.normalisers[row])
+        """Of a token after the token of a row, over the whole vocabulary.
+
+        Computed when asked: of the rows of a pass only those of tokens that stand are.
+        """
+        logits = self.logits[row]
+        highest = logits[self.tokens[row]]
+        return float(logits[token] - highest - np.log(np.exp(logits - highest).sum()))
 
     def best_of(self, row: int, tokens: NDArray[np.int64]) -> int:
         """The likeliest of some tokens."""

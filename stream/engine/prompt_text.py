@@ -22,12 +22,14 @@ class Question:
     """A prompt by its parts, told apart by its control tokens alone.
 
     Attributes:
+        start: Where its text begins.
         text: The first run of ordinary tokens.
         key: What stands after it, control tokens counted but not told apart: alike for all prompts that
             ask the same of different texts.
         tail: The prompt's last two tokens.
     """
 
+    start: int
     text: TokenIds
     key: Key
     tail: TokenIds
@@ -43,7 +45,7 @@ def read_question(ids: TokenIds, shapes: TokenShapes) -> Question | None:
     end = after[0] if after else len(ids)
     marks = set(after)
     label = tuple(ids[at] for at in range(end, len(ids)) if at not in marks)
-    return Question(ids[start:end], (label, len(after)), ids[-2:])
+    return Question(start, ids[start:end], (label, len(after)), ids[-2:])
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,7 @@ class Scheduler:
         tokens_reused: Tokens of sequences that had been read already when their turn came.
         drafted: Tokens drafted, by who proposed them.
         accepted: Those of them that were right.
+        unlearned: Finished sequences that the proposer has not heard of yet.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Scheduler:
         self.tokens_reused = 0
         self.drafted: Counter[str] = Counter()
         self.accepted: Counter[str] = Counter()
+        self.unlearned: list[Sequence] = []
         self._groups: dict[Group, None] = {}
         self._by_start: dict[TokenIds, list[Group]] = defaultdict(list)
         self._group_of: dict[Sequence, Group] = {}
@@ -139,14 +141,16 @@ class Scheduler:
                     self._go_on(sequence, batch, verified, outcome)
             first += len(draft or ())
         self._stop_running(group, finished)
+        if self._proposer is not None:
+            self.unlearned += (each for each in finished if each.prompt.max_new_tokens > 1)
         return finished
 
-    def learn(self, finished: Iterable[Sequence]) -> None:
-        """Let later drafts profit from whole answers; apart from ``accept``, since nobody waits for it."""
+    def learn(self) -> None:
+        """Let later drafts profit from finished answers; apart from ``accept``, for it can wait."""
         if self._proposer is not None:
-            for sequence in finished:
-                if sequence.prompt.max_new_tokens > 1:
-                    self._proposer.finish(sequence)
+            for sequence in self.unlearned:
+                self._proposer.finish(sequence)
+        self.unlearned.clear()
 
     def fail(self, group: Group, batch: Batch) -> list[Sequence]:
         """Undo a pass that broke.
@@ -160,9 +164,19 @@ class Scheduler:
         return failed
 
     @property
+    def groups(self) -> int:
+        """How many there are, whether a pass of theirs is on its way or not."""
+        return len(self._groups)
+
+    @property
     def idle_groups(self) -> bool:
         """Whether some group has no pass on its way."""
         return any(not group.running for group in self._groups)
+
+    @property
+    def running(self) -> bool:
+        """Whether some pass is on its way."""
+        return any(group.running for group in self._groups)
 
     @property
     def sequences(self) -> list[Sequence]:

@@ -3,6 +3,9 @@
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from stream.engine.grounding import Grounding
 from stream.engine.prefix_tree import Node
 from stream.engine.prompt_text import Question
@@ -20,6 +23,7 @@ class Sequence:
         passes: Passes that read tokens for it.
         fixed_at: For each token produced, the pass (from 1) from which on it was known.
         question: Its prompt by its parts, once a drafter has looked.
+        states: What the model holds of the tokens of its prompt's text, once a drafter has looked.
         guesses: What may follow, where a strategy carries guesses from pass to pass, each with the pass that
             it came from.
         grounding: Holds the answer to spans of the prompt's text; None: nothing does.
@@ -34,6 +38,7 @@ class Sequence:
     fixed_at: list[int] = field(default_factory=list)
     passes: int = 0
     question: Question | None = None
+    states: NDArray[np.float32] | None = None
     guesses: list[tuple[int, int]] = field(default_factory=list)
     grounding: Grounding | None = None
 

@@ -116,7 +116,7 @@ class Growth:
     ) -> Point:
         """Extract from texts, the first of them to warm up."""
         first, *rest = (Document(text=text, labels=list(labels)) for text in texts)
-        decoder = Decoder.load(self._opener.folder, threads=self._opener.threads)
+        decoder = Decoder.of(self._opener.model)
         generator = InProcessGenerator(decoder)
         try:
             extractor = Extractor(generator, self._template)

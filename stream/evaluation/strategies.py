@@ -5,10 +5,10 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 from stream.engine.decoder import Decoder
+from stream.engine.model import Model
 from stream.engine.strategy import Strategy as EngineStrategy
 from stream.engine.trace import OnPass
 from stream.evaluation.gold import Case, Forced, LabelCase
@@ -90,28 +90,24 @@ class Opener:
     """Opens strategies on one model, each with an empty cache of keys and values.
 
     Attributes:
-        folder: The model.
+        model: All strategies run it; the weights are in memory once.
         template: Its prompts.
-        threads: Forward passes that run at once.
-        batch: The paper's padded batch over the same model.
         on_pass: Told of every pass of the engine.
     """
 
-    folder: Path
+    model: Model
     template: PromptTemplate
-    threads: int
-    batch: PaddedBatch
     on_pass: OnPass | None = None
 
     def open(self, name: str) -> Strategy:
         """A strategy of ``NAMES``, the ``FLOOR``, or one with ``GOLD`` behind it."""
         plain = name.removesuffix(GOLD)
         if plain == "padellm_script":
-            return _Script(self.batch, self.threads)
+            return _Script(PaddedBatch(self.model), self.model.threads)
         if plain == "padellm_multi":
-            return _Multi(self.batch)
+            return _Multi(PaddedBatch(self.model))
         engine, flow, forced = _ON_THE_ENGINE[plain]
-        decoder = Decoder.load(self.folder, threads=self.threads, strategy=engine, on_pass=self.on_pass)
+        decoder = Decoder.of(self.model, strategy=engine, on_pass=self.on_pass)
         forced = forced or name.endswith(GOLD)
         return _OnTheEngine(_Asker(InProcessGenerator(decoder), self.template, forced=forced), flow)
 
@@ -221,15 +217,20 @@ class _Script:
         self.most_at_once: int | None = threads
         self._batch = batch
         self._threads = ThreadPoolExecutor(threads)
+        self._running = 0
         self._totals = Totals()
 
     async def decode(self, case: Case) -> float:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._decode, case)
+        self._running += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._decode, case)
+        finally:
+            self._running -= 1
 
     def _decode(self, case: Case) -> float:
         began = time.perf_counter()
         batches = [[label.count for label in case.labels], _mentions(case)]
-        runs = [self._batch.decode(rows) for rows in batches if rows]
+        runs = [self._batch.decode(rows, alone=self._running == 1) for rows in batches if rows]
         seconds = time.perf_counter() - began
         self._totals = Totals(
             self._totals.passes + sum(run.passes for run in runs),
@@ -277,7 +278,7 @@ class _Multi:
 
     def _alone(self, row: Forced) -> tuple[float, int, int]:
         began = time.perf_counter()
-        run = self._batch.decode([row])
+        run = self._batch.decode([row], alone=True)
         return time.perf_counter() - began, run.passes, run.tokens_read
 
     def totals(self) -> Totals:

@@ -34,14 +34,20 @@ class InProcessGenerator:
 
     @classmethod
     def load(
-        cls, folder: Path, *, threads: int = 2, strategy: Strategy = Strategy.DRAFTS, grounded: bool = False
+        cls,
+        folder: Path,
+        *,
+        threads: int = 2,
+        strategy: Strategy = Strategy.DRAFTS,
+        grounded: bool = False,
+        int8: bool = False,
     ) -> Self:
         """Load a model folder; the options are those of ``Decoder.load``.
 
         Raises:
             CheckpointError: The folder holds no model that can be served.
         """
-        return cls(Decoder.load(folder, threads=threads, strategy=strategy, grounded=grounded))
+        return cls(Decoder.load(folder, threads=threads, strategy=strategy, grounded=grounded, int8=int8))
 
     async def generate(self, prompt: Prompt, *, forced: Sequence[int] | None = None) -> Completion:
         """Continue one prompt.

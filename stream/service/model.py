@@ -38,7 +38,9 @@ def make_generator(settings: Settings, folder: Path, telemetry: Telemetry) -> Ge
     if settings.inference is Inference.IN_PROCESS:
         from stream.inference.in_process import InProcessGenerator  # noqa: PLC0415 - needs the extra [local]
 
-        return InProcessGenerator.load(folder, threads=settings.engine_threads, grounded=settings.grounded)
+        return InProcessGenerator.load(
+            folder, threads=settings.engine_threads, grounded=settings.grounded, int8=settings.int8
+        )
     from stream.inference.triton import TritonGenerator  # noqa: PLC0415 - half a second of gRPC
 
     telemetry.breaker("closed")

@@ -146,6 +146,7 @@ def _triton(settings: Settings, ports: "_Ports", folder: Path, log_file: Path) -
         checkpoint=model_folder(settings.model),
         threads=settings.engine_threads,
         grounded=settings.grounded,
+        int8=settings.int8,
         http_port=ports.take("Triton's HTTP", _TRITON_HTTP_PORT),
         grpc_port=ports.take("Triton's gRPC", _TRITON_GRPC_PORT),
         metrics_port=ports.take("Triton's metrics", _TRITON_METRICS_PORT),

@@ -46,6 +46,7 @@ class TritonServer:
         metrics_port: Port of Triton's own Prometheus metrics, on loopback.
         log_file: Where its output goes.
         grounded: Whether mentions are held to pieces of the text while they are decoded.
+        int8: Whether the engine multiplies in 8-bit integers.
     """
 
     folder: Path
@@ -57,6 +58,7 @@ class TritonServer:
     metrics_port: int
     log_file: Path
     grounded: bool = False
+    int8: bool = False
 
     name = "triton"
 
@@ -116,6 +118,7 @@ class TritonServer:
             "PADELLM_MODEL": str(self.checkpoint.resolve()),
             "PADELLM_ENGINE_THREADS": str(self.threads),
             "PADELLM_GROUNDED": str(self.grounded).lower(),
+            "PADELLM_INT8": str(self.int8).lower(),
             "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))),
             **({"LD_LIBRARY_PATH": str(folder)} if folder else {}),
         }

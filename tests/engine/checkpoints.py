@@ -26,6 +26,15 @@ FAMILIES: dict[str, dict[str, Any]] = {
     },
     "qwen2": {"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "num_key_value_heads": 1},
     "qwen3": {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "head_dim": 16},
+    "mistral": {
+        "architectures": ["MistralForCausalLM"], "model_type": "mistral", "sliding_window": 256,
+    },
+    "gemma3": {
+        "architectures": ["Gemma3ForCausalLM"], "model_type": "gemma3_text", "head_dim": 16,
+        "hidden_activation": "gelu_pytorch_tanh", "query_pre_attn_scalar": 10,
+        "rope_theta": 1e6, "rope_local_base_freq": 1e4, "sliding_window": 128,
+        "num_hidden_layers": 3, "sliding_window_pattern": 2,
+    },
 }  # fmt: skip
 
 
@@ -71,7 +80,7 @@ def _weights(config: dict[str, Any], family: str, dtype: str, seed: int) -> dict
             shapes[f"{at}self_attn.{part}_proj.weight"] = (size, hidden)
             if family == "qwen2":
                 shapes[f"{at}self_attn.{part}_proj.bias"] = (size,)
-        if family == "qwen3":
+        if family in {"qwen3", "gemma3"}:
             shapes |= {f"{at}self_attn.{part}_norm.weight": (width,) for part in "qk"}
         shapes |= {
             f"{at}self_attn.o_proj.weight": (hidden, query),
@@ -81,7 +90,12 @@ def _weights(config: dict[str, Any], family: str, dtype: str, seed: int) -> dict
             f"{at}input_layernorm.weight": (hidden,),
             f"{at}post_attention_layernorm.weight": (hidden,),
         }
+        if family == "gemma3":
+            shapes |= {f"{at}{side}_feedforward_layernorm.weight": (hidden,) for side in ("pre", "post")}
     drawn = {name: _draw(random, name, shape) for name, shape in shapes.items()}
+    if family == "gemma3":  # gains are stored less 1, embeddings are multiplied by the root of their width
+        drawn |= {name: gain - 1 for name, gain in drawn.items() if gain.ndim == 1}
+        drawn["model.embed_tokens.weight"] /= hidden**0.5
     target = ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype
     return {name: values.astype(target) for name, values in drawn.items()}
 

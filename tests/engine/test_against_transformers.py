@@ -36,7 +36,12 @@ FAMILIES = {
     "llama-llama3": {"tie_word_embeddings": False, "rope_parameters": LLAMA3, "attention_bias": True},
     "qwen2": {"tie_word_embeddings": True},
     "qwen3": {"tie_word_embeddings": False, "head_dim": 32},
-}
+    "mistral": {"tie_word_embeddings": False, "sliding_window": 200},
+    "gemma3_text": {
+        "head_dim": 32, "query_pre_attn_scalar": 24, "sliding_window": 200, "num_hidden_layers": 4,
+        "layer_types": ["sliding_attention", "full_attention"] * 2,
+    },
+}  # fmt: skip
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "stream/stack/samples/documents.jsonl"
 BUNDLED = ROOT / "triton_models/checkpoints/padellm-small-en"
@@ -61,7 +66,7 @@ def random_model(request, tmp_path_factory) -> Path:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     torch.manual_seed(0)
-    config = AutoConfig.for_model(request.param.partition("-")[0], **SHAPES, **FAMILIES[request.param])
+    config = AutoConfig.for_model(request.param.partition("-")[0], **{**SHAPES, **FAMILIES[request.param]})
     model = AutoModelForCausalLM.from_config(config)
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):

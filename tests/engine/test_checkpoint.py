@@ -33,7 +33,7 @@ def change(folder, **fields):
         ({"rope_scaling": {"rope_type": "yarn"}}, "'yarn' is not served; served are default, llama3"),
         ({"rope_parameters": {"rope_type": "linear"}}, "'linear'"),
         ({"quantization_config": {"bits": 4}}, "quantization_config"),
-        ({"use_sliding_window": True}, "use_sliding_window"),
+        ({"final_logit_softcapping": 30.0}, "final_logit_softcapping = 30.0"),
         ({"hidden_act": "gelu"}, "hidden_act = 'gelu'"),
         ({"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
         ({"hidden_size": None}, "hidden_size"),
@@ -118,7 +118,47 @@ def test_checkpoint_reads_rotary_settings_old_and_new(folder):
     old = Checkpoint.open(folder).spec
     change(folder, rope_theta=None, rope_scaling=None, rope_parameters={**scaling, "rope_theta": 5e5})
     assert Checkpoint.open(folder).spec == old
-    assert old.rope_base == 5e5
+    assert {rotary.base for rotary in old.rotaries} == {5e5}
+
+
+@pytest.mark.parametrize(
+    ("family", "fields", "longest"),
+    [
+        ("llama", {"sliding_window": 64}, 512),
+        ("qwen2", {"sliding_window": 64, "use_sliding_window": False}, 512),
+        ("qwen2", {"sliding_window": 64, "use_sliding_window": True}, 64),
+        ("mistral", {"sliding_window": None}, 512),
+        ("mistral", {"sliding_window": 64}, 64),
+        ("gemma3", {}, 128),
+    ],
+)
+def test_checkpoint_serves_sliding_attention_within_its_window(tmp_path, family, fields, longest):
+    """Up to its window such attention is attention to everything; longer sequences are not taken."""
+    folder = write_checkpoint(tmp_path / "model", family)
+    change(folder, **fields)
+    assert Checkpoint.open(folder).spec.max_positions == longest
+
+
+def test_checkpoint_reads_gemmas_two_rotary_bases_old_and_new(tmp_path):
+    """Every other layer here is local; the newer form nests the parameters by the kind of layer."""
+    folder = write_checkpoint(tmp_path / "model", "gemma3")
+    old = Checkpoint.open(folder).spec
+    assert [rotary.base for rotary in old.rotaries] == [1e4, 1e6, 1e4]
+    change(
+        folder,
+        rope_theta=None,
+        rope_local_base_freq=None,
+        sliding_window_pattern=None,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+        rope_parameters={
+            "full_attention": {"rope_type": "default", "rope_theta": 1e6},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+        },
+    )
+    assert Checkpoint.open(folder).spec == old
+    change(folder, layer_types=["full_attention"])
+    with pytest.raises(CheckpointError, match="layer_types names 1 layers"):
+        Checkpoint.open(folder)
 
 
 def test_checkpoint_folder_may_move(folder, tmp_path):

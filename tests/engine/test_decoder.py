@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
+from threading import Barrier
 
 import pytest
 from hypothesis import given, settings
@@ -64,6 +65,9 @@ def assert_same(left: Completion, right: Completion) -> None:
 
 def assert_at_rest(decoder: Decoder) -> None:
     """Nothing queued, nothing referred to, and every slot can be had again."""
+    until = time.monotonic() + SECONDS
+    while decoder._scheduler.running and time.monotonic() < until:
+        time.sleep(0.001)  # a pass for prompts that were cancelled meanwhile
     assert decoder.statistics().in_flight == 0
     tree = decoder._scheduler._tree
     check_tree(tree, decoder._cache)
@@ -295,6 +299,37 @@ def test_decoder_result_does_not_depend_on_company(load):
         assert_same(left, right)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_decoder_learns_from_its_answers_once_nobody_waits(load, threads):
+    """Every answer is learned from soon after it was given, though not before."""
+    decoder = load(threads=threads)
+    prompts = document(4, new=5)
+    wait(decoder.submit_many(prompts, forced=[prompt.ids[2:5] for prompt in prompts]), SECONDS)
+    until = time.monotonic() + SECONDS
+    while decoder._scheduler.unlearned and time.monotonic() < until:
+        time.sleep(0.001)
+    memories = decoder._scheduler._proposer._memories._values.values()
+    assert [memory._given for memory in memories] == [len(prompts)]
+
+
+def test_decoder_spreads_a_pass_over_all_threads_only_when_nothing_else_waits(load, monkeypatch):
+    """A document alone gets every thread; two at once run side by side on a thread each."""
+    decoder = load(threads=2)
+    run, alone, together = decoder._forward.run, [], Barrier(2)
+
+    def watched(feed, **options):
+        alone.append(options["alone"])
+        if not options["alone"]:
+            together.wait(SECONDS)
+        return run(feed, **options)
+
+    monkeypatch.setattr(decoder._forward, "run", watched)
+    wait(decoder.submit_many(document(1, new=1)), SECONDS)
+    assert alone == [True]
+    wait(decoder.submit_many([*document(2, new=1), *document(3, new=1)]), SECONDS)
+    assert alone == [True, False, False]
+
+
 def test_decoder_end_id_is_left_out(load, slow):
     """Generation ends when the end id is chosen; the completion stops before it."""
     prompt = document(7, branches=1, new=5)[0]
@@ -389,7 +424,7 @@ def test_decoder_pass_that_breaks_fails_its_prompts_alone(load, slow, monkeypatc
     prompts = document(8)
     run = decoder._forward.run
 
-    def broken(feed):
+    def broken(feed, *, alone):
         monkeypatch.setattr(decoder._forward, "run", run)
         raise RuntimeError("out of memory")
 

@@ -11,11 +11,15 @@ from hypothesis import strategies as st
 from stream.engine.answer_memory import AnswerMemory
 from stream.engine.draft import START, Draft, DraftBuilder
 from stream.engine.drafts import MEMORY, NGRAM, SHAPE, CopyDrafter
+from stream.engine.kv_cache import KvCache
+from stream.engine.prefix_tree import PrefixTree
 from stream.engine.prompt_text import Text, find, read_question
 from stream.engine.recent import Recent
 from stream.engine.sequence import Sequence
+from stream.engine.state_probe import CachedStates
 from stream.engine.token_shapes import Kind, TokenShapes
 from stream.generation import Prompt
+from tests.engine.test_prefix_tree import SPEC
 
 PIECES = [
     "<text>", "<label>", "<ask>", "<1>", "<2>", " the", " Bank", " of", " Japan", " beat", " PSV", " Ein",
@@ -82,6 +86,53 @@ def test_drafts_learn_where_answers_begin_without_capitals(shapes):
     for _ in range(8):
         answer(drafter, ask(" the", " in", " said", " beat"), " said", " beat")
     assert ids(" said", " beat") in paths(drafter.propose(ask(" in", " said", " beat"), 32, busy=False))
+
+
+def test_drafts_learn_where_answers_begin_and_end_from_what_the_model_holds(shapes):
+    """Words that look alike are told apart by the model's states, once some answers went by."""
+    words = [" the", " in", " said", " beat", " person", " place"]
+    draw = np.random.default_rng(0)
+    states = CachedStates(KvCache(SPEC, 64))
+    drafter = CopyDrafter(shapes, states)
+
+    def asked() -> tuple[Sequence, tuple[str, ...]]:
+        """A question over shuffled words whose answer, two words long, shows in the states alone."""
+        text = tuple(draw.permutation(words))
+        sequence, at = ask(*text), int(draw.integers(len(words) - 2))
+        sequence.states = draw.normal(0, 0.1, (len(text), states.width)).astype(np.float32)
+        sequence.states[at, 0] = sequence.states[at + 1, 1] = 1
+        return sequence, text[at : at + 2]
+
+    def drafted_whole() -> bool:
+        sequence, right = asked()
+        whole = ids(*right) in paths(drafter.propose(sequence, 2, busy=False))
+        answer(drafter, sequence, *right)
+        return whole
+
+    found = [drafted_whole() for _ in range(400)]
+    assert sum(found[:20]) < 10
+    assert sum(found[-50:]) > 45
+
+
+def test_cached_states_are_the_values_of_the_text(shapes):
+    """Rows for the text's tokens alone, in their order, and none before all of them are read."""
+    sequence = ask(" the", " Bank", " of")
+    cache = KvCache(SPEC, 64)
+    tree, states = PrefixTree(cache), CachedStates(cache)
+    question = read_question(sequence.prompt.ids, shapes)
+    assert states.of(sequence, question) is None
+    sequence.node = tree.insert(sequence.prompt.ids)
+    tree.split(sequence.node, 2)
+    assert states.of(sequence, question) is None
+    for node in reversed(list(sequence.node.lineage())):
+        slots = tree.keep(node)
+        for _, values in cache.layers:
+            values[slots] = np.arange(node.start, node.end)[:, None] + [[1.0] * SPEC.kv_width]
+    found = states.of(sequence, question)
+    assert found.shape == (3, states.width)
+    np.testing.assert_allclose(np.linalg.norm(found[:, : SPEC.kv_width], axis=1), 1, rtol=1e-5)
+    first = cache.layers[0][1][sequence.node.parent.slots[1]]
+    np.testing.assert_allclose(found[0, : SPEC.kv_width], first / np.linalg.norm(first), rtol=1e-5)
 
 
 def test_drafts_remember_answers_of_the_same_label(shapes):

@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from stream.engine.checkpoint import ModelSpec
 from stream.engine.kv_cache import KvCache
+from stream.engine.model_spec import ModelSpec, Rotary
 from stream.engine.prefix_tree import Node, PrefixTree, Reading, common_prefix
 
 SPEC = ModelSpec(
     vocabulary=10, hidden=4, layers=1, heads=1, kv_heads=1, head_width=4, max_positions=99, norm_epsilon=1e-5,
-    rope_base=1e4, rope_scaling=None, tied=True,
+    rotaries=(Rotary(1e4),), tied=True, attention_scale=0.5,
 )  # fmt: skip
 
 

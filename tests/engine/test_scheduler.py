@@ -30,7 +30,7 @@ def accept(scheduler: Scheduler, scheduled: tuple[Group, Batch], token: int = 1)
     group, batch = scheduled
     rows = len(batch.asked) + batch.drafted
     new = [np.zeros((1, batch.tokens, SPEC.kv_width), np.float32)] * 2
-    outcome = Outcome(np.zeros((rows, SPEC.vocabulary), np.float32), np.zeros(rows), [token] * rows, new)
+    outcome = Outcome(np.zeros((rows, SPEC.vocabulary), np.float32), [token] * rows, new)
     return scheduler.accept(group, batch, outcome)
 
 

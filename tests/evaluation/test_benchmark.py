@@ -4,9 +4,9 @@ import pytest
 
 from stream.corpora.document import AnnotatedDocument
 from stream.engine.decoder import Decoder
+from stream.engine.model import Model
 from stream.evaluation.benchmark import Workload, documents_to_decode, measure
 from stream.evaluation.gold import CaseMaker
-from stream.evaluation.padded_batch import PaddedBatch
 from stream.evaluation.strategies import FLOOR, GOLD, NAMES, OWN_ANSWERS, Opener
 from stream.ner.template import PromptTemplate
 from tests.tiny_model import write_tiny_checkpoint
@@ -29,7 +29,7 @@ def annotated(text):
 def opener(tmp_path_factory):
     """Strategies over a tiny model."""
     folder = write_tiny_checkpoint(tmp_path_factory.mktemp("model") / "tiny")
-    return Opener(folder, PromptTemplate.load(folder), 2, PaddedBatch.load(folder))
+    return Opener(Model.load(folder), PromptTemplate.load(folder))
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ async def test_benchmark_counts_the_passes_that_the_method_says(opener, cases):
 
 async def test_benchmark_padellm_decodes_what_the_engine_answers(opener, cases):
     """Without forcing, counts and mentions are those the engine gives to the same prompts."""
-    decoder = Decoder.load(opener.folder)
+    decoder = Decoder.of(opener.model)
     try:
         counts = [decoder.submit(label.count.prompt).result().ids for label in cases[1].labels]
         numbers = [opener.template.parse_count(ids) or 0 for ids in counts]

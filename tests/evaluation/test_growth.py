@@ -4,9 +4,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from stream.engine.model import Model
 from stream.evaluation.growth import Growth, Point, exponent
 from stream.evaluation.line_chart import line_chart
-from stream.evaluation.padded_batch import PaddedBatch
 from stream.evaluation.strategies import Opener
 from stream.ner.template import PromptTemplate
 from tests.tiny_model import write_tiny_checkpoint
@@ -18,7 +18,7 @@ TEXTS = [f"Ann {number} met Bo in Rome. It rained." for number in range(80)]
 def growth(tmp_path_factory):
     """Over a tiny model."""
     folder = write_tiny_checkpoint(tmp_path_factory.mktemp("model") / "tiny")
-    opener = Opener(folder, PromptTemplate.load(folder), 1, PaddedBatch.load(folder))
+    opener = Opener(Model.load(folder, threads=1), PromptTemplate.load(folder))
     return Growth(opener, TEXTS, ["PER", "LOC"], repeats=2)
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from stream.engine.decoder import Decoder
+from stream.engine.model import Model
 from stream.evaluation.gold import Forced
 from stream.evaluation.padded_batch import PaddedBatch
 from stream.generation import Prompt
@@ -35,7 +36,7 @@ def greedy(folder, tmp_path_factory):
 
 def test_padded_batch_chooses_the_engines_tokens(folder, greedy):
     """Rows of unlike length, padded and in lock-step, come to the engine's greedy answers."""
-    run = PaddedBatch.load(folder).decode(greedy)
+    run = PaddedBatch(Model.load(folder)).decode(greedy)
     assert [chosen[: len(row.answer)] for chosen, row in zip(run.chosen, greedy, strict=True)] == [
         row.answer for row in greedy
     ]
@@ -43,7 +44,7 @@ def test_padded_batch_chooses_the_engines_tokens(folder, greedy):
 
 def test_padded_batch_runs_until_its_longest_row_is_done(folder, greedy):
     """Passes are the longest row's steps, and every row reads as much as the longest."""
-    run = PaddedBatch.load(folder).decode(greedy)
+    run = PaddedBatch(Model.load(folder)).decode(greedy)
     steps = max(row.steps for row in greedy)
     assert run.passes == steps
     assert run.tokens_read == len(greedy) * (8 + steps - 1)

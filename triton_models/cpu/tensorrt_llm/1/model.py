@@ -90,6 +90,7 @@ class TritonPythonModel:
             Path(os.environ["PADELLM_MODEL"]),
             threads=int(os.environ.get("PADELLM_ENGINE_THREADS", "1")),
             grounded=os.environ.get("PADELLM_GROUNDED", "false").lower() == "true",
+            int8=os.environ.get("PADELLM_INT8", "false").lower() == "true",
         )
         # By future, which knows nothing of its job: in a cycle the job's sender, and what it holds of the
         # memory shared with the server, would stay until a collection.
