@@ -44,7 +44,8 @@ def decode(  # noqa: PLR0917 - the command line passes names
 
     autoreg_struct, autoreg_aug, onestep, padellm_script and padellm_multi are forced to the gold answers, so
     that each decodes its right length. The others decode the model's own; "padellm, gold" is there to compare
-    like with like. The defaults take two to three minutes on two cores.
+    like with like. lud is the only one that may answer otherwise than greedy decoding, and says how often it
+    does. The defaults take two to three minutes on two cores.
 
     Example: padellm bench decode --data dev.jsonl.gz
 
