@@ -64,7 +64,10 @@ class Entity(Message):
     start: int = Field(ge=0, description="First code point.")
     end: int = Field(ge=1, description="One past the last code point.")
     score: Probability = Field(
-        description="Product of the mention's token probabilities, end token excluded."
+        description=(
+            "Probability that the entity is right, where the model is calibrated; else the product of its "
+            "token probabilities, end token excluded."
+        )
     )
     count_score: Probability = Field(description="Probability of the count that asked for this mention.")
 

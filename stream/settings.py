@@ -60,7 +60,8 @@ class Settings(BaseSettings):
 
     inference: Inference = Field(default=Inference.TRITON, description="triton or in-process.")
     model: Path | None = Field(
-        default=None, description="Model folder (Hugging Face layout); default: the bundled one."
+        default=None,
+        description="Model folder (Hugging Face layout), padellm-small-en (the default) or padellm-small-zh.",
     )
     triton_url: str = Field(default="127.0.0.1:8001", description="Triton's gRPC address, host:port.")
     triton_model: str = Field(default="tensorrt_llm", description="Model name in Triton.")

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
+from stream.ner.baselines.config import Baseline, BaselineConfig
+from stream.ner.baselines.marks import control_tokens
 from stream.ner.config import LabelConfig, NerConfig, TemplateConfig
 
 END_TOKEN = "</s>"
@@ -26,8 +28,8 @@ def tiny_ner_config(*, name: str = "tiny", max_count: int = 12) -> NerConfig:
     )
 
 
-def tiny_tokenizer(config: NerConfig) -> Tokenizer:
-    """One token a byte, and one control token for every marker of the template."""
+def tiny_tokenizer(config: NerConfig, *baselines: Baseline) -> Tokenizer:
+    """One token a byte, and a control token for every marker of the template and mark of the baselines."""
     bytes_vocabulary = {byte: i for i, byte in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
     tokenizer = Tokenizer(models.BPE(vocab=bytes_vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -35,7 +37,10 @@ def tiny_tokenizer(config: NerConfig) -> Tokenizer:
     tokenizer.add_special_tokens(
         [
             AddedToken(marker, special=True, normalized=False)
-            for marker in _markers(config.template, config.max_count)
+            for marker in (
+                *_markers(config.template, config.max_count),
+                *dict.fromkeys(mark for baseline in baselines for mark in control_tokens(baseline)),
+            )
         ]
     )
     return tokenizer
@@ -52,8 +57,11 @@ def write_tiny_checkpoint(
     intermediate: int = 64,
     max_positions: int = 2048,
     ner: NerConfig | None = None,
+    baseline: Baseline | None = None,
 ) -> Path:
     """Write config, fp16 weights, tokenizer and ``ner_config.json`` into a folder, which is made.
+
+    That of a baseline has ``baseline.json`` in place of ``ner_config.json``.
 
     The weights are random, but scaled so that greedy decoding has clear winners and does not
     just repeat itself.
@@ -63,7 +71,7 @@ def write_tiny_checkpoint(
     """
     folder.mkdir(parents=True, exist_ok=True)
     ner = ner or tiny_ner_config()
-    tokenizer = tiny_tokenizer(ner)
+    tokenizer = tiny_tokenizer(ner, baseline) if baseline else tiny_tokenizer(ner)
     vocabulary = tokenizer.get_vocab_size()
     end_id = tokenizer.token_to_id(END_TOKEN)
     config = {
@@ -103,7 +111,10 @@ def write_tiny_checkpoint(
             "model_max_length": max_positions,
         },
     )
-    (folder / "ner_config.json").write_text(ner.model_dump_json(indent=2), encoding="utf-8")
+    told, name = (
+        (BaselineConfig(format=baseline, ner=ner), "baseline.json") if baseline else (ner, "ner_config.json")
+    )
+    (folder / name).write_text(told.model_dump_json(indent=2), encoding="utf-8")
     tokenizer.save(str(folder / "tokenizer.json"))
     shapes = _shapes(vocabulary, hidden, layers, hidden // heads * kv_heads, intermediate)
     save_file(_random_weights(shapes, seed), folder / "model.safetensors", metadata={"format": "pt"})

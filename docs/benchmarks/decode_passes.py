@@ -21,9 +21,10 @@ import json
 import sys
 from pathlib import Path
 
+from stream.corpora.document import label_inventory
+from stream.corpora.jsonl import read_documents
 from stream.engine.model import Model
 from stream.engine.trace import PassTrace
-from stream.evaluation.datasets import label_inventory, read_documents
 from stream.evaluation.gold import Case, CaseMaker, Forced
 from stream.evaluation.strategies import FLOOR, GOLD, OWN_ANSWERS, Opener
 from stream.ner.template import PromptTemplate

@@ -17,8 +17,10 @@ _COMMANDS = {
     "consume": "Show entity events as they come, or dead letters.",
     "extract": "Find the entities of a text in this process, without a broker.",
     "evaluate": "Score a model on annotated documents.",
+    "baseline": "Score a model that answers in another format, for comparison.",
     "bench": "Measure decoding, serving, and how cost grows.",
     "train": "Train a model.",
+    "convert": "Convert annotated documents from one format into another.",
     "config": "Show the effective settings and where each comes from.",
     "doctor": "Check machine, settings, broker, topics and Triton, and say how to mend what is wrong.",
 }

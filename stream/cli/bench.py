@@ -19,7 +19,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 bench = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    help="Measure decoding, serving, and how cost grows. Compare figures of one run: machines are noisy.\n\n"
+    help="Measure decoding, serving, memory and growth. Compare figures of one run: machines are noisy.\n\n"
     "Example: padellm bench decode --data dev.jsonl.gz",
 )
 
@@ -63,7 +63,10 @@ def decode(  # noqa: PLR0917 - the command line passes names
 @bench.command()
 def serve(  # noqa: PLR0917 - the command line passes names
     documents: Annotated[
-        str | None, typer.Option(help="JSONL of documents or plain text, gzip or not. [default: the samples]")
+        str | None,
+        typer.Option(
+            help="Documents, annotated or not, as JSONL or plain text, gzip or not. [default: the samples]"
+        ),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Documents in one run through one way.")] = 400,
     rounds: Annotated[int, typer.Option(min=1, help="Runs through each way, in turn.")] = 3,
@@ -75,19 +78,50 @@ def serve(  # noqa: PLR0917 - the command line passes names
 ) -> None:
     """Send documents through the bare engine, through Triton, and end to end through Kafka, at saturation.
 
-    Kafka, Triton and the worker are started for it, on free ports and in a folder that is removed. Each way
-    and round has its own number before every text, so that nothing is answered from what an engine kept.
+    Kafka, Triton and the worker are started for it, on free ports and in a folder that is removed. Every text
+    has a number before it, another one each time, so that nothing is answered from what an engine kept. A
+    profile shows what each process spent on a document.
 
     Example: padellm bench serve
 
     Example: padellm bench serve --documents dev.jsonl.gz --limit 1000 --rate 40 --json
     """
     from stream.cli.bench_serve import run, show, summary
+    from stream.service.loop import loop_factory
 
-    served = asyncio.run(run(documents, limit=limit, rounds=rounds, rate=rate, model=model))
+    # With the worker's own event loop: it is the client whose share of the engine's rate is asked for.
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        served = runner.run(run(documents, limit=limit, rounds=rounds, rate=rate, model=model))
     show(served)
     if as_json:
         typer.echo(json.dumps(summary(served)))
+
+
+@bench.command()
+def soak(
+    documents: Annotated[
+        str | None,
+        typer.Option(help="As for serve; they go round, each time unlike. [default: the samples]"),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=100, help="Documents to stream.")] = 50_000,
+    model: ModelOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Stream many documents through Kafka, Triton and the worker, and show whether any part's memory grows.
+
+    Memory is sampled 400 times; a line is fitted to what each process held after the first quarter, when
+    caches and pools have filled. 50,000 short documents take ten minutes or so on two cores, small model.
+
+    Example: padellm bench soak --limit 10000 --json
+    """
+    from stream.cli.bench_soak import run, show, summary
+    from stream.service.loop import loop_factory
+
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        soaked = runner.run(run(documents, limit=limit, model=model))
+    show(soaked)
+    if as_json:
+        typer.echo(json.dumps(summary(soaked)))
 
 
 @bench.command()

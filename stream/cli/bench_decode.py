@@ -13,12 +13,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from stream.cli.in_process import open_model
+from stream.corpora.document import AnnotatedDocument, GoldEntity, label_inventory
+from stream.corpora.jsonl import read_documents
 from stream.engine.checkpoint import Checkpoint
 from stream.engine.model import Model
 from stream.errors import ConfigurationError
 from stream.evaluation.arithmetic import ModelArithmetic, machine_rate
 from stream.evaluation.benchmark import Measured, Workload, agreement, documents_to_decode, measure
-from stream.evaluation.datasets import AnnotatedDocument, GoldEntity, label_inventory, read_documents
 from stream.evaluation.gold import CaseMaker
 from stream.evaluation.strategies import FLOOR, GOLD, GREEDY, LUD, NAMES, OWN_ANSWERS, Opener
 from stream.messages import Document

@@ -11,14 +11,15 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from stream.corpora.document import label_inventory
+from stream.corpora.jsonl import read_documents
 from stream.engine.model import Model
 from stream.errors import ConfigurationError
-from stream.evaluation.datasets import label_inventory, read_documents
 from stream.evaluation.growth import Axis, Growth, exponent
 from stream.evaluation.line_chart import line_chart
 from stream.evaluation.strategies import Opener
 from stream.messages import Document
-from stream.ner.bundled import bundled_checkpoint
+from stream.ner.bundled import model_folder
 from stream.ner.template import PromptTemplate
 from stream.settings import Settings
 
@@ -40,7 +41,7 @@ async def run(data: Path | None, *, model: Path | None, repeats: int) -> dict[st
         CheckpointError: The folder holds no model that can be served.
     """
     settings = Settings()
-    folder = model or settings.model or bundled_checkpoint()
+    folder = model_folder(model or settings.model)
     template = PromptTemplate.load(folder)
     opener = Opener(Model.load(folder, threads=settings.engine_threads, int8=settings.int8), template)
     if data is None:

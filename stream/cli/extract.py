@@ -29,7 +29,9 @@ def extract(  # noqa: PLR0917 - the command line passes names
     threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help="Entities scored below it are removed.")
     ] = None,
-    model: Annotated[Path | None, typer.Option(help="Model folder; default: the bundled model.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Model folder, or the name of a bundled one; default: English.")
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Show what every forward pass read, drafted and accepted.")
     ] = False,

@@ -9,7 +9,7 @@ from stream.engine.decoder import Decoder
 from stream.engine.strategy import Strategy
 from stream.engine.trace import OnPass
 from stream.inference.in_process import InProcessGenerator
-from stream.ner.bundled import bundled_checkpoint
+from stream.ner.bundled import model_folder
 from stream.ner.extractor import Extractor
 from stream.ner.template import PromptTemplate
 from stream.settings import Settings
@@ -52,7 +52,7 @@ async def open_model(
         CheckpointError: The folder holds no model that can be served.
     """
     settings = Settings()
-    chosen = folder or settings.model or bundled_checkpoint()
+    chosen = model_folder(folder or settings.model)
     template = PromptTemplate.load(chosen)
     threads = settings.engine_threads if on_pass is None else 1
     generator = InProcessGenerator(

@@ -12,6 +12,13 @@ def train(  # noqa: PLR0917 - the command line passes names
     config: Annotated[Path, typer.Argument(help="Training recipe (TOML).", dir_okay=False)],
     data: Annotated[Path | None, typer.Option(help="Folder of the corpora; default: the recipe's.")] = None,
     output: Annotated[Path | None, typer.Option(help="Folder of the run; default: the recipe's.")] = None,
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="padellm, or a baseline: autoreg_struct, autoreg_aug or onestep. [default: the recipe's]",
+        ),
+    ] = None,
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", help='A value in place of the recipe\'s: --set seed=2 --set main="wnut17".'),
@@ -24,12 +31,17 @@ def train(  # noqa: PLR0917 - the command line passes names
 ) -> None:
     """Train a model by a recipe. The same command goes on where a stopped run left off.
 
+    A baseline is trained on the same data by the same steps, in a folder of its own beside the recipe's.
+    `padellm baseline` scores it.
+
     Example: padellm train stream/training/recipes/padellm-small-en.toml
+
+    Example: padellm train recipe.toml --format onestep --set initial='"runs/recipe/pretrained"'
     """
     from stream.training.config import Recipe
     from stream.training.trainer import Trainer, prepare
 
-    recipe = Recipe.load(config, data=data, output=output, changes=changes or ())
+    recipe = Recipe.load(config, data=data, output=output, format=form, changes=changes or ())
     if prepare_only:
         prepare(recipe)
         return

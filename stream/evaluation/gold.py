@@ -4,16 +4,18 @@ Speed depends on how long answers are. Forcing every method to the gold answer g
 without a model trained for it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from stream.evaluation.datasets import AnnotatedDocument, GoldEntity
+from stream.corpora.document import AnnotatedDocument, GoldEntity
 from stream.generation import Prompt
+from stream.ner.baselines.answers import Marked
+from stream.ner.baselines.config import Baseline
+from stream.ner.baselines.prompts import BaselinePrompts
+from stream.ner.labels import LabelWords
+from stream.ner.spelling import SpelledText
 from stream.ner.template import PromptTemplate
 from stream.ner.windows import windows
-
-# An autoregressive model answers for all labels at once; its prompt only says that entities are wanted.
-_INSTRUCTION = "\nentities:\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +46,9 @@ class Case:
     Attributes:
         text_tokens: Tokens of the text.
         labels: PaDeLLM (arXiv 2402.04838, section 3).
-        struct: AutoReg_Struct: ``((LOC : Japan) , (ORG : FIFA))``.
-        aug: AutoReg_Aug: the text again, entities marked in place: ``[Japan | LOC]``.
-        onestep: OneStep: for every label all its mentions in one sequence.
+        struct: AutoReg_Struct, as ``stream/ner/baselines/`` has it, like the others.
+        aug: AutoReg_Aug.
+        onestep: OneStep, for every label.
     """
 
     text_tokens: int
@@ -66,16 +68,18 @@ class CaseMaker:
 
     def __init__(self, template: PromptTemplate, labels: Sequence[str]) -> None:
         self._template = template
-        self._labels = tuple(labels)
+        self._labels = {label: template.label_text(label) for label in labels}
+        self._baselines = {each: BaselinePrompts(template, each, forced=True) for each in Baseline}
 
     def cases(self, documents: Iterable[AnnotatedDocument]) -> list[Case]:
-        """A case for the first window of each document that has one; most documents are one window."""
-        cut = (self._first_window(document) for document in documents)
+        """A case for the first window of each document that has one; most documents are one window.
+
+        Without labels there is nothing to ask, and no case.
+        """
+        cut = (self._first_window(document) for document in documents if self._labels)
         return [self._case(*window) for window in cut if window is not None]
 
-    def _first_window(
-        self, document: AnnotatedDocument
-    ) -> tuple[str, tuple[int, ...], list[GoldEntity]] | None:
+    def _first_window(self, document: AnnotatedDocument) -> tuple[str, list[GoldEntity]] | None:
         window = next(windows(document.text, self._template), None)
         if window is None:
             return None
@@ -85,62 +89,49 @@ class CaseMaker:
             if entity.label in self._labels and window.start <= entity.start and entity.end <= window.end
         ]
         inside.sort(key=lambda entity: (entity.start, -entity.end))
-        return document.text[window.start : window.end], window.ids, inside
+        return document.text[window.start : window.end], inside
 
-    def _case(self, text: str, ids: tuple[int, ...], entities: list[GoldEntity]) -> Case:
-        prefix = self._template.prefix_ids(ids)
-        by_label = {
-            label: [entity.text for entity in entities if entity.label == label] for label in self._labels
+    def _case(self, text: str, entities: list[GoldEntity]) -> Case:
+        spelled = SpelledText.of(text, self._template)
+        prefix = self._template.prefix_ids(spelled.encoded.ids)
+        mentions = [Marked(entity.label, entity.start, entity.end) for entity in entities]
+        answers = {
+            each: tuple(self._baseline(prompts, prefix, spelled, mentions))
+            for each, prompts in self._baselines.items()
         }
-        instructed = (*prefix, *self._encode(_INSTRUCTION))
         return Case(
-            text_tokens=len(ids),
-            labels=tuple(self._label_case(prefix, label, texts) for label, texts in by_label.items()),
-            struct=self._forced(instructed, structured(entities)),
-            aug=self._forced(instructed, augmented(text, entities)),
-            onestep=tuple(
-                self._forced(self._count_prompt(prefix, label).ids, " , ".join(texts))
-                for label, texts in by_label.items()
+            text_tokens=len(spelled.encoded.ids),
+            labels=tuple(
+                self._label_case(
+                    prefix, words, [spelled.ids(one.start, one.end) for one in mentions if one.label == label]
+                )
+                for label, words in self._labels.items()
             ),
+            struct=answers[Baseline.AUTOREG_STRUCT][0],
+            aug=answers[Baseline.AUTOREG_AUG][0],
+            onestep=answers[Baseline.ONESTEP],
         )
 
-    def _label_case(self, prefix: tuple[int, ...], label: str, texts: list[str]) -> LabelCase:
-        prompt = self._count_prompt(prefix, label)
+    def _baseline(
+        self, prompts: BaselinePrompts, prefix: tuple[int, ...], text: SpelledText, mentions: list[Marked]
+    ) -> Iterator[Forced]:
+        labels = {label: LabelWords(words, words) for label, words in self._labels.items()}
+        for question in prompts.questions(prefix, labels):
+            answer = prompts.answer(question, text, mentions)
+            yield Forced(Prompt(question.ids, len(answer) + 1, self._template.end_id), answer)
+
+    def _label_case(self, prefix: tuple[int, ...], words: str, mentions: list[tuple[int, ...]]) -> LabelCase:
+        prompt = self._template.count_prompt(prefix, self._template.encode_text(words).ids)
         # More than the checkpoint can count, it cannot be asked for.
-        count = min(len(texts), self._template.config.max_count)
+        count = min(len(mentions), self._template.config.max_count)
         return LabelCase(
             Forced(prompt, self._template.count_answer_ids(count)),
             tuple(
-                self._mention(self._template.mention_prompt(prompt, count, k), text)
-                for k, text in enumerate(texts[:count], start=1)
+                _mention(self._template.mention_prompt(prompt, count, k), ids)
+                for k, ids in enumerate(mentions[:count], start=1)
             ),
         )
 
-    def _mention(self, prompt: Prompt, text: str) -> Forced:
-        return Forced(prompt, self._encode(text)[: prompt.max_new_tokens])
 
-    def _count_prompt(self, prefix: tuple[int, ...], label: str) -> Prompt:
-        return self._template.count_prompt(prefix, self._encode(self._template.label_text(label)))
-
-    def _forced(self, prompt: tuple[int, ...], answer: str) -> Forced:
-        ids = self._encode(answer)
-        return Forced(Prompt(prompt, len(ids) + 1, self._template.end_id), ids)
-
-    def _encode(self, text: str) -> tuple[int, ...]:
-        return self._template.encode_text(text).ids
-
-
-def structured(entities: Iterable[GoldEntity]) -> str:
-    """AutoReg_Struct's answer, ``((LOC : Japan) , (ORG : FIFA))``."""
-    return f"({' , '.join(f'({entity.label} : {entity.text})' for entity in entities)})"
-
-
-def augmented(text: str, entities: Iterable[GoldEntity]) -> str:
-    """AutoReg_Aug's answer, the text with its entities marked, nested ones too."""
-    opened = [(entity.start, 1, -entity.end, "[") for entity in entities]
-    closed = [(entity.end, 0, -entity.start, f" | {entity.label}]") for entity in entities]
-    pieces, at = [], 0
-    for position, _, _, mark in sorted(opened + closed):
-        pieces += [text[at:position], mark]
-        at = position
-    return "".join((*pieces, text[at:]))
+def _mention(prompt: Prompt, ids: tuple[int, ...]) -> Forced:
+    return Forced(prompt, ids[: prompt.max_new_tokens])

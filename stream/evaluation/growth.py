@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 from statistics import linear_regression, median
 
+from stream.corpora.document import AnnotatedDocument, GoldEntity
 from stream.engine.decoder import Decoder, Statistics
-from stream.evaluation.datasets import AnnotatedDocument, GoldEntity
 from stream.evaluation.gold import CaseMaker
 from stream.evaluation.serving import serve_saturated
 from stream.evaluation.strategies import GOLD, Opener

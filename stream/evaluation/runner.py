@@ -1,15 +1,19 @@
-"""An extractor scored on annotated documents."""
+"""An extractor's answers to annotated documents, and how good they are."""
 
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from stream.evaluation.datasets import AnnotatedDocument
+from stream.corpora.document import AnnotatedDocument
+from stream.evaluation.alignment import Matches, align, matches
+from stream.evaluation.answers import Answer, ModelAnswer
+from stream.evaluation.reliability import Judged
 from stream.evaluation.scores import Accuracy, Score
-from stream.messages import Document, Policy
-from stream.ner.extractor import Extraction, Extractor
+from stream.messages import Document, Entity, Policy
+from stream.ner.calibration import Calibration
+from stream.ner.extractor import Extractor
 from stream.ner.tasks import all_of
 
 
@@ -21,17 +25,21 @@ class Evaluation:
         documents: Documents scored.
         by_label: Micro-F1's counts over sets of mention texts: a document's predicted mentions of a label are
             a set of texts, compared with the set of its gold texts (PaDeLLM-NER, section 4).
+        matches: The counts of the scores that look at places, by label.
+        judged: Every entity's score, and whether it is right.
         counts: Of all pairs of a document and a label, those where the number of mentions the model counted
             is the number of gold entities (places, not texts). In a document of several windows the counts
             of the windows add up, so that an entity in their overlap counts twice. An unreadable count is
-            wrong.
+            wrong. Of a system that does not count there are none.
         counts_present: The same over the pairs with at least one gold entity.
         removed: Mentions not kept, by reason.
-        seconds: Wall time.
+        seconds: Wall time of the answers; 0 where it was not measured.
     """
 
     by_label: dict[str, Score]
     documents: int = 0
+    matches: dict[str, Matches] = field(default_factory=dict)
+    judged: list[Judged] = field(default_factory=list)
     counts: Accuracy = field(default_factory=Accuracy)
     counts_present: Accuracy = field(default_factory=Accuracy)
     removed: Counter[str] = field(default_factory=Counter)
@@ -42,18 +50,62 @@ class Evaluation:
         """Micro-average over all labels."""
         return sum(self.by_label.values(), Score())
 
-    def add(self, document: AnnotatedDocument, extraction: Extraction) -> None:
+    @property
+    def all_matches(self) -> Matches:
+        """Matches of all labels."""
+        return sum(self.matches.values(), Matches())
+
+    def add(self, answer: Answer, policy: Policy, calibration: Calibration | None) -> None:
         """Count one document in; entities under other labels than ``by_label``'s are left out."""
+        settled = answer.settle(policy, calibration)
         self.documents += 1
-        self.removed.update(one.reason for one in extraction.removed)
+        self.removed.update(one.reason for one in settled.removed)
+        self._add_texts(answer.document, settled.entities)
+        self._add_places(answer.document, settled.entities)
+        if answer.counts is not None:
+            self._add_counts(answer.document, answer.counts)
+
+    def _add_texts(self, document: AnnotatedDocument, entities: Sequence[Entity]) -> None:
         for label in self.by_label:
             gold = [entity.text for entity in document.entities if entity.label == label]
-            predicted = [entity.text for entity in extraction.entities if entity.label == label]
+            predicted = [entity.text for entity in entities if entity.label == label]
             self.by_label[label] += Score.of(predicted, gold)
-            right = Accuracy(int(extraction.counts.get(label) == len(gold)), 1)
+
+    def _add_places(self, document: AnnotatedDocument, entities: Sequence[Entity]) -> None:
+        alignment = align(entities, document.entities)
+        for label, found in matches(alignment, list(self.by_label)).items():
+            self.matches[label] = self.matches.get(label, Matches()) + found
+        right = [(entity, True) for entity, _ in alignment.exact]
+        wrong = [(entity, False) for entity, _ in alignment.overlapping]
+        wrong += [(entity, False) for entity in alignment.wrong]
+        self.judged += [
+            Judged(entity.label, entity.score, is_right)
+            for entity, is_right in (*right, *wrong)
+            if entity.label in self.by_label
+        ]
+
+    def _add_counts(self, document: AnnotatedDocument, counts: Mapping[str, int]) -> None:
+        gold = Counter(entity.label for entity in document.entities)
+        for label in self.by_label:
+            right = Accuracy(int(counts.get(label) == gold[label]), 1)
             self.counts += right
-            if gold:
+            if gold[label]:
                 self.counts_present += right
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """A model's answers.
+
+    Attributes:
+        answers: In the order of the documents.
+        latencies: Seconds that each document took, in the same order.
+        seconds: Wall time of all.
+    """
+
+    answers: list[ModelAnswer]
+    latencies: list[float]
+    seconds: float
 
 
 async def evaluate(
@@ -78,17 +130,63 @@ async def evaluate(
     Raises:
         stream.errors.InferenceError: The model did not answer.
     """
-    evaluation = Evaluation({label: Score() for label in labels})
-    queue = iter(documents)
+    got = await answer(documents, extractor, labels, in_flight=in_flight, on_document=on_document)
+    evaluation = score(got.answers, labels, policy=policy, calibration=extractor.calibration)
+    evaluation.seconds = got.seconds
+    return evaluation
+
+
+async def answer(
+    documents: Iterable[AnnotatedDocument],
+    extractor: Extractor,
+    labels: Sequence[str],
+    *,
+    in_flight: int = 1,
+    on_document: Callable[[], None] = lambda: None,
+) -> Answers:
+    """Have a model answer every document, and settle nothing yet; the arguments are those of ``evaluate``.
+
+    Raises:
+        stream.errors.InferenceError: The model did not answer.
+    """
+    queue = enumerate(documents)
+    done: dict[int, tuple[ModelAnswer, float]] = {}
 
     async def serve() -> None:
-        for annotated in queue:
-            document = Document(id=annotated.id, text=annotated.text, labels=list(labels), policy=policy)
-            evaluation.add(annotated, await extractor.extract(document))
+        for index, annotated in queue:
+            document = Document(id=annotated.id, text=annotated.text, labels=list(labels))
+            began = time.perf_counter()
+            found = await extractor.read(document)
+            latency = time.perf_counter() - began
+            done[index] = ModelAnswer(annotated, found, extractor.threshold), latency
             on_document()
             await asyncio.sleep(0)
 
     began = time.perf_counter()
     await all_of(serve() for _ in range(in_flight))
-    evaluation.seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - began
+    ordered = [done[index] for index in range(len(done))]
+    return Answers([each for each, _ in ordered], [latency for _, latency in ordered], seconds)
+
+
+def score(
+    answers: Iterable[Answer],
+    labels: Sequence[str],
+    *,
+    policy: Policy = Policy.PAPER,
+    calibration: Calibration | None = None,
+) -> Evaluation:
+    """Settle answers and score them.
+
+    Args:
+        answers: Any system's.
+        labels: Labels to score, as the documents name them.
+        policy: De-duplication.
+        calibration: Makes probabilities of the scores.
+    """
+    evaluation = Evaluation(
+        by_label={label: Score() for label in labels}, matches={label: Matches() for label in labels}
+    )
+    for each in answers:
+        evaluation.add(each, policy, calibration)
     return evaluation

@@ -9,14 +9,14 @@ class Score:
     """Right, wrong and missed answers; micro-averages are sums of these.
 
     Attributes:
-        right: Predicted and in the gold annotation.
+        right: Predicted and in the gold annotation; half an answer may be right.
         wrong: Predicted and not in it.
         missed: In it and not predicted.
     """
 
-    right: int = 0
-    wrong: int = 0
-    missed: int = 0
+    right: float = 0
+    wrong: float = 0
+    missed: float = 0
 
     @classmethod
     def of(cls, predicted: Collection[object], gold: Collection[object]) -> "Score":
@@ -59,5 +59,5 @@ class Accuracy:
         return _share(self.right, self.total)
 
 
-def _share(part: int, whole: int) -> float:
+def _share(part: float, whole: float) -> float:
     return part / whole if whole else 0.0

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -84,9 +85,17 @@ async def serve_at_rate(extractor: Extractor, documents: Sequence[Document], *, 
 
 
 def unlike_copies(documents: Sequence[Document]) -> Iterator[list[Document]]:
-    """The documents again and again, each time behind another number.
+    """The documents again and again, each text behind a number of its own.
 
-    No engine can then answer a later run from what it kept of an earlier one, and all runs are alike.
+    No engine can then answer a later run from what it kept of an earlier one, and all runs are alike. Nor do
+    the texts of a run begin alike, as they would behind the number of the run.
     """
-    for number in itertools.count(1):
-        yield [document.model_copy(update={"text": f"{number} {document.text}"}) for document in documents]
+    for run in itertools.count():
+        yield [
+            document.model_copy(update={"text": f"{_number(run, at)} {document.text}"})
+            for at, document in enumerate(documents)
+        ]
+
+
+def _number(run: int, at: int) -> int:
+    return zlib.crc32(f"{run} {at}".encode()) % 10_000

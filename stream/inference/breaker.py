@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import structlog
@@ -21,8 +22,20 @@ class BreakerState(StrEnum):
     OPEN = "open"
 
 
+@dataclass(slots=True)
+class _Heard:
+    """How often the server has answered, and how often it has failed in a way that counts."""
+
+    answers: int = 0
+    failures: int = 0
+
+
 class CircuitBreaker:
     """Guards one server; used from one event loop.
+
+    Calls in flight fail in bursts for one cause, so not every failure counts. A broken connection fails all
+    calls on it at once: those that began before the last counted failure tell nothing new. A server with too
+    much to do lets calls run into their deadline while it answers others: that is no failure of the server.
 
     Args:
         name: The server, for logs and messages.
@@ -46,6 +59,7 @@ class CircuitBreaker:
         self._state = BreakerState.CLOSED
         self._failures = 0
         self._failing_since = 0.0
+        self._heard = _Heard()
         self._probe_at = 0.0
         self._probe: asyncio.Future[bool] | None = None  # its result: whether the server failed it
 
@@ -65,6 +79,7 @@ class CircuitBreaker:
             InferenceOutage: This call was the probe, or waited for it, and the server failed it.
         """
         probe = await self._admission()
+        before = replace(self._heard)
         try:
             yield
         except asyncio.CancelledError:
@@ -75,7 +90,10 @@ class CircuitBreaker:
             self._answered()
             raise
         except (InferenceUnavailable, InferenceTimeout) as error:
-            self._failed(probe=probe)
+            slow = isinstance(error, InferenceTimeout)
+            known = before.answers < self._heard.answers if slow else before.failures < self._heard.failures
+            if probe or not known:
+                self._failed(error, probe=probe)
             if probe:
                 raise self._outage() from error
             raise
@@ -108,19 +126,21 @@ class CircuitBreaker:
         return InferenceOutage(f"{self._name} has not answered for {seconds:.1f} s; it is tried again")
 
     def _answered(self) -> None:
+        self._heard.answers += 1
         if self._state is not BreakerState.CLOSED:
             self._change(BreakerState.CLOSED)
         self._failures = 0
 
-    def _failed(self, *, probe: bool) -> None:
+    def _failed(self, error: Exception, *, probe: bool) -> None:
         if self._failures == 0:
             self._failing_since = time.monotonic()
         self._failures += 1
+        self._heard.failures += 1
         if probe or (self._state is BreakerState.CLOSED and self._failures >= self._limit):
             self._probe_at = time.monotonic() + self._pause
-            self._change(BreakerState.OPEN)
+            self._change(BreakerState.OPEN, cause=str(error))
 
-    def _change(self, state: BreakerState) -> None:
+    def _change(self, state: BreakerState, **why: str) -> None:
         self._state = state
         log = _log.info if state is BreakerState.CLOSED else _log.warning
         log(
@@ -128,6 +148,7 @@ class CircuitBreaker:
             server=self._name,
             failures=self._failures,
             seconds=round(time.monotonic() - self._failing_since, 1),
+            **why,
         )
         if self._on_change is not None:
             self._on_change(state)

@@ -36,8 +36,10 @@ _CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", -1),
     # A server that is back is found within about a second; gRPC's own back-off goes up to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 1000),
+    # Whatever its name says, this is how long a try to connect may take. A healthy server that is far away,
+    # or has all its cores busy, takes its time to shake hands.
+    ("grpc.min_reconnect_backoff_ms", 5000),
 )
 _READY_DEADLINE = 2.0
 _FIRST_DELAY = 0.05

@@ -1,26 +1,39 @@
-"""Where the bundled checkpoint is."""
+"""Where the bundled checkpoints are."""
 
 from pathlib import Path
 
 from stream.errors import CheckpointError
 
-NAME = "padellm-small-en"
+ENGLISH = "padellm-small-en"
+CHINESE = "padellm-small-zh"
 
 
-def bundled_checkpoint() -> Path:
-    """Folder of the checkpoint that ships with the package, in an installed wheel as in a source checkout.
+def model_folder(model: Path | None) -> Path:
+    """The folder of a model that a user names: a folder, or a bundled checkpoint by name.
+
+    Args:
+        model: None is the bundled English one. A folder that exists comes before a name.
 
     Raises:
-        CheckpointError: Neither place holds it.
+        CheckpointError: A bundled checkpoint is meant and none of its places holds it.
     """
+    if model is None:
+        return _bundled(ENGLISH)
+    if str(model) in {ENGLISH, CHINESE} and not model.exists():
+        return _bundled(str(model))
+    return model
+
+
+def _bundled(name: str) -> Path:
+    """In an installed wheel as in a source checkout."""
     package = Path(__file__).resolve().parents[1]
     places = [
-        root / "triton_models" / "checkpoints" / NAME for root in (package / "_bundled", package.parent)
+        root / "triton_models" / "checkpoints" / name for root in (package / "_bundled", package.parent)
     ]
     for place in places:
         if (place / "config.json").is_file():
             return place
     raise CheckpointError(
-        f"the bundled model {NAME} is in none of {', '.join(map(str, places))}: "
+        f"the bundled model {name} is in none of {', '.join(map(str, places))}: "
         "reinstall the package, or name a model folder with --model or PADELLM_MODEL"
     )

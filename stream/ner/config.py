@@ -9,8 +9,11 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from stream.errors import CheckpointError
+from stream.ner.calibration import Calibration
 
 FILE_NAME = "ner_config.json"
+BASELINE_FILE_NAME = "baseline.json"
+"""In its place beside the weights of a model that answers in another format (``stream/ner/baselines/``)."""
 
 
 class _Part(BaseModel):
@@ -75,6 +78,8 @@ class NerConfig(_Part):
         default_labels: Labels looked for when a document names none.
         max_count: Highest count the model was trained to answer.
         max_mention_tokens: Limit of tokens in one mention.
+        calibration: What makes probabilities of the scores; without it a score is the product of the
+            mention's token probabilities. It is measured, and no part of the template.
     """
 
     format_version: int = Field(default=1, ge=1, le=1)
@@ -86,6 +91,7 @@ class NerConfig(_Part):
     max_mention_tokens: int = Field(default=48, ge=1)
     labels: dict[str, LabelConfig]
     default_labels: tuple[str, ...] = Field(min_length=1)
+    calibration: Calibration | None = None
 
     @classmethod
     def load(cls, folder: Path) -> "NerConfig":
@@ -98,6 +104,11 @@ class NerConfig(_Part):
         try:
             return cls.model_validate_json(path.read_bytes())
         except OSError as error:
+            if (folder / BASELINE_FILE_NAME).is_file():
+                raise CheckpointError(
+                    f"{folder} holds a baseline ({BASELINE_FILE_NAME}), which answers in a format of its own "
+                    f"and cannot be served: `padellm baseline --model {folder}` scores it"
+                ) from error
             raise CheckpointError(
                 f"{path} cannot be read ({error.strerror}): "
                 f"a model folder needs {FILE_NAME} beside its weights"
@@ -124,3 +135,26 @@ class NerConfig(_Part):
             alias.casefold(): phrase for phrase, known in self.labels.items() for alias in known.aliases
         }
         return aliases | {phrase.casefold(): phrase for phrase in self.labels}
+
+
+def store_calibration(folder: Path, calibration: Calibration) -> Path:
+    """Put a calibration into the ``ner_config.json`` of a model folder, and leave all else there as it is.
+
+    Returns:
+        The file.
+
+    Raises:
+        CheckpointError: The file cannot be read or written.
+    """
+    path = folder / FILE_NAME
+    fresh = path.with_suffix(".part")
+    try:
+        content = json.loads(path.read_bytes()) | {"calibration": calibration.model_dump()}
+        fresh.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        fresh.chmod(path.stat().st_mode)
+        fresh.replace(path)
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} cannot be written ({error.strerror}): copy the model folder to where you may write"
+        ) from error
+    return path

@@ -8,6 +8,19 @@ from stream.ner.template import PromptTemplate
 
 
 @dataclass(frozen=True, slots=True)
+class LabelWords:
+    """How a prompt speaks of an entity type.
+
+    Attributes:
+        name: Its phrase, or another name for it.
+        asked: What the prompt says: the name, or the name with its definition.
+    """
+
+    name: str
+    asked: str
+
+
+@dataclass(frozen=True, slots=True)
 class LabelPrompt:
     """One entity type to decode.
 
@@ -15,11 +28,13 @@ class LabelPrompt:
         name: The label as the document named it.
         also: Other names in the document that mean the same (``PER`` beside ``person``);
             decoded once, answered all.
+        phrase: What the checkpoint calls it, without a definition.
         ids: Token ids of the prompt's label piece.
     """
 
     name: str
     also: tuple[str, ...]
+    phrase: str
     ids: tuple[int, ...]
 
 
@@ -42,4 +57,8 @@ class LabelPrompts:
         for name in self.names(document):
             piece = self._template.label_text(name, definitions.get(name))
             names.setdefault(piece, []).append(name)
-        return [LabelPrompt(first, tuple(also), self._ids(piece)) for piece, (first, *also) in names.items()]
+        phrase = self._template.config.phrase
+        return [
+            LabelPrompt(first, tuple(also), phrase(first), self._ids(piece))
+            for piece, (first, *also) in names.items()
+        ]

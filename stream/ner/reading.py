@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from stream.inference.generator import Generator
 from stream.messages import Entity, Removed
@@ -39,10 +40,23 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class LabelAnswer:
+    """What the model said of one label: how many mentions, and which."""
+
     count: Count
     mentions: list[Mention]
-    counted_at: float
+
+
+class Reader(Protocol):
+    """Reads windows with one model, in whatever form it is asked and answers."""
+
+    async def read(self, text: str, window: Window, labels: Sequence[LabelPrompt]) -> Reading:
+        """Find the entities of all labels in a window of a text.
+
+        Raises:
+            stream.errors.InferenceError: The model did not answer.
+        """
+        ...
 
 
 class WindowReader:
@@ -53,68 +67,70 @@ class WindowReader:
         self._template = template
 
     async def read(self, text: str, window: Window, labels: Sequence[LabelPrompt]) -> Reading:
-        """Find the entities of all labels in a window of a text.
-
-        Raises:
-            stream.errors.InferenceError: The model did not answer.
-        """
+        """See ``Reader``."""
         began = time.perf_counter()
         prefix = self._template.prefix_ids(window.ids)
         answers = await all_of(self._ask(prefix, label) for label in labels)
         ended = time.perf_counter()
-        counted = max((answer.counted_at for answer in answers), default=ended)
+        counted = max((counted_at for _, counted_at in answers), default=ended)
         reading = Reading(window, [], [], {}, [], (counted - began) * 1000, (ended - counted) * 1000)
         grounder = Grounder(text[window.start : window.end])
-        for label, answer in zip(labels, answers, strict=True):
-            self._record(reading, grounder, label.name, answer)
+        for label, (answer, _) in zip(labels, answers, strict=True):
+            record(reading, grounder, label.name, answer)
+            if answer.count.number == self._template.config.max_count:
+                reading.capped.append(label.name)
         return reading
 
-    async def _ask(self, prefix: tuple[int, ...], label: LabelPrompt) -> _Answer:
+    async def _ask(self, prefix: tuple[int, ...], label: LabelPrompt) -> tuple[LabelAnswer, float]:
+        """A label's answer, and the time at which its count was there."""
         prompt = self._template.count_prompt(prefix, label.ids)
         count = read_count(await self._generator.generate(prompt), self._template)
         counted_at = time.perf_counter()
         number = count.number or 0
         prompts = [self._template.mention_prompt(prompt, number, k) for k in range(1, number + 1)]
         completions = await all_of(self._generator.generate(prompt) for prompt in prompts) if prompts else []
-        return _Answer(count, [read_mention(one, self._template) for one in completions], counted_at)
+        return LabelAnswer(count, [read_mention(one, self._template) for one in completions]), counted_at
 
-    def _record(self, reading: Reading, grounder: Grounder, label: str, answer: _Answer) -> None:
-        window, count = reading.window, answer.count
-        if count.number is None:
+
+def record(reading: Reading, grounder: Grounder, label: str, answer: LabelAnswer) -> None:
+    """Add to a reading what was answered for one label, each mention at its place in the text.
+
+    Args:
+        reading: What to add to.
+        grounder: Over the text of the reading's window.
+        label: The label as the document named it.
+        answer: What the model said.
+    """
+    window, count = reading.window, answer.count
+    if count.number is None:
+        reading.removed.append(
+            Removed(
+                text="",
+                label=label,
+                score=count.score,
+                reason=UNREADABLE_COUNT,
+                start=window.start,
+                end=window.end,
+            )
+        )
+        return
+    reading.counts[label] = count.number
+    seen: set[tuple[int, int]] = set()
+    spans = grounder.align([mention.text for mention in answer.mentions])
+    for mention, span in zip(answer.mentions, spans, strict=True):
+        if span is None:
             reading.removed.append(
-                Removed(
-                    text="",
-                    label=label,
-                    score=count.score,
-                    reason=UNREADABLE_COUNT,
-                    start=window.start,
-                    end=window.end,
-                )
+                Removed(text=mention.text, label=label, score=mention.score, reason=UNGROUNDED)
             )
-            return
-        reading.counts[label] = count.number
-        if count.number == self._template.config.max_count:
-            reading.capped.append(label)
-        seen: set[tuple[int, int]] = set()
-        spans = grounder.align([mention.text for mention in answer.mentions])
-        for mention, span in zip(answer.mentions, spans, strict=True):
-            if span is None:
-                reading.removed.append(
-                    Removed(text=mention.text, label=label, score=mention.score, reason=UNGROUNDED)
-                )
-                continue
-            start, end = window.start + span[0], window.start + span[1]
-            text = grounder.text[span[0] : span[1]]
-            if span in seen:
-                reading.removed.append(
-                    Removed(
-                        text=text, label=label, score=mention.score, reason=DUPLICATE, start=start, end=end
-                    )
-                )
-                continue
-            seen.add(span)
-            reading.entities.append(
-                Entity(
-                    text=text, label=label, start=start, end=end, score=mention.score, count_score=count.score
-                )
+            continue
+        start, end = window.start + span[0], window.start + span[1]
+        text = grounder.text[span[0] : span[1]]
+        if span in seen:
+            reading.removed.append(
+                Removed(text=text, label=label, score=mention.score, reason=DUPLICATE, start=start, end=end)
             )
+            continue
+        seen.add(span)
+        reading.entities.append(
+            Entity(text=text, label=label, start=start, end=end, score=mention.score, count_score=count.score)
+        )

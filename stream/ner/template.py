@@ -61,13 +61,17 @@ class PromptTemplate:
         self._count_stop = tuple(last) if len(last) == 1 else ()
 
     @classmethod
-    def load(cls, folder: Path) -> "PromptTemplate":
+    def load(cls, folder: Path, config: NerConfig | None = None) -> "PromptTemplate":
         """Read the template and tokenizer of a model folder.
+
+        Args:
+            folder: The model.
+            config: In place of its ``ner_config.json``.
 
         Raises:
             CheckpointError: The folder lacks a usable fast tokenizer or ``ner_config.json``.
         """
-        config = NerConfig.load(folder)
+        config = config or NerConfig.load(folder)
         try:
             # Straight from the file: the classes of transformers cost a second to import, and rebuild some
             # tokenizers otherwise than they were trained.
@@ -129,6 +133,11 @@ class PromptTemplate:
         """What ids say, control tokens included; for people to read."""
         text: str = self._tokenizer.decode(list(ids), skip_special_tokens=False)
         return text
+
+    def control_token(self, token: str) -> int | None:
+        """The id of a control token; None where the tokenizer has no such token, or a text could hold it."""
+        ids = self._control(token)
+        return ids[0] if len(ids) == 1 and ids != self.encode_text(token).ids else None
 
     def _control(self, piece: str) -> tuple[int, ...]:
         self._tokenizer.encode_special_tokens = False

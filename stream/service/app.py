@@ -1,6 +1,7 @@
 """The worker: documents from Kafka, through the model, to entity events, until it is told to stop."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -14,7 +15,7 @@ import faust
 import structlog
 
 from stream.errors import DeliveryError
-from stream.ner.bundled import bundled_checkpoint
+from stream.ner.bundled import model_folder
 from stream.ner.template import PromptTemplate
 from stream.service import consumer
 from stream.service.backoff import pauses
@@ -23,6 +24,7 @@ from stream.service.health import HealthPages, health_server
 from stream.service.intake import Intake, Window
 from stream.service.ledger import Ledger
 from stream.service.logs import configure_logs
+from stream.service.loop import loop_factory
 from stream.service.model import MakeGenerator, make_generator, serve_with
 from stream.service.outbox import Outbox
 from stream.service.record import Record
@@ -49,7 +51,7 @@ def run(settings: Settings, *, make: MakeGenerator = make_generator) -> None:
         stream.errors.PadellmError: The settings or the model cannot be served, or the consumer ended.
     """
     configure_logs(settings.log_level)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_until_signal(settings, make))
 
 
@@ -93,6 +95,9 @@ async def _until_signal(settings: Settings, make: MakeGenerator) -> None:
 async def _work(settings: Settings, make: MakeGenerator, vitals: Vitals, telemetry: Telemetry) -> None:
     outbox = Outbox(settings, telemetry, vitals.broker)
     async with _model(settings, make, vitals, telemetry) as served:
+        # What was imported and loaded stays; collections need not look at it again and again.
+        gc.collect()
+        gc.freeze()
         vitals.stage = f"waiting for the broker at {settings.broker}"
         try:
             await outbox.start()
@@ -109,7 +114,7 @@ async def _model(
     settings: Settings, make: MakeGenerator, vitals: Vitals, telemetry: Telemetry
 ) -> AsyncIterator[Served]:
     vitals.stage = "loading the model"
-    folder: Path = settings.model or bundled_checkpoint()
+    folder: Path = model_folder(settings.model)
     template = await asyncio.to_thread(PromptTemplate.load, folder)
     generator = make(settings, folder, telemetry)
 
@@ -270,11 +275,3 @@ async def _stopped(app: Any, starting: asyncio.Task[Any], settings: Settings) ->
             await app.stop()
     except TimeoutError:
         _log.error("the consumer did not stop in time", effect="its documents in flight are read again")
-
-
-def _loop_factory() -> Any:
-    try:
-        import uvloop  # noqa: PLC0415 - not on every platform
-    except ImportError:
-        return None
-    return uvloop.new_event_loop

@@ -12,6 +12,7 @@ import structlog
 from stream.errors import BadDocument, InferenceRejected, InferenceTimeout, InferenceUnavailable
 from stream.inference.generator import Generator
 from stream.messages import DeadLetter, Document, EntityEvent, ModelInfo, Source
+from stream.ner.calibration import Calibration
 from stream.ner.extractor import Extraction, Extractor
 from stream.service.backoff import pauses
 from stream.service.codec import decode_document, encode_event
@@ -41,6 +42,7 @@ class Served:
     extractor: Extractor
     info: ModelInfo
     default_labels: tuple[str, ...]
+    calibration: Calibration | None = None
 
 
 class Handler:
@@ -179,6 +181,9 @@ class Handler:
             document.policy or self._settings.policy,
             threshold,
         ]
+        # Events of models without one keep the ids that they have had.
+        if calibration := self._served.calibration:
+            asked.append(calibration.model_dump())
         return str(uuid.uuid5(_EVENT_IDS, json.dumps(asked, sort_keys=True)))
 
     async def _publish(self, record: Record, event: EntityEvent) -> None:

@@ -72,4 +72,5 @@ def serve_with(
         extractor=Extractor(counting, template, policy=settings.policy, threshold=settings.threshold),
         info=info,
         default_labels=config.default_labels,
+        calibration=config.calibration,
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stream.errors import StackError
-from stream.ner.bundled import bundled_checkpoint
+from stream.ner.bundled import model_folder
 from stream.ner.config import NerConfig
 from stream.settings import Inference, Settings
 from stream.stack.jars import Progress
@@ -74,7 +74,7 @@ def make_plan(
     """
     folder, ports = data_dir.resolve(), _Ports()
     logs = folder / "logs"
-    model = (settings.model or bundled_checkpoint()).resolve()
+    model = (model_folder(settings.model)).resolve()
     NerConfig.load(model)  # a folder that holds no model is better known now than from the worker's log
     settings = settings.model_copy(update={"model": model})
     kafka = None
@@ -143,7 +143,7 @@ def _triton(settings: Settings, ports: "_Ports", folder: Path, log_file: Path) -
     return TritonServer(
         folder=folder,
         models=(bundled if bundled.is_dir() else package.parent) / "triton_models" / "cpu",
-        checkpoint=settings.model or bundled_checkpoint(),
+        checkpoint=model_folder(settings.model),
         threads=settings.engine_threads,
         grounded=settings.grounded,
         int8=settings.int8,

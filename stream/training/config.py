@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from stream.errors import ConfigurationError
+from stream.ner.baselines.config import Baseline, BaselineConfig
 from stream.ner.config import NerConfig
 
 
@@ -22,6 +23,9 @@ class CorpusConfig(_Part):
         labels: The corpus's label to its phrases. A label with several phrases is asked for under each;
             the last one names it for the auxiliary tagging loss. Labels not listed are never asked for.
         weight: Share among the corpora that are not the main one.
+        split: The file to train on.
+        leave_out: One of so many sentences, from the first on, is kept out of training, and scored instead of
+            the development set; for a corpus that comes in one piece.
         limit: Only so many sentences, drawn at random by the recipe's seed.
         spaced_hyphens: The corpus writes ``L - dopa`` for ``L-dopa``; raw text joins them.
         terms: Licence of the corpus, for the model card.
@@ -30,6 +34,8 @@ class CorpusConfig(_Part):
     name: str
     labels: dict[str, tuple[str, ...]]
     weight: float = Field(default=1.0, gt=0)
+    split: Literal["train", "dev"] = "train"
+    leave_out: int | None = Field(default=None, ge=2)
     limit: int | None = Field(default=None, ge=1)
     spaced_hyphens: bool = False
     terms: str = "none stated"
@@ -189,6 +195,7 @@ class Recipe(_Part):
         output: Folder for the run's state, metrics and exported checkpoint.
         device: ``cpu``, ``cuda`` or ``auto``: a GPU where there is one.
         workers: Processes that draw and pack batches ahead; 0 draws them between steps.
+        format: What the model is taught to answer: PaDeLLM's counts and mentions, or a baseline's form.
         initial: Folder of a checkpoint of ours to start from, its tokenizer kept; ``model`` and
             ``pretraining`` are then not used.
         without_corpora: Names of corpora to leave out.
@@ -203,6 +210,7 @@ class Recipe(_Part):
     workers: int = Field(default=0, ge=0)
     data: Path
     output: Path
+    format: Literal["padellm"] | Baseline = "padellm"
     initial: Path | None = None
     without_corpora: tuple[str, ...] = ()
     without_phrases: tuple[str, ...] = ()
@@ -234,6 +242,16 @@ class Recipe(_Part):
         return self
 
     @property
+    def baseline(self) -> Baseline | None:
+        """The format, where it is not PaDeLLM's."""
+        return self.format if isinstance(self.format, Baseline) else None
+
+    @property
+    def exported(self) -> NerConfig | BaselineConfig:
+        """What travels with the checkpoint."""
+        return BaselineConfig(format=self.baseline, ner=self.ner) if self.baseline else self.ner
+
+    @property
     def phrases(self) -> tuple[str, ...]:
         """Every phrase of the run; its place is its number in tags."""
         return tuple(dict.fromkeys(p for c in self.used_corpora for ps in c.labels.values() for p in ps))
@@ -261,14 +279,19 @@ class Recipe(_Part):
         *,
         data: Path | None = None,
         output: Path | None = None,
+        format: str | None = None,  # noqa: A002 - the recipe's own name for it
         changes: Sequence[str] = (),
     ) -> "Recipe":
-        """Read a recipe; ``data`` and ``output`` replace the folders it names.
+        """Read a recipe; what is given replaces what it says.
+
+        A run in a format that the recipe does not name has a folder of its own, unless ``output`` says which:
+        the recipe's with the format behind it.
 
         Args:
             path: The TOML file.
             data: Folder of the corpora.
             output: Folder of the run.
+            format: What the model is taught to answer.
             changes: Values in place of the file's, as ``optimiser.average=0.9`` or ``seed=2``; the right side
                 is TOML, and a number on the left chooses from an array.
 
@@ -283,9 +306,11 @@ class Recipe(_Part):
             raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
         except tomllib.TOMLDecodeError as error:
             raise ConfigurationError(f"{path} is not TOML: {error}") from error
-        folders = {"data": data, "output": output}
+        if format not in {None, values.get("format", "padellm")} and "output" in values:
+            output = output or Path(f"{values['output']}-{format}")
+        given = {"data": data, "output": output, "format": format}
         try:
-            return cls.model_validate(values | {name: folder for name, folder in folders.items() if folder})
+            return cls.model_validate(values | {name: value for name, value in given.items() if value})
         except ValidationError as error:
             raise ConfigurationError(f"{path} is not a training recipe: {error}") from error
 

@@ -1,12 +1,12 @@
 """Annotated sentences from disk, their labels spoken as prompt phrases."""
 
 import gzip
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from stream.corpora.document import AnnotatedDocument
+from stream.corpora.jsonl import read_documents
 from stream.errors import ConfigurationError
 from stream.training.config import CorpusConfig
 
@@ -37,25 +37,34 @@ class Corpus:
     sentences: tuple[Sentence, ...]
 
 
-def load_corpus(
-    data: Path, config: CorpusConfig, split: str = "train", unseen: frozenset[str] = frozenset()
-) -> Corpus:
-    """Read ``ner/<name>/<split>.jsonl.gz``, leaving out sentences whose text is among ``unseen``.
+def load_corpus(data: Path, config: CorpusConfig, unseen: frozenset[str] = frozenset()) -> Corpus:
+    """Read what a corpus gives to training, leaving out sentences whose text is among ``unseen``.
 
     Raises:
         ConfigurationError: The file is missing, malformed, or marks spans that are not its text's.
     """
-    inventory = tuple(dict.fromkeys(phrase for phrases in config.labels.values() for phrase in phrases))
-    path = data / "ner" / config.name / f"{split}.jsonl.gz"
-    sentences = (_sentence(row, config, inventory, path) for row in _rows(path))
+    sentences = (
+        s for number, s in enumerate(_read(data, config, config.split)) if not _left_out(config, number)
+    )
     return Corpus(config, tuple(s for s in sentences if comparable(s.text) not in unseen))
+
+
+def load_scored(data: Path, config: CorpusConfig) -> tuple[Sentence, ...]:
+    """Read what a corpus is scored on: its development set, or what training leaves out.
+
+    Raises:
+        ConfigurationError: As ``load_corpus``.
+    """
+    if config.leave_out is None:
+        return tuple(_read(data, config, "dev"))
+    return tuple(s for number, s in enumerate(_read(data, config, config.split)) if _left_out(config, number))
 
 
 def dev_texts(data: Path, names: Sequence[str] = ()) -> frozenset[str]:
     """The texts of the development sets (all in ``data`` unless named), in the form of ``comparable``."""
     folder = data / "ner"
     paths = [folder / name / "dev.jsonl.gz" for name in names] or sorted(folder.glob("*/dev.jsonl.gz"))
-    return frozenset(comparable(row["text"]) for path in paths for row in _rows(path))
+    return frozenset(comparable(document.text) for path in paths for document in read_documents(path))
 
 
 def plain_paragraphs(
@@ -76,27 +85,23 @@ def comparable(text: str) -> str:
     return "".join(text.casefold().split())
 
 
-def _sentence(row: dict[str, Any], config: CorpusConfig, inventory: tuple[str, ...], path: Path) -> Sentence:
-    text = row["text"]
+def _read(data: Path, config: CorpusConfig, split: str) -> Iterator[Sentence]:
+    inventory = tuple(dict.fromkeys(phrase for phrases in config.labels.values() for phrase in phrases))
+    for document in read_documents(data / "ner" / config.name / f"{split}.jsonl.gz"):
+        yield _sentence(document, config, inventory)
+
+
+def _left_out(config: CorpusConfig, number: int) -> bool:
+    return config.leave_out is not None and number % config.leave_out == 0
+
+
+def _sentence(document: AnnotatedDocument, config: CorpusConfig, inventory: tuple[str, ...]) -> Sentence:
     mentions = []
-    for entity in sorted(row["entities"], key=lambda e: (e["start"], e["end"])):
-        start, end = entity["start"], entity["end"]
-        if text[start:end] != entity["text"]:
-            raise ConfigurationError(
-                f"{path}: {row['id']} marks {entity['text']!r} where its text has {text[start:end]!r}"
-            )
-        phrases = config.labels.get(entity["label"])
-        if phrases and any(c.isalnum() for c in entity["text"]):
-            mentions.append(Mention(start, end, phrases))
-    return Sentence(text, tuple(mentions), inventory)
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(_lines(path), 1):
-        try:
-            yield json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ConfigurationError(f"{path}, line {number}, is not JSON: {error}") from error
+    for entity in sorted(document.entities, key=lambda e: (e.start, e.end)):
+        phrases = config.labels.get(entity.label)
+        if phrases and any(c.isalnum() for c in entity.text):
+            mentions.append(Mention(entity.start, entity.end, phrases))
+    return Sentence(document.text, tuple(mentions), inventory)
 
 
 def _lines(path: Path) -> Iterator[str]:

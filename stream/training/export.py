@@ -9,11 +9,14 @@ import torch
 from tokenizers import Tokenizer
 from transformers import GenerationConfig, LlamaForCausalLM
 
-from stream.ner.config import FILE_NAME, NerConfig
+from stream.ner.baselines.config import BaselineConfig
+from stream.ner.config import BASELINE_FILE_NAME, FILE_NAME, NerConfig
 from stream.training.tokenizer import save_tokenizer
 
 
-def export(model: LlamaForCausalLM, tokenizer: Tokenizer, config: NerConfig, folder: Path) -> None:
+def export(
+    model: LlamaForCausalLM, tokenizer: Tokenizer, config: NerConfig | BaselineConfig, folder: Path
+) -> None:
     """Write weights (float16), tokenizer and NER configuration, then put them in place of ``folder``."""
     fresh = folder.with_name(f".{folder.name}-{uuid4().hex[:8]}")
     fresh.mkdir(parents=True)
@@ -24,7 +27,8 @@ def export(model: LlamaForCausalLM, tokenizer: Tokenizer, config: NerConfig, fol
     )
     half.save_pretrained(fresh)
     save_tokenizer(tokenizer, fresh, model.config.max_position_embeddings)
-    (fresh / FILE_NAME).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    name = BASELINE_FILE_NAME if isinstance(config, BaselineConfig) else FILE_NAME
+    (fresh / name).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
     for path in fresh.iterdir():
         path.chmod(0o644)  # weights are written for their owner alone; a server runs as another user
     if folder.exists():

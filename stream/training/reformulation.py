@@ -1,25 +1,29 @@
 """A sentence as PaDeLLM-NER's training examples (section 3.1): a count per label, every mention on its own.
 
-The examples of one text form a tree: text, then a branch per label, then a sub-branch per mention.
-Token ids only leave this module; nothing here needs torch.
+The examples of one text form a tree: text, then a branch per label, then a sub-branch per mention. Those of a
+baseline are a tree too: a branch per prompt. Token ids only leave this module; nothing here needs torch.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
+from stream.ner.baselines.answers import Marked
+from stream.ner.baselines.prompts import BaselinePrompts
 from stream.ner.config import LabelConfig, NerConfig
-from stream.ner.template import EncodedText, PromptTemplate
-from stream.training.corpora import Mention, Sentence
+from stream.ner.labels import LabelWords
+from stream.ner.spelling import SpelledText
+from stream.ner.template import PromptTemplate
+from stream.training.corpora import Sentence
 
 
 @dataclass(frozen=True, slots=True)
 class LabelBranch:
-    """What follows the text for one label.
+    """What follows the text for one label, or for one prompt of a baseline.
 
     Attributes:
         prompt: Label marker, label and count marker.
-        count: The count's answer.
+        count: The count's answer; a baseline's whole answer, its end id included.
         mentions: For each mention the marker and the answer, without the end id.
         markers: How many leading ids of each of ``mentions`` are its marker.
     """
@@ -69,43 +73,63 @@ class Reformulator:
     Args:
         template: The prompt of the checkpoint in training.
         phrases: Every phrase of the run; its place is its number in tags.
+        baseline: The prompts of another format, for trees of that.
     """
 
-    def __init__(self, template: PromptTemplate, phrases: Sequence[str]) -> None:
+    def __init__(
+        self, template: PromptTemplate, phrases: Sequence[str], baseline: BaselinePrompts | None = None
+    ) -> None:
         self._template = template
         self._numbers = {phrase: number for number, phrase in enumerate(phrases)}
         self._label_ids: dict[str, tuple[int, ...]] = {}
         self._max_count = template.config.max_count
+        self._baseline = baseline
 
-    def tree(self, sentence: Sentence, phrases: Sequence[str] | Mapping[str, str]) -> Tree:
-        """The examples of a sentence; mentions past the highest count are left out.
+    def tree(self, sentence: Sentence, phrases: Sequence[str] | Mapping[str, LabelWords]) -> Tree:
+        """The examples of a sentence; PaDeLLM's leave out mentions past the highest count.
 
         Args:
             sentence: The text and its mentions.
             phrases: What to ask for, in order; a mapping says in which words each is asked for.
         """
-        asked = phrases if isinstance(phrases, Mapping) else {phrase: phrase for phrase in phrases}
-        encoded = self._template.encode_text(sentence.text)
-        prefix = self._template.prefix_ids(encoded.ids)
-        branches = tuple(
-            self._branch(sentence, encoded, prefix, phrase, words) for phrase, words in asked.items()
-        )
-        marker = len(prefix) - len(encoded.ids)
-        tags, ordinals = self._tags(sentence, encoded)
+        asked = phrases if isinstance(phrases, Mapping) else {one: LabelWords(one, one) for one in phrases}
+        text = SpelledText.of(sentence.text, self._template)
+        prefix = self._template.prefix_ids(text.encoded.ids)
+        marker = len(prefix) - len(text.encoded.ids)
+        tags, ordinals = self._tags(sentence, text)
         return Tree(
             root=prefix,
-            branches=branches,
+            branches=self._branches(sentence, text, prefix, asked),
             end_id=self._template.end_id,
             tags=(0,) * marker + tags,
             ordinals=(0,) * marker + ordinals,
             inventory=tuple(self._numbers[p] for p in sentence.inventory if p in self._numbers),
         )
 
+    def _branches(
+        self, sentence: Sentence, text: SpelledText, prefix: tuple[int, ...], asked: Mapping[str, LabelWords]
+    ) -> tuple[LabelBranch, ...]:
+        baseline = self._baseline
+        if baseline is None:
+            return tuple(
+                self._branch(sentence, text, prefix, phrase, words) for phrase, words in asked.items()
+            )
+        mentions = [Marked(phrase, m.start, m.end) for m in sentence.mentions for phrase in m.phrases]
+        return tuple(
+            LabelBranch(
+                prompt=question.ids[len(prefix) :],
+                count=(*baseline.answer(question, text, mentions), self._template.end_id),
+                mentions=(),
+                markers=0,
+            )
+            for question in baseline.questions(prefix, asked)
+        )
+
     def _branch(
-        self, sentence: Sentence, encoded: EncodedText, prefix: tuple[int, ...], phrase: str, words: str
+        self, sentence: Sentence, text: SpelledText, prefix: tuple[int, ...], phrase: str, words: LabelWords
     ) -> LabelBranch:
         found = [m for m in sentence.mentions if phrase in m.phrases][: self._max_count]
-        prompt = self._template.count_prompt(prefix, self._asked_in(words))
+        prompt = self._template.count_prompt(prefix, self._encode(words.asked))
         asked = [self._template.mention_prompt(prompt, len(found), k) for k in range(1, len(found) + 1)]
         count = self._template.count_answer_ids(len(found))
         shared = len(prompt.ids) + len(count)
@@ -113,28 +137,21 @@ class Reformulator:
             prompt=prompt.ids[len(prefix) :],
             count=count,
             mentions=tuple(
-                a.ids[shared:] + self._answer(sentence, encoded, m) for a, m in zip(asked, found, strict=True)
+                a.ids[shared:] + text.ids(m.start, m.end) for a, m in zip(asked, found, strict=True)
             ),
             markers=len(asked[0].ids) - shared if asked else 0,
         )
 
-    def _asked_in(self, words: str) -> tuple[int, ...]:
+    def _encode(self, words: str) -> tuple[int, ...]:
         if words not in self._label_ids:
             self._label_ids[words] = self._template.encode_text(words).ids
         return self._label_ids[words]
 
-    def _answer(self, sentence: Sentence, encoded: EncodedText, mention: Mention) -> tuple[int, ...]:
-        """The very tokens that spell the mention in the text, so that the model learns to copy."""
-        tokens = token_range(sentence.text, encoded, mention.start, mention.end)
-        if tokens:
-            return encoded.ids[tokens[0] : tokens[1]]
-        return self._template.encode_text(sentence.text[mention.start : mention.end]).ids
-
-    def _tags(self, sentence: Sentence, encoded: EncodedText) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        tags, ordinals = [0] * len(encoded.ids), [0] * len(encoded.ids)
+    def _tags(self, sentence: Sentence, text: SpelledText) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        tags, ordinals = [0] * len(text.encoded.ids), [0] * len(text.encoded.ids)
         seen: dict[int, int] = {}
         for mention in sentence.mentions:
-            tokens = token_range(sentence.text, encoded, mention.start, mention.end)
+            tokens = text.tokens(mention.start, mention.end)
             number = self._numbers.get(mention.phrases[-1])
             if tokens is None or number is None:
                 continue
@@ -143,24 +160,6 @@ class Reformulator:
                 tags[token] = (1 if token == tokens[0] else 2) + 2 * number
                 ordinals[token] = seen[number]
         return tuple(tags), tuple(ordinals)
-
-
-def token_range(text: str, encoded: EncodedText, start: int, end: int) -> tuple[int, int] | None:
-    """First and last + 1 of the tokens that spell ``text[start:end]``; None when one straddles a border.
-
-    White space before the first character may belong to the first token.
-    """
-    first = last = None
-    for number, (token_start, token_end) in enumerate(encoded.offsets):
-        if first is None and token_end > start:
-            if token_start < start and not text[token_start:start].isspace():
-                return None
-            first = number
-        if first is not None and token_end <= end:
-            last = number + 1
-    if first is None or last is None or encoded.offsets[last - 1][1] != end:
-        return None
-    return first, last
 
 
 def choose_phrases(
@@ -202,7 +201,7 @@ def choose_phrases(
 
 def word_labels(
     phrases: Sequence[str], config: NerConfig, rng: Random, *, described: float = 0.0, aliased: float = 0.0
-) -> dict[str, str]:
+) -> dict[str, LabelWords]:
     """The words in which each phrase is asked for: the phrase, an alias, either with its description.
 
     Args:
@@ -212,15 +211,16 @@ def word_labels(
         described: Probability of the description, set as in a request that brings one.
         aliased: Probability of an alias.
     """
-    words = {phrase: phrase for phrase in phrases}
+    words = {}
     for phrase in phrases:
         known = config.labels.get(phrase, LabelConfig())
+        name = phrase
         if aliased and known.aliases and rng.random() < aliased:
-            words[phrase] = rng.choice(known.aliases)
+            name = rng.choice(known.aliases)
+        asked = name
         if described and known.description and rng.random() < described:
-            words[phrase] = config.template.definition.format(
-                label=words[phrase], definition=known.description
-            )
+            asked = config.template.definition.format(label=name, definition=known.description)
+        words[phrase] = LabelWords(name, asked)
     return words
 
 

@@ -10,6 +10,7 @@ from random import Random
 
 import numpy as np
 
+from stream.ner.labels import LabelWords
 from stream.training import augment
 from stream.training.config import Recipe, StageConfig
 from stream.training.corpora import Corpus, Sentence
@@ -76,7 +77,7 @@ class Sampler:
                 return tree
         return tree
 
-    def _asked(self, sentence: Sentence, rng: Random) -> dict[str, str]:
+    def _asked(self, sentence: Sentence, rng: Random) -> dict[str, LabelWords]:
         """The labels that a sentence is asked for, and the words for each."""
         options = self._recipe.augmentation
         phrases = choose_phrases(

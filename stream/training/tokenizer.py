@@ -6,6 +6,8 @@ from pathlib import Path
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from stream.errors import ConfigurationError
+from stream.ner.baselines import marks
+from stream.ner.baselines.config import BaselineConfig
 from stream.ner.config import NerConfig
 
 END = "</s>"
@@ -26,8 +28,13 @@ _PRE_TOKENS = [
 ]
 
 
-def control_tokens(config: NerConfig) -> list[str]:
-    """Every marker and count answer of the template, the end and the padding token; each gets one id."""
+def control_tokens(config: NerConfig | BaselineConfig) -> list[str]:
+    """Every marker and count answer of the template, the end and the padding token; each gets one id.
+
+    A baseline has the same, unused or not, and the marks of its answers.
+    """
+    if isinstance(config, BaselineConfig):
+        return [*control_tokens(config.ner), *marks.control_tokens(config.format)]
     pieces = config.template
     return [
         PAD,
@@ -40,7 +47,7 @@ def control_tokens(config: NerConfig) -> list[str]:
     ]
 
 
-def train_tokenizer(texts: Iterable[str], vocabulary: int, config: NerConfig) -> Tokenizer:
+def train_tokenizer(texts: Iterable[str], vocabulary: int, config: NerConfig | BaselineConfig) -> Tokenizer:
     """Learn the merges.
 
     Words carry their leading space; a space set before the text makes its first word look like any other.
@@ -60,15 +67,21 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, config: NerConfig) ->
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
-    control = [AddedToken(token, special=True, normalized=False) for token in control_tokens(config)]
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
-        special_tokens=control,
+        special_tokens=_added(config),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         min_frequency=2,
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def load_tokenizer(path: Path, config: NerConfig | BaselineConfig) -> Tokenizer:
+    """A tokenizer from a file; control tokens that it lacks are added behind its last id."""
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.add_special_tokens(_added(config))
     return tokenizer
 
 
@@ -95,3 +108,7 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path, max_positions: int) -> No
         model_max_length=max_positions,
         clean_up_tokenization_spaces=False,
     ).save_pretrained(folder)
+
+
+def _added(config: NerConfig | BaselineConfig) -> list[AddedToken]:
+    return [AddedToken(token, special=True, normalized=False) for token in control_tokens(config)]

@@ -16,9 +16,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from stream.ner.baselines.prompts import BaselinePrompts
 from stream.ner.template import PromptTemplate
+from stream.training.baselines import read_with_engine
 from stream.training.config import OptimiserConfig, PretrainingConfig, Recipe
-from stream.training.corpora import Corpus, Sentence, dev_texts, load_corpus, plain_paragraphs
+from stream.training.corpora import Corpus, Sentence, dev_texts, load_corpus, load_scored, plain_paragraphs
 from stream.training.detokenise import detokenise
 from stream.training.device import choose_device, compiled, products
 from stream.training.export import export
@@ -29,7 +31,7 @@ from stream.training.plain_text import plain_ids
 from stream.training.pretraining import pretrain
 from stream.training.reformulation import Reformulator
 from stream.training.sampler import Sampler, TrainingData
-from stream.training.tokenizer import END, PAD, token_id, train_tokenizer
+from stream.training.tokenizer import END, PAD, load_tokenizer, token_id, train_tokenizer
 
 _LOG_STEPS = 100
 _BATCHES_AHEAD = 8
@@ -55,7 +57,8 @@ class Trainer:
         self.template = PromptTemplate(
             recipe.ner, Tokenizer.from_str(self.tokenizer.to_str()), token_id(self.tokenizer, END)
         )
-        self.sampler = Sampler(recipe, data, Reformulator(self.template, recipe.phrases))
+        baseline = BaselinePrompts(self.template, recipe.baseline) if recipe.baseline else None
+        self.sampler = Sampler(recipe, data, Reformulator(self.template, recipe.phrases, baseline))
         self.model = TrainingModel(
             self._causal(),
             phrases=len(recipe.phrases),
@@ -100,16 +103,23 @@ class Trainer:
                 saved = started = time.monotonic()
 
     def score(self, sample: int | None = None) -> Scores:
-        """Score the main corpus's development set, de-duplicated; a sample is spread over the whole set."""
+        """Score the main corpus's development set, de-duplicated; a sample is spread over the whole set.
+
+        A baseline is scored as it was last saved.
+        """
         recipe = self.recipe
-        sentences = load_corpus(recipe.data, recipe.used_corpora[0], "dev").sentences
-        if sample:
-            sentences = sentences[:: max(1, len(sentences) // sample)]
+        sentences = load_scored(recipe.data, recipe.used_corpora[0])
+        sentences = sentences[:: max(1, len(sentences) // sample) if sample else 1]
+        labels = recipe.ner.default_labels
+        if recipe.baseline:
+            saved = recipe.output / "checkpoint"
+            readings = read_with_engine(saved, sentences, labels, threads=recipe.threads)
+            return score(sentences, readings, labels)
         served = self.served.eval()
         with products(self.device, bfloat16=False):
-            readings = read(served.causal, self.template, sentences, recipe.ner.default_labels)
+            readings = read(served.causal, self.template, sentences, labels)
         served.train()
-        return score(sentences, readings, recipe.ner.default_labels, keep_likeliest)
+        return score(sentences, readings, labels, keep_likeliest)
 
     def train_step(self, batch: Batch) -> dict[str, torch.Tensor]:
         """One step; the parts of its loss, not yet waited for."""
@@ -152,9 +162,12 @@ class Trainer:
         pretrained = recipe.output / "pretrained"
         folder = recipe.initial or (pretrained if pretrained.exists() else None)
         if folder:
-            return AutoModelForCausalLM.from_pretrained(
+            model = AutoModelForCausalLM.from_pretrained(
                 folder, dtype=torch.float32, attn_implementation=attention, use_cache=False
-            ).to(self.device)
+            )
+            if model.config.vocab_size < self.tokenizer.get_vocab_size():
+                model.resize_token_embeddings(self.tokenizer.get_vocab_size())
+            return model.to(self.device)
         end, pad = token_id(self.tokenizer, END), token_id(self.tokenizer, PAD)
         model = build_model(recipe.model, self.tokenizer.get_vocab_size(), end, pad, attention).to(
             self.device
@@ -163,7 +176,7 @@ class Trainer:
             ids = plain_stream(recipe, recipe.pretraining, self.tokenizer)
             loss = pretrain(model, ids, recipe.pretraining, self.device, recipe.seed)
             self._write({"step": 0, "event": "pretrained", "loss": round(loss, 4)})
-            export(model, self.tokenizer, recipe.ner, pretrained)
+            export(model, self.tokenizer, recipe.exported, pretrained)
         return model
 
     def save(self) -> None:
@@ -178,7 +191,7 @@ class Trainer:
         }
         torch.save(state, fresh)
         fresh.rename(path)
-        export(self.served.causal, self.tokenizer, self.recipe.ner, self.recipe.output / "checkpoint")
+        export(self.served.causal, self.tokenizer, self.recipe.exported, self.recipe.output / "checkpoint")
 
     def _resume(self) -> None:
         path = self.recipe.output / "state.pt"
@@ -261,11 +274,11 @@ def prepare(recipe: Recipe) -> None:
 def make_tokenizer(recipe: Recipe, data: TrainingData) -> Tokenizer:
     """That of the checkpoint the run starts from, or one trained once and kept in its output folder."""
     if recipe.initial:
-        return Tokenizer.from_file(str(recipe.initial / "tokenizer.json"))
+        return load_tokenizer(recipe.initial / "tokenizer.json", recipe.exported)
     path = recipe.output / "tokenizer.json"
     if not path.exists():
         texts = _tokenizer_texts(recipe, data)
-        train_tokenizer(texts, recipe.tokenizer.vocabulary, recipe.ner).save(str(path))
+        train_tokenizer(texts, recipe.tokenizer.vocabulary, recipe.exported).save(str(path))
     return Tokenizer.from_file(str(path))
 
 

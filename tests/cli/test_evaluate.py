@@ -1,11 +1,14 @@
 """``padellm evaluate``."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from stream.cli import main
+from stream.ner.bundled import model_folder
 from tests.tiny_model import write_tiny_checkpoint
 
 
@@ -37,6 +40,12 @@ def test_evaluate_prints_one_json_object(model, data):
         assert 0 <= summary[name] <= 100
     assert summary["passes_per_document"] >= 1
     assert summary["ms_per_document"] > 0
+    for name in ("exact", "partial", "type"):
+        assert set(summary[name]) == {"precision", "recall", "f1"}
+    assert set(summary["latency_ms"]) == {"mean", "p50", "p95"}
+    assert set(summary["labels"]) == {"PER"}
+    assert 0 <= summary["ece"] <= 1
+    assert not {"policies", "wrong_counts", "calibration"} & set(summary)
 
 
 def test_evaluate_shows_labels(model, data):
@@ -52,3 +61,83 @@ def test_evaluate_says_what_is_wrong(model, data, options):
     result = CliRunner().invoke(main, ["evaluate", "--data", data, "--model", model, *options])
     assert result.exit_code == 1
     assert options[1] in result.stderr
+
+
+def test_evaluate_reports(model, data, tmp_path):
+    """--report writes both files, and prints the figures of all policies and of wrong counts."""
+    folder = tmp_path / "report"
+    result = CliRunner().invoke(
+        main, ["evaluate", "--data", data, "--model", model, "--report", str(folder), "--json"]
+    )
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout.splitlines()[-1])
+    assert set(summary["policies"]) == {"none", "paper", "flat", "nested", "multi"}
+    assert {each["counts"] for each in summary["wrong_counts"]} == {
+        "own",
+        "under",
+        "over",
+        "invented",
+        "gold",
+    }
+    whole = json.loads((folder / "report.json").read_text())
+    assert whole["about"]["data"] == data
+    assert {name: whole[name] for name in summary} == summary
+    assert "<svg" in (folder / "report.html").read_text()
+
+
+def test_evaluate_calibrates_a_model(tmp_path):
+    """--calibrate stores temperatures in the model folder, and the model then has the error that it told."""
+    folder = tmp_path / "model"
+    shutil.copytree(model_folder(None), folder)
+    data, names = tmp_path / "data.jsonl", ["Anna Berg", "Paul Smith", "Rosa Diaz", "Omar Khan", "Li Wei"]
+    lines = []
+    for number in range(240):
+        # Every third name is annotated as something else, so that sure scores are too sure.
+        person, label = names[number % 5], "LOC" if number % 3 == 0 else "PER"
+        entity = {"start": 0, "end": len(person), "text": person, "label": label}
+        lines.append({"text": f"{person} spoke to reporters on day {number} .", "entities": [entity]})
+    data.write_text("\n".join(map(json.dumps, lines)))
+    command = ["evaluate", "--data", str(data), "--model", str(folder), "--json"]
+    result = CliRunner().invoke(main, [*command, "--calibrate"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout.splitlines()[-1])["calibration"]
+    assert found["ece_after"] < found["ece_before"]
+    stored = json.loads((folder / "ner_config.json").read_text())["calibration"]
+    assert stored == found["temperatures"]
+    assert set(stored["labels"]) <= {"person", "location"}
+    again = json.loads(CliRunner().invoke(main, command).stdout.splitlines()[-1])
+    assert again["ece"] < found["ece_before"]
+
+
+def test_evaluate_scores_predictions(data, tmp_path):
+    """--predictions takes the place of a model; what has an unknown label is wrong, unless left out."""
+    file = tmp_path / "predictions.jsonl"
+    found = [{"label": "PER", "text": "Ann", "score": 0.9}, {"label": "ORG", "text": "Ann", "score": 0.8}]
+    file.write_text("\n".join(json.dumps({"id": str(n), "entities": found}) for n in (1, 2)))
+    command = ["evaluate", "--data", data, "--predictions", str(file), "--json"]
+    summary = json.loads(CliRunner().invoke(main, command).stdout)
+    assert summary["documents"] == 3
+    assert summary["documents_without_predictions"] == 1
+    assert (summary["f1"], set(summary["labels"])) == (100.0, {"PER", "ORG"})
+    assert "passes_per_document" not in summary
+    multi = json.loads(CliRunner().invoke(main, [*command, "--policy", "multi"]).stdout)
+    assert (multi["precision"], multi["recall"]) == (50.0, 100.0)
+    one = json.loads(CliRunner().invoke(main, [*command, "--policy", "multi", "--labels", "PER"]).stdout)
+    assert one["precision"] == 100.0
+
+
+def test_evaluate_predictions_are_no_model(model, data):
+    """What calibrates or names a model is refused beside predictions."""
+    for options in (["--model", model], ["--calibrate"]):
+        result = CliRunner().invoke(main, ["evaluate", "--data", data, "--predictions", data, *options])
+        assert result.exit_code == 1
+        assert "--predictions takes the place of a model" in result.stderr
+
+
+def test_evaluate_needs_mentions_to_calibrate(model, data):
+    """Too little data is refused, and the model folder stays as it was."""
+    before = (Path(model) / "ner_config.json").read_text()
+    result = CliRunner().invoke(main, ["evaluate", "--data", data, "--model", model, "--calibrate"])
+    assert result.exit_code == 1
+    assert "are needed" in " ".join(result.stderr.split())
+    assert (Path(model) / "ner_config.json").read_text() == before

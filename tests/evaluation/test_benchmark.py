@@ -2,10 +2,10 @@
 
 import pytest
 
+from stream.corpora.document import AnnotatedDocument
 from stream.engine.decoder import Decoder
 from stream.engine.model import Model
 from stream.evaluation.benchmark import Workload, documents_to_decode, measure
-from stream.evaluation.datasets import AnnotatedDocument
 from stream.evaluation.gold import CaseMaker
 from stream.evaluation.strategies import FLOOR, GOLD, NAMES, OWN_ANSWERS, Opener
 from stream.ner.template import PromptTemplate

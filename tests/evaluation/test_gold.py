@@ -1,7 +1,7 @@
 """Gold answers in every method's form."""
 
-from stream.evaluation.datasets import AnnotatedDocument
-from stream.evaluation.gold import CaseMaker, augmented, structured
+from stream.corpora.document import AnnotatedDocument
+from stream.evaluation.gold import CaseMaker
 from tests.ner.oracle import tiny_template
 
 JAPAN = AnnotatedDocument(
@@ -20,17 +20,21 @@ NESTED = AnnotatedDocument(
 )
 
 
-def test_gold_structured_answer_has_the_papers_form():
-    """AutoReg_Struct lists label and mention in brackets, in the order of the text."""
-    assert structured(JAPAN.entities) == "((LOC : Japan) , (ORG : FIFA))"
-    assert structured([]) == "()"
-
-
-def test_gold_augmented_answer_repeats_the_text_with_nested_marks():
-    """AutoReg_Aug writes the whole text again, outer marks around inner ones."""
-    assert augmented(JAPAN.text, JAPAN.entities) == "[Japan | LOC] told [FIFA | ORG]"
-    assert augmented(NESTED.text, NESTED.entities) == "the [Bank of [Japan | LOC] | ORG]"
-    assert augmented("nothing", []) == "nothing"
+def test_gold_case_has_every_baselines_form_of_the_answer():
+    """The baselines' prompts name the labels' phrases, and their answers are the whole right ones."""
+    template = tiny_template()
+    (case,) = CaseMaker(template, ["LOC", "ORG"]).cases([NESTED])
+    forms = [case.struct, case.aug, *case.onestep]
+    assert [template.show(each.answer) for each in forms] == [
+        "((organization:Bank of Japan),(location:Japan))",
+        "the [Bank of [Japan|location]|organization]",
+        "Japan",
+        "Bank of Japan",
+    ]
+    assert all(each.steps == len(each.answer) + 1 for each in forms)
+    prompt = "text:\nthe Bank of Japan\nentity type:\nlocation,organization\n\n<num>"
+    assert [template.show(each.prompt.ids) for each in forms[:2]] == [prompt, prompt]
+    assert case.onestep[0].prompt.ids == case.labels[0].count.prompt.ids
 
 
 def test_gold_case_asks_a_count_for_every_label_and_a_mention_for_every_entity():
@@ -45,10 +49,11 @@ def test_gold_case_asks_a_count_for_every_label_and_a_mention_for_every_entity()
 
 
 def test_gold_case_leaves_out_labels_not_asked_for_and_texts_of_nothing():
-    """Only the labels asked for are answered; a document without a word is no case."""
+    """Only the labels asked for are answered; without words or labels there is no case."""
     blank = AnnotatedDocument(text=" \n", entities=())
     (case,) = CaseMaker(tiny_template(), ["ORG"]).cases([blank, JAPAN])
-    assert tiny_template().decode_mention(case.struct.answer) == "((ORG : FIFA))"
+    assert tiny_template().decode_mention(case.struct.answer) == "((organization:FIFA))"
+    assert CaseMaker(tiny_template(), []).cases([JAPAN]) == []
 
 
 def test_gold_case_counts_no_further_than_the_checkpoint():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stream.evaluation.datasets import AnnotatedDocument
+from stream.corpora.document import AnnotatedDocument
 from stream.evaluation.runner import evaluate
 from stream.ner.extractor import Extractor
 from tests.ner.oracle import Oracle, tiny_template

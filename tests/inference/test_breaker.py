@@ -124,6 +124,27 @@ async def test_breaker_outlives_cancelled_waiters(breaker: CircuitBreaker) -> No
     assert await asyncio.gather(probe, *waiting[1:]) == ["answer"] * 3
 
 
+async def test_breaker_takes_calls_that_fail_together_for_one_failure(breaker: CircuitBreaker) -> None:
+    """A broken connection fails all calls on it: the first of them counts, and no other one."""
+    calls = (_call(breaker, InferenceUnavailable("broken"), seconds=0.01) for _ in range(50))
+    await asyncio.gather(*calls, return_exceptions=True)
+    assert breaker.state is BreakerState.CLOSED
+    await _fail(breaker, 2)
+    assert breaker.state is BreakerState.OPEN
+
+
+async def test_breaker_takes_a_server_that_answers_others_for_slow(breaker: CircuitBreaker) -> None:
+    """Calls that time out while others are answered do not open it; those that began after that answer do."""
+    late = [asyncio.create_task(_call(breaker, InferenceTimeout("late"), seconds=0.02)) for _ in range(10)]
+    await asyncio.sleep(0)
+    await _call(breaker)
+    await asyncio.gather(*late, return_exceptions=True)
+    assert breaker.state is BreakerState.CLOSED
+    hanging = (_call(breaker, InferenceTimeout("late"), seconds=0.02) for _ in range(3))
+    await asyncio.gather(*hanging, return_exceptions=True)
+    assert breaker.state is BreakerState.OPEN
+
+
 async def test_breaker_is_not_moved_by_stragglers(breaker: CircuitBreaker) -> None:
     """Calls from before it opened that fail late neither prolong the pause nor decide for the probe."""
     late = [

@@ -1,4 +1,4 @@
-"""``padellm bench serve`` on a real Kafka and a real Triton."""
+"""``padellm bench serve`` and ``soak`` on a real Kafka and a real Triton."""
 
 import json
 
@@ -38,3 +38,21 @@ def test_bench_serve_measures_engine_triton_and_kafka_in_one_run(tmp_path, monke
         assert set(figures) == {"documents_per_second", "p50_ms", "p99_ms"}
         assert figures["documents_per_second"] > 0
         assert 0 < figures["p50_ms"] <= figures["p99_ms"]
+
+
+def test_bench_soak_watches_the_memory_of_every_part(tmp_path, monkeypatch):
+    """Documents go round until so many are events; each part of the stack has its memory and growth."""
+    monkeypatch.setenv("BROKER", "127.0.0.1:1")
+    folder = write_tiny_checkpoint(tmp_path / "tiny")
+    documents = tmp_path / "annotated.jsonl"
+    annotated = {"text": "Ann met Bo.", "entities": [{"start": 0, "end": 3, "text": "Ann", "label": "PER"}]}
+    documents.write_text(json.dumps(annotated))
+    options = ["--documents", str(documents), "--model", str(folder), "--limit", "120", "--json"]
+    result = CliRunner().invoke(main, ["bench", "soak", *options])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout.splitlines()[-1])
+    assert found["documents"] == 120
+    assert set(found["processes"]) == {"kafka", "triton", "triton's engine", "worker"}
+    for figures in found["processes"].values():
+        assert 10 < figures["first_mib"] <= figures["most_mib"]
+        assert isinstance(figures["mib_per_10k_documents"], float)

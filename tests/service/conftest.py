@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from stream.messages import Coverage, Document, Entity, ModelInfo
+from stream.ner.calibration import Calibration
 from stream.ner.extractor import Extraction
 from stream.service.handler import Handler, Served
 from stream.service.outbox import MessageTooLarge, Outgoing
@@ -85,11 +86,17 @@ def outbox() -> RecordingOutbox:
 def make_handler(
     model: ScriptedModel, outbox: RecordingOutbox, telemetry: Telemetry
 ) -> Callable[..., Handler]:
-    """A handler over the scripted seams; options are settings."""
+    """A handler over the scripted seams; other options are settings."""
 
-    def make(**options: Any) -> Handler:
+    def make(calibration: Calibration | None = None, **options: Any) -> Handler:
         info = ModelInfo(name="tiny", version="1", template_hash="0" * 16)
-        served: Any = Served(generator=model, extractor=model, info=info, default_labels=("person",))
+        served: Any = Served(
+            generator=model,
+            extractor=model,
+            info=info,
+            default_labels=("person",),
+            calibration=calibration,
+        )
         return Handler(Settings(**options), served, outbox, telemetry, Outage("model", telemetry))
 
     return make

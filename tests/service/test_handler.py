@@ -6,6 +6,7 @@ import time
 import pytest
 
 from stream.errors import InferenceRejected, InferenceTimeout, InferenceUnavailable
+from stream.ner.calibration import Calibration, Temperature
 from stream.service.reasons import Reason
 from stream.service.record import Record
 from stream.settings import EventsPer
@@ -61,6 +62,18 @@ async def test_handler_event_id_is_that_of_the_question(make_handler, outbox):
         await _event(handler, outbox, b'{"text": "Ada", "threshold": 0.5}'),
     ]
     assert len({first, *(event["event_id"] for event in others)}) == 6
+
+
+async def test_handler_event_id_follows_the_calibration(make_handler, outbox):
+    """Calibrated scores are another answer and have another id, the same one every time."""
+    calibrations = [Calibration(default=Temperature(temperature=each)) for each in (1.5, 2.0)]
+    handlers = [
+        make_handler(),
+        *(make_handler(calibration=each) for each in (*calibrations, calibrations[0])),
+    ]
+    plain, first, second, again = [(await _event(handler, outbox))["event_id"] for handler in handlers]
+    assert len({plain, first, second}) == 3
+    assert again == first
 
 
 async def test_handler_waits_for_a_model_that_is_away(make_handler, model, outbox, no_pauses, telemetry):

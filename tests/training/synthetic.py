@@ -8,10 +8,13 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from stream.ner.baselines.config import Baseline, BaselineConfig
+from stream.ner.baselines.prompts import BaselinePrompts
 from stream.ner.config import LabelConfig, NerConfig
 from stream.ner.template import PromptTemplate
 from stream.training.config import Recipe
 from stream.training.corpora import Mention, Sentence
+from stream.training.reformulation import Reformulator
 from stream.training.tokenizer import END, token_id, train_tokenizer
 
 NAMES = {"PER": ["Ada", "Grace Hopper", "Alan"], "LOC": ["Paris", "New York", "Oslo"]}
@@ -85,15 +88,24 @@ def recipe(data: Path, output: Path, steps: int = 60) -> Recipe:
     )
 
 
-def tokenizer(vocabulary: int = 420) -> Tokenizer:
+def tokenizer(vocabulary: int = 420, baseline: Baseline | None = None) -> Tokenizer:
     """A tokenizer trained on the made-up sentences."""
-    return train_tokenizer([row["text"] for row in rows(200)], vocabulary, ner_config())
+    config = BaselineConfig(format=baseline, ner=ner_config()) if baseline else ner_config()
+    return train_tokenizer([row["text"] for row in rows(200)], vocabulary, config)
 
 
 def template(trained: Tokenizer | None = None) -> PromptTemplate:
     """The prompt template over that tokenizer."""
     trained = trained or tokenizer()
     return PromptTemplate(ner_config(), trained, token_id(trained, END))
+
+
+def reformulator(baseline: Baseline | None = None) -> Reformulator:
+    """Makes trees of the two phrases, in PaDeLLM's format or a baseline's."""
+    prompts = template(tokenizer(baseline=baseline))
+    return Reformulator(
+        prompts, ("person", "location"), BaselinePrompts(prompts, baseline) if baseline else None
+    )
 
 
 def _row(name: str, rng: random.Random) -> dict[str, Any]:

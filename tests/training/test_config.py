@@ -6,6 +6,7 @@ import pytest
 
 import stream.training
 from stream.errors import ConfigurationError
+from stream.ner.baselines.config import Baseline
 from stream.training.config import OptimiserConfig, Recipe
 
 BUNDLED = Path(stream.training.__file__).parent / "recipes" / "padellm-small-en.toml"
@@ -37,7 +38,7 @@ def test_config_folders_can_be_given_beside_the_file():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("until = 0.8", "until = 0.1"), "stages must end at rising shares"),
+        (("until = 0.784", "until = 0.1"), "stages must end at rising shares"),
         (('main = "padellm-conll03"', 'main = "other"'), "main corpus 'other' is not among the corpora"),
         (("tagging_layer = 5", "tagging_layer = 9"), "reads layer 9, the model has 8"),
         (("seed = 1", "sead = 1"), "sead"),
@@ -50,6 +51,18 @@ def test_config_wrong_recipe_says_what_is_wrong(tmp_path, change, message):
     path.write_text(BUNDLED.read_text().replace(*change))
     with pytest.raises(ConfigurationError, match=message):
         Recipe.load(path)
+
+
+def test_config_a_format_can_be_given_beside_the_file():
+    """A baseline of a recipe differs in its format and its folder, which may be named."""
+    recipe, other = Recipe.load(BUNDLED), Recipe.load(BUNDLED, format="autoreg_aug")
+    assert (recipe.baseline, other.baseline) == (None, Baseline.AUTOREG_AUG)
+    assert other.output == Path(f"{recipe.output}-autoreg_aug")
+    assert other == recipe.model_copy(update={"format": other.format, "output": other.output})
+    assert Recipe.load(BUNDLED, format="onestep", output=Path("o")).output == Path("o")
+    assert Recipe.load(BUNDLED, format="padellm") == recipe
+    with pytest.raises(ConfigurationError, match="'padellm'"):
+        Recipe.load(BUNDLED, format="other")
 
 
 def test_config_missing_recipe_is_named(tmp_path):

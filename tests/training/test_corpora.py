@@ -50,11 +50,11 @@ def test_corpora_leave_out_sentences_of_development_sets(tmp_path):
     assert [s.text for s in kept] == ["Ada, Paris"]
 
 
-def test_corpora_name_the_row_whose_span_is_wrong(data):
-    """A span that is not its text's stops the run, and the message names file, row and both texts."""
+def test_corpora_name_the_line_whose_span_is_wrong(data):
+    """A span that is not its text's stops the run, and the message names file, line and both texts."""
     rows = [{"id": "row-7", "text": "Ada in Oslo", "entities": [entity("Oslo", 0, 4)]}]
     write_rows(data / "ner/names/train.jsonl.gz", rows)
-    with pytest.raises(ConfigurationError, match=r"train\.jsonl\.gz: row-7 marks 'Oslo' .* 'Ada '"):
+    with pytest.raises(ConfigurationError, match=r'train\.jsonl\.gz, line 1: entity "Oslo" .* "Ada "'):
         load_corpus(data, CONFIG)
 
 

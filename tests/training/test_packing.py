@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
+from stream.ner.baselines.config import Baseline
 from stream.training.packing import IGNORED, pack
-from stream.training.reformulation import Reformulator, separate_examples
-from tests.training.synthetic import sentence, template, tokenizer
+from stream.training.reformulation import separate_examples
+from tests.training.synthetic import reformulator, sentence
 
-TOKENIZER = tokenizer()
-REFORMULATOR = Reformulator(template(TOKENIZER), ("person", "location"))
+FORMATS = [None, *Baseline]
+VOCABULARY = 420
 SENTENCES = [
     sentence(
         "Ada met Grace Hopper in New York .",
@@ -19,12 +20,15 @@ SENTENCES = [
     sentence("Nobody was there ."),
     sentence("Oslo is large .", ("Oslo", "location")),
 ]
-TREES = [REFORMULATOR.tree(s, ("location", "person")) for s in SENTENCES]
+PHRASES = ("location", "person")
+TREES_OF = {each: [reformulator(each).tree(s, PHRASES) for s in SENTENCES] for each in FORMATS}
+TREES = TREES_OF[None]
 
 
-def test_packing_every_token_sees_its_separate_sequence():
+@pytest.mark.parametrize("trees", TREES_OF.values(), ids=map(str, FORMATS))
+def test_packing_every_token_sees_its_separate_sequence(trees):
     """What a token may attend to, in order of position, is exactly its prompt in the separate sequences."""
-    batch = pack(TREES, 64)
+    batch = pack(trees, 64)
     seen = []
     for row, column in np.argwhere(batch.answers != IGNORED):
         visible = np.flatnonzero(batch.mask[row, column])
@@ -32,7 +36,7 @@ def test_packing_every_token_sees_its_separate_sequence():
         seen.append((tuple(batch.ids[row, visible]), int(batch.answers[row, column])))
     wanted = [
         (example.prompt + example.answer[:n], answer)
-        for tree in TREES
+        for tree in trees
         for example in separate_examples(tree)
         for n, answer in enumerate(example.answer)
     ]
@@ -68,7 +72,8 @@ def test_packing_places_every_tree():
 
 
 @pytest.mark.train
-def test_packing_loss_and_gradients_equal_separate_sequences():
+@pytest.mark.parametrize("trees", TREES_OF.values(), ids=map(str, FORMATS))
+def test_packing_loss_and_gradients_equal_separate_sequences(trees):
     """In float64 the packed loss and every gradient are those of the paper's separate sequences."""
     import torch
     from torch.nn.functional import cross_entropy
@@ -78,14 +83,14 @@ def test_packing_loss_and_gradients_equal_separate_sequences():
 
     torch.manual_seed(0)
     shape = ModelConfig(hidden=32, layers=3, heads=2, feed_forward=64, max_positions=256, dropout=0.0)
-    causal = in_float64(build_model(shape, TOKENIZER.get_vocab_size(), 1, 0))
+    causal = in_float64(build_model(shape, VOCABULARY, 1, 0))
     model = TrainingModel(causal, phrases=2, max_count=12, weights=LossConfig(), dropout=0.0)
-    packed = model.answer_loss(pack(TREES, 64))
+    packed = model.answer_loss(pack(trees, 64))
     packed.backward()
     gradients = {name: p.grad.clone() for name, p in causal.named_parameters()}
     causal.zero_grad()
     separate = torch.zeros((), dtype=torch.float64)
-    for tree in TREES:
+    for tree in trees:
         for example in separate_examples(tree):
             logits = causal(input_ids=torch.tensor([example.prompt + example.answer])).logits[0]
             guesses = logits[len(example.prompt) - 1 : -1]

@@ -2,19 +2,21 @@
 
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream.ner.baselines.config import Baseline
 from stream.ner.config import LabelConfig
+from stream.ner.labels import LabelWords
 from stream.training.detokenise import detokenise
 from stream.training.reformulation import (
     Reformulator,
     choose_phrases,
     separate_examples,
-    token_range,
     word_labels,
 )
-from tests.training.synthetic import ner_config, sentence, template
+from tests.training.synthetic import ner_config, reformulator, sentence, template
 
 TEMPLATE = template()
 PHRASES = ("person", "location")
@@ -79,18 +81,6 @@ def test_reformulation_length_counts_shared_parts_once():
     assert len(tree) == len(read)
 
 
-@given(st.text(max_size=30), st.data())
-def test_reformulation_token_range_spells_exactly_the_span(text, data):
-    """A range of tokens found for a span covers the span, and no more than white space before it."""
-    start = data.draw(st.integers(0, len(text)))
-    end = data.draw(st.integers(start, len(text)))
-    encoded = TEMPLATE.encode_text(text)
-    tokens = token_range(text, encoded, start, end) if end > start else None
-    if tokens:
-        covered = text[encoded.offsets[tokens[0]][0] : encoded.offsets[tokens[1] - 1][1]]
-        assert covered.lstrip() == text[start:end].lstrip()
-
-
 @given(st.integers(1, 6), st.integers(0, 99))
 def test_reformulation_chosen_phrases_hold_an_absent_one(most, seed):
     """The choice has no doubles, fits the limit, and asks for something absent where the inventory has it."""
@@ -102,6 +92,52 @@ def test_reformulation_chosen_phrases_hold_an_absent_one(most, seed):
     )
     assert len(drawn) == len(set(drawn)) == min(most, len(inventory))
     assert set(drawn) - {"person", "location"}
+
+
+@pytest.mark.parametrize(
+    ("baseline", "prompts", "answers"),
+    [
+        (
+            Baseline.AUTOREG_STRUCT,
+            [" who: Somebody.<,> location"],
+            ["<(><(> who<:> Ada<)><,><(> who<:> Alan<)><,><(> location<:> Oslo<)><)></s>"],
+        ),
+        (
+            Baseline.AUTOREG_AUG,
+            [" who: Somebody.<,> location"],
+            ["<[> Ada<|> who<]> met<[> Alan<|> who<]> in<[> Oslo<|> location<]> .</s>"],
+        ),
+        (
+            Baseline.ONESTEP,
+            [" who: Somebody.", " location"],
+            [" Ada<,> Alan</s>", " Oslo</s>"],
+        ),
+    ],
+)
+def test_reformulation_trees_of_baselines_hold_a_branch_for_every_prompt(baseline, prompts, answers):
+    """A baseline's tree has the same root, and branches that ask in the words given and answer by name."""
+    words = {"person": LabelWords("who", "who: Somebody."), "location": LabelWords("location", "location")}
+    made = reformulator(baseline)
+    tree = made.tree(MEETING, words)
+    show = made._template.show
+    assert [show(branch.prompt) for branch in tree.branches] == [
+        f"\nentity type:\n{asked}\n\n<num>" for asked in prompts
+    ]
+    assert [show(branch.count) for branch in tree.branches] == answers
+    assert not any(branch.mentions for branch in tree.branches)
+    assert show(tree.root) == f"text:\n {MEETING.text}"
+
+
+@pytest.mark.parametrize("baseline", Baseline)
+def test_reformulation_baselines_leave_out_labels_not_asked_for(baseline):
+    """Mentions of other labels are in no answer, and a text asked for nothing has no branch."""
+    made = reformulator(baseline)
+    (branch,) = made.tree(MEETING, ["location"]).branches
+    names = made._template.encode_text("Ada Alan").ids
+    if baseline is not Baseline.AUTOREG_AUG:
+        assert not set(branch.count) & set(names)
+    assert made._template.control_token("<mention 1>") not in branch.count
+    assert made.tree(MEETING, []).branches == ()
 
 
 FIVE = sentence(
@@ -140,7 +176,10 @@ def test_reformulation_labels_can_be_worded_as_a_request_words_them():
     labels = {"person": LabelConfig(aliases=("PER",), description="People."), "location": LabelConfig()}
     config = ner_config().model_copy(update={"labels": labels})
     words = word_labels(["person", "location"], config, Random(0), described=1.0, aliased=1.0)
-    assert words == {"person": "PER: People.", "location": "location"}
+    assert words == {
+        "person": LabelWords("PER", "PER: People."),
+        "location": LabelWords("location", "location"),
+    }
     plain, worded = REFORMULATOR.tree(MEETING, PHRASES), REFORMULATOR.tree(MEETING, words)
     label = TEMPLATE.encode_text("PER: People.").ids
     assert worded.branches[0].prompt == TEMPLATE.count_prompt((), label).ids
@@ -154,6 +193,6 @@ def test_reformulation_wording_follows_its_shares():
     config = ner_config().model_copy(update={"labels": labels})
     rng = Random(0)
     drawn = [word_labels(["person"], config, rng, described=0.25, aliased=0.5)["person"] for _ in range(800)]
-    assert 0.2 < sum(words.endswith("People.") for words in drawn) / 800 < 0.3
-    assert 0.45 < sum(not words.startswith("person") for words in drawn) / 800 < 0.55
-    assert {words.split(":")[0] for words in drawn} == {"person", "PER", "people"}
+    assert 0.2 < sum(words.asked == f"{words.name}: People." for words in drawn) / 800 < 0.3
+    assert 0.45 < sum(words.name != "person" for words in drawn) / 800 < 0.55
+    assert {words.name for words in drawn} == {"person", "PER", "people"}

@@ -7,7 +7,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from stream.training.tokenizer import control_tokens, save_tokenizer
+from stream.ner.baselines import marks
+from stream.ner.baselines.config import Baseline, BaselineConfig
+from stream.training.tokenizer import control_tokens, load_tokenizer, save_tokenizer
 from tests.training.synthetic import ner_config, template, tokenizer
 
 TOKENIZER = tokenizer()
@@ -80,6 +82,20 @@ def test_tokenizer_gives_each_control_token_one_id():
     assert None not in ids
     assert len(set(ids)) == len(ids)
     assert {len(answer) for answer in TEMPLATE._answers} == {1}
+
+
+@pytest.mark.parametrize("baseline", Baseline)
+def test_tokenizer_of_a_baseline_has_its_marks_too(baseline, tmp_path):
+    """Marks are control tokens, whether the tokenizer was trained for them or is another format's."""
+    config = BaselineConfig(format=baseline, ner=ner_config())
+    trained = tokenizer(baseline=baseline)
+    TOKENIZER.save(str(tmp_path / "tokenizer.json"))
+    extended = load_tokenizer(tmp_path / "tokenizer.json", config)
+    assert extended.get_vocab_size() == TOKENIZER.get_vocab_size() + len(marks.control_tokens(baseline))
+    assert {extended.id_to_token(n): n for n in range(TOKENIZER.get_vocab_size())} == TOKENIZER.get_vocab()
+    for each in (trained, extended):
+        prompts = template(each)
+        assert None not in [prompts.control_token(token) for token in control_tokens(config)]
 
 
 def test_tokenizer_saved_and_loaded_is_the_same(tmp_path):

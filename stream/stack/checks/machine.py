@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 
 from stream.errors import CheckpointError, StackError
-from stream.ner.bundled import bundled_checkpoint
+from stream.ner.bundled import model_folder
 from stream.ner.config import NerConfig
 from stream.settings import Inference, Settings
 from stream.stack.checks.finding import Finding, fail, ok, warn
@@ -80,7 +80,7 @@ def _triton_wheel(settings: Settings) -> Finding:
 
 def _model(settings: Settings) -> Finding:
     try:
-        folder = settings.model or bundled_checkpoint()
+        folder = model_folder(settings.model)
         config = NerConfig.load(folder)
     except CheckpointError as error:
         return fail("model", "cannot be read", str(error))

@@ -8,7 +8,7 @@ from tritonclient.utils import InferenceServerException
 
 from stream.errors import InferenceError
 from stream.inference.triton import TritonGenerator
-from stream.ner.bundled import bundled_checkpoint
+from stream.ner.bundled import model_folder
 from stream.ner.template import PromptTemplate
 from stream.settings import Settings
 from stream.stack.checks.finding import Finding, fail, ok, warn
@@ -65,7 +65,7 @@ def _tensors(subject: str, expected: dict[str, str], declared: Iterable[object])
 
 async def _answer(settings: Settings) -> Finding:
     """One real prompt."""
-    template = PromptTemplate.load(settings.model or bundled_checkpoint())
+    template = PromptTemplate.load(model_folder(settings.model))
     label = template.encode_text(template.label_text(template.config.default_labels[0])).ids
     prompt = template.count_prompt(template.prefix_ids(template.encode_text(_TEXT).ids), label)
     generator = TritonGenerator(settings.triton_url, model=settings.triton_model)

@@ -8,143 +8,47 @@ UNSUPPORTED.
 request's response sender when it is done, in any order.
 """
 
+import gc
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import Any
 
-import numpy as np
 import triton_python_backend_utils as pb_utils
-from numpy.typing import NDArray
+from question import Question, Refusal
 
 from stream.engine.decoder import Decoder
 from stream.errors import InferenceUnavailable
-from stream.generation import Completion, Prompt
-from stream.inference.contract import (
-    BATCH_REFUSED,
-    QUEUE_FULL_IN_ENGINE,
-    STREAMING_REFUSED,
-    decode_word_list,
-)
+from stream.generation import Completion
+from stream.inference.contract import QUEUE_FULL_IN_ENGINE
 
 _CANCELLATION_CHECK_PERIOD = 0.1  # seconds, as cancellation_check_period_ms of the C++ backend
-_NO_END = -1  # an end id that no token has
-
-# Inputs that must keep the value at which they change nothing, and inputs that must not come at all.
-_NEUTRAL: dict[str, tuple[float, ...]] = {
-    "beam_width": (1,),
-    "num_return_sequences": (1,),
-    "runtime_top_k": (0, 1),
-    "min_tokens": (0, 1),
-    "temperature": (1,),
-    "repetition_penalty": (1,),
-    "presence_penalty": (0,),
-    "frequency_penalty": (0,),
-    "return_context_logits": (False,),
-    "return_generation_logits": (False,),
-    "return_perf_metrics": (False,),
-    "stop": (False,),
-}
-_ABSENT = (
-    "bad_words_list",
-    "embedding_bias",
-    "guided_decoding_guide",
-    "guided_decoding_guide_type",
-    "lora_task_id",
-    "draft_input_ids",
-    "draft_logits",
-    "lookahead_window_size",
-)
-
-Inputs = dict[str, NDArray[Any]]
+_LONGEST_CANCELLATION_CHECK_PERIOD = 0.5
+_REPLIERS = 4  # each waits most of its time, for the server to take an answer
 
 
-class Refusal(Exception):  # noqa: N818 - names what it is
-    """A request that gets an error instead of an answer."""
-
-    def __init__(self, message: str, *, unsupported: bool = False) -> None:
-        super().__init__(message)
-        # The backend adds TritonError to its module only after it has read this file.
-        self.code = pb_utils.TritonError.UNSUPPORTED if unsupported else pb_utils.TritonError.INTERNAL
-
-
-@dataclass(frozen=True)
-class Question:
-    """What one request asks for."""
-
-    prompt: Prompt
-    outputs: frozenset[str]
-    exclude_input: bool
-    return_log_probs: bool
-    return_num_input_tokens: bool
-    return_num_output_tokens: bool
-
-    @classmethod
-    def read(cls, request: Any, *, exclude_input: bool) -> "Question":
-        """Copy a request's content; its buffers may go once this returns.
-
-        Raises:
-            Refusal: It is malformed, or asks for what a greedy engine cannot do.
-        """
-        inputs = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
-        outputs = frozenset(request.requested_output_names())
-        _check(inputs, outputs)
-        return cls(
-            prompt=Prompt(
-                ids=tuple(inputs["input_ids"][0].tolist()),
-                max_new_tokens=_scalar(inputs, "request_output_len", 0),
-                end_id=_scalar(inputs, "end_id", _NO_END),
-                stop_ids=_stop_ids(inputs),
-            ),
-            outputs=outputs,
-            exclude_input=_scalar(inputs, "exclude_input_in_output", exclude_input),
-            return_log_probs=_scalar(inputs, "return_log_probs", False),
-            return_num_input_tokens=_scalar(inputs, "return_num_input_tokens", False),
-            return_num_output_tokens=_scalar(inputs, "return_num_output_tokens", False),
-        )
-
-    def answer(self, completion: Completion) -> Any:
-        """The response; optional outputs that were not asked for are left out."""
-        tensors = [
-            pb_utils.Tensor(name, array) for name, array in self._tensors(completion) if name in self.outputs
-        ]
-        return pb_utils.InferenceResponse(tensors)
-
-    def _tensors(self, completion: Completion) -> Iterator[tuple[str, NDArray[Any]]]:
-        ids = completion.ids if self.exclude_input else self.prompt.ids + completion.ids
-        yield "output_ids", np.array([[ids]], np.int32)
-        yield "sequence_length", np.array([[len(ids)]], np.int32)
-        if self.return_log_probs:
-            yield "output_log_probs", np.array([[completion.log_probs]], np.float32)
-            yield "cum_log_probs", np.array([[sum(completion.log_probs)]], np.float32)
-        if self.return_num_input_tokens:
-            yield "num_input_tokens", np.array([[len(self.prompt.ids)]], np.int32)
-        if self.return_num_output_tokens:
-            yield "num_output_tokens", np.array([[len(completion.ids)]], np.int32)
-
-
-@dataclass(frozen=True, eq=False)
 class Job:
     """A question in the engine, and where its answer goes."""
 
-    question: Question
-    sender: Any
-    future: Future[Completion]
-    started: float
+    def __init__(self, question: Question, sender: Any) -> None:
+        self._question = question
+        self._sender = sender
+        self._asked = time.monotonic()
+        self._next_look = self._asked + _CANCELLATION_CHECK_PERIOD
+        self._answered = False
+        self._lock = Lock()
 
-    def reply(self) -> None:
+    def reply(self, future: Future[Completion]) -> None:
         """Send the answer, or why there is none; the future must be done."""
         try:
-            response = self.question.answer(self.future.result())
+            response = self._question.answer(future.result())
         except CancelledError:
             response = _error("The request was cancelled", pb_utils.TritonError.CANCELLED)
         except InferenceUnavailable as error:
@@ -153,7 +57,21 @@ class Job:
             os._exit(1)
         except Exception as error:  # noqa: BLE001 - one request's failure is its own; the server goes on
             response = _error(str(error) or repr(error), pb_utils.TritonError.INTERNAL)
-        _send(self.sender, response)
+        with self._lock:
+            self._answered = True
+        _send(self._sender, response)
+
+    def is_abandoned(self, now: float) -> bool:
+        """Whether its client is gone; looks less often as it grows old.
+
+        Once the answer is on its way the sender must not be asked: the server has let go of the request by
+        then, and would crash.
+        """
+        if now < self._next_look:
+            return False
+        self._next_look = now + min(now - self._asked, _LONGEST_CANCELLATION_CHECK_PERIOD)
+        with self._lock:
+            return not self._answered and bool(self._sender.is_cancelled())
 
 
 class TritonPythonModel:
@@ -174,12 +92,18 @@ class TritonPythonModel:
             grounded=os.environ.get("PADELLM_GROUNDED", "false").lower() == "true",
             int8=os.environ.get("PADELLM_INT8", "false").lower() == "true",
         )
-        self._jobs: set[Job] = set()
-        self._done: SimpleQueue[Job | None] = SimpleQueue()
+        # By future, which knows nothing of its job: in a cycle the job's sender, and what it holds of the
+        # memory shared with the server, would stay until a collection.
+        self._jobs: dict[Future[Completion], Job] = {}
+        self._done: SimpleQueue[Future[Completion] | None] = SimpleQueue()
         self._closing = Event()
-        self._threads = [Thread(target=self._reply), Thread(target=self._watch_cancellation)]
+        self._repliers = [Thread(target=self._reply) for _ in range(_REPLIERS)]
+        self._threads = [*self._repliers, Thread(target=self._watch_cancellation)]
         for thread in self._threads:
             thread.start()
+        # What was imported and loaded stays; collections need not look at it again and again.
+        gc.collect()
+        gc.freeze()
 
     def execute(self, requests: list[Any]) -> None:
         """Queue the requests; ``None`` tells Triton that their senders will answer."""
@@ -202,7 +126,8 @@ class TritonPythonModel:
         """Stop the threads and the engine."""
         self._closing.set()
         self._decoder.close()
-        self._done.put(None)
+        for _ in self._repliers:
+            self._done.put(None)
         for thread in self._threads:
             thread.join()
         self._watcher.communicate(b"finished\n")
@@ -210,70 +135,22 @@ class TritonPythonModel:
     def _start(self, accepted: list[tuple[Question, Any]]) -> None:
         # Together, so that the engine reads a prefix they share once.
         futures = self._decoder.submit_many([question.prompt for question, _ in accepted])
-        now = time.monotonic()
         for (question, sender), future in zip(accepted, futures, strict=True):
-            job = Job(question, sender, future, now)
-            self._jobs.add(job)
-            future.add_done_callback(lambda _, job=job: self._done.put(job))
+            self._jobs[future] = Job(question, sender)
+            future.add_done_callback(self._done.put)
 
     def _reply(self) -> None:
-        """Send answers from a thread of its own: a sender waits for the server, and the engine must not."""
-        while job := self._done.get():
-            self._jobs.discard(job)
-            job.reply()
+        """Send answers, in threads of their own: a sender waits for the server, and the engine must not."""
+        while (future := self._done.get()) is not None:
+            self._jobs.pop(future).reply(future)
 
     def _watch_cancellation(self) -> None:
         """Pass cancellation on to the engine."""
         while not self._closing.wait(_CANCELLATION_CHECK_PERIOD):
-            seen = time.monotonic() - _CANCELLATION_CHECK_PERIOD
-            for job in self._jobs.copy():
-                if job.started < seen and not job.future.done() and job.sender.is_cancelled():
-                    job.future.cancel()
-
-
-def _check(inputs: Inputs, outputs: frozenset[str]) -> None:
-    for name in ("output_ids", "sequence_length"):
-        if name not in outputs:
-            raise Refusal(f"{name} tensor must be present in list of output tensors")
-    if "input_ids" not in inputs:
-        raise Refusal("inputTokens or encoderInputFeatures tensor not provided")
-    if inputs["input_ids"].shape[0] > 1:
-        raise Refusal(BATCH_REFUSED)
-    if inputs["input_ids"].size == 0:
-        raise Refusal("input_ids holds no token")
-    if "request_output_len" not in inputs:  # Triton counts required inputs, and does not look which they are
-        raise Refusal("request_output_len is not present in the request")
-    if _scalar(inputs, "request_output_len", 0) < 1:
-        raise Refusal("request_output_len must be at least 1")
-    if _scalar(inputs, "streaming", False):
-        raise Refusal(STREAMING_REFUSED)
-    unsupported = [name for name in _ABSENT if name in inputs]
-    unsupported += [
-        name for name, neutral in _NEUTRAL.items() if _scalar(inputs, name, neutral[0]) not in neutral
-    ]
-    if unsupported:
-        raise Refusal(
-            f"the CPU engine decodes greedily and cannot honour: {', '.join(unsupported)}", unsupported=True
-        )
-
-
-def _scalar(inputs: Inputs, name: str, default: Any) -> Any:
-    return inputs[name].item() if name in inputs else default
-
-
-def _stop_ids(inputs: Inputs) -> tuple[int, ...]:
-    if "stop_words_list" not in inputs:
-        return ()
-    flat, ends = inputs["stop_words_list"].reshape(2, -1).tolist()
-    try:
-        words = decode_word_list(flat, ends)
-    except ValueError as error:
-        raise Refusal(str(error)) from error
-    if any(len(word) > 1 for word in words):
-        raise Refusal(
-            "the CPU engine stops at single tokens; stop_words_list holds a longer word", unsupported=True
-        )
-    return tuple(word[0] for word in words)
+            now = time.monotonic()
+            for future, job in self._jobs.copy().items():
+                if job.is_abandoned(now):
+                    future.cancel()
 
 
 def _error(message: str, code: int) -> Any:

@@ -1,12 +1,13 @@
-"""Annotated documents from disk."""
+"""Our own JSON Lines."""
 
 import gzip
 import json
 
 import pytest
 
+from stream.corpora.document import label_inventory
+from stream.corpora.jsonl import read_documents
 from stream.errors import ConfigurationError
-from stream.evaluation.datasets import label_inventory, read_documents
 
 GOOD = {
     "id": "1",
@@ -17,7 +18,7 @@ OTHER = {"text": "Rome", "entities": [{"start": 0, "end": 4, "text": "Rome", "la
 
 
 @pytest.mark.parametrize("compress", [bytes, gzip.compress])
-def test_datasets_read_plain_and_compressed(tmp_path, compress):
+def test_jsonl_read_plain_and_compressed(tmp_path, compress):
     """JSON Lines are read alike plain and gzipped, whatever the name, blank lines skipped."""
     file = tmp_path / "data"
     file.write_bytes(compress(f"{json.dumps(GOOD)}\n\n{json.dumps(OTHER)}\n".encode()))
@@ -37,7 +38,7 @@ def test_datasets_read_plain_and_compressed(tmp_path, compress):
         ("\udcff", ["line 2"]),
     ],
 )
-def test_datasets_name_file_and_line_of_bad_input(tmp_path, line, words):
+def test_jsonl_name_file_and_line_of_bad_input(tmp_path, line, words):
     """A line that is no annotated document is refused with file, line and what is wrong."""
     file = tmp_path / "data.jsonl"
     file.write_bytes(f"{json.dumps(GOOD)}\n{line}\n".encode(errors="surrogateescape"))
@@ -47,7 +48,7 @@ def test_datasets_name_file_and_line_of_bad_input(tmp_path, line, words):
         assert word in str(refused.value)
 
 
-def test_datasets_name_a_file_that_cannot_be_read(tmp_path):
+def test_jsonl_name_a_file_that_cannot_be_read(tmp_path):
     """A missing file and a broken archive are named."""
     with pytest.raises(ConfigurationError, match=r"none\.jsonl"):
         list(read_documents(tmp_path / "none.jsonl"))

@@ -1,0 +1,1 @@
+"""Annotated documents: one form in memory, a file for every format on disk."""

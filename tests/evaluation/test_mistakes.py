@@ -1,0 +1,68 @@
+"""Where a system was wrong."""
+
+from stream.corpora.predictions import PredictedDocument, PredictedMention
+from stream.evaluation.mistakes import Kind, kinds, mark, surest, worst
+from stream.evaluation.predictions import match
+from stream.messages import Policy
+from tests.evaluation.test_runner import annotated
+
+LABELS = ["PER", "LOC"]
+TEXT = "Ann Lee, Bo Ek, Rome, Ems and Oslo"
+
+
+def marked(text, predicted, **gold):
+    """One document, marked."""
+    document = annotated(text, **gold)
+    found = tuple(PredictedMention(label, mention, score) for label, mention, score in predicted)
+    answers = match("file", [PredictedDocument("", text, found)], [document])
+    (result,) = mark(answers, LABELS, Policy.MULTI)
+    return result
+
+
+PREDICTED = [
+    ("PER", "Ann", 0.9),
+    ("PER", "Rome", 0.8),
+    ("LOC", "Ems", 0.7),
+    ("LOC", "Bo", 0.6),
+    ("PER", "and", 0.5),
+    ("PER", "Zed", 0.4),
+]
+GOLD = {"PER": ["Ann Lee", "Bo Ek"], "LOC": ["Rome", "Ems", "Oslo"]}
+
+
+def test_mistakes_have_kinds():
+    """Each side's entities by what the other side has at their place, worked by hand."""
+    result = marked(TEXT, PREDICTED, **GOLD)
+    assert [(each.text, each.kind) for each in result.predicted] == [
+        ("Ann", Kind.BOUNDARY),
+        ("Bo", Kind.BOTH),
+        ("Rome", Kind.LABEL),
+        ("Ems", Kind.RIGHT),
+        ("and", Kind.INVENTED),
+        ("Zed", Kind.INVENTED),
+    ]
+    assert [(each.text, each.kind) for each in result.gold] == [
+        ("Ann Lee", Kind.BOUNDARY),
+        ("Bo Ek", Kind.BOTH),
+        ("Rome", Kind.LABEL),
+        ("Ems", Kind.RIGHT),
+        ("Oslo", Kind.MISSED),
+    ]
+    assert kinds([result]) == {
+        Kind.BOUNDARY: 1,
+        Kind.BOTH: 1,
+        Kind.LABEL: 1,
+        Kind.RIGHT: 1,
+        Kind.INVENTED: 2,
+        Kind.MISSED: 1,
+    }
+
+
+def test_mistakes_worst_and_surest_come_first():
+    """The worst have the most that is wrong, the surest the highest score; what is right is not shown."""
+    many = marked(TEXT, PREDICTED, **GOLD)
+    sure = marked("Ann", [("LOC", "Ann", 0.99)], PER=["Ann"])
+    right = marked("Ann", [("PER", "Ann", 1.0)], PER=["Ann"])
+    assert worst([right, sure, many], 5) == [many, sure]
+    assert surest([right, many, sure], 5) == [sure, many]
+    assert worst([sure, many], 1) == [many]
