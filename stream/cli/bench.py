@@ -38,6 +38,7 @@ def decode(  # noqa: PLR0917 - the command line passes names
     forced: Annotated[
         bool, typer.Option("--forced", help="Gold answers for all, where some decode the model's own.")
     ] = False,
+    svg: Annotated[Path | None, typer.Option(help="Folder for charts. [default: none are drawn]")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare strategies of decoding on one engine: passes, latency, documents a second.
@@ -49,13 +50,18 @@ def decode(  # noqa: PLR0917 - the command line passes names
 
     Example: padellm bench decode --data dev.jsonl.gz
 
+    Example: padellm bench decode --data dev.jsonl.gz --svg docs/benchmarks
+
     Example: padellm bench decode --strategy padellm --strategy autoreg_struct --limit 50 --json
     """
     from stream.cli.bench_decode import chosen_names, run, show, summary
+    from stream.cli.bench_decode_charts import draw
 
     names = chosen_names(strategy, forced=forced)
     measured, folder = asyncio.run(run(names, data=data, model=model, limit=limit, at_once=at_once))
     show(measured, folder)
+    if svg is not None:
+        draw(measured, svg)
     if as_json:
         typer.echo(json.dumps(summary(measured)))
 

@@ -1,6 +1,7 @@
 """``padellm bench``."""
 
 import json
+import re
 
 import pytest
 from typer.testing import CliRunner
@@ -46,6 +47,22 @@ def test_bench_decode_prints_every_strategy_with_its_figures(call):
     for name, figures in found["strategies"].items():
         assert set(figures) - {"gold"} == FIGURES | (LOSSY if name == "lud" else set())
         assert set(figures["documents_per_second"]) == {"1", "8", "32", "128"}
+
+
+def test_bench_decode_draws_its_charts(call, tmp_path):
+    """Passes, milliseconds and documents a second, each with a bar for every strategy."""
+    folder = tmp_path / "charts" / "new"
+    options = ("--strategy", "padellm", "--limit", "2", "--at-once", "2")
+    assert call("decode", *options, "--svg", str(folder)).exit_code == 0
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "decode-ms.svg",
+        "decode-passes.svg",
+        "decode-rate.svg",
+    ]
+    for path in folder.iterdir():
+        assert {"floor", "padellm", "padellm, gold"} <= set(re.findall(r">([^<>]+)</text>", path.read_text()))
+    (tmp_path / "file").write_text("in the way")
+    assert "cannot be written" in call("decode", *options, "--svg", str(tmp_path / "file" / "x")).stderr
 
 
 def test_bench_decode_runs_only_the_strategies_asked_for(call):
