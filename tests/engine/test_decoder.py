@@ -398,6 +398,21 @@ def test_decoder_finishes_more_than_its_pool_holds(load, slow):
     assert_at_rest(decoder)
 
 
+def test_decoder_holds_its_pools_bound_under_256_long_documents(load):
+    """A pool of a tenth of what they need is never exceeded, and each says what it says in a large one."""
+    prompts = [prompt for seed in range(256) for prompt in document(1000 + seed, text=150, branches=2, new=3)]
+    crowded, roomy = load(cache_tokens=4000), load(cache_tokens=60_000)
+    futures, highest = crowded.submit_many(prompts), 0
+    until = time.monotonic() + SECONDS
+    while not all(future.done() for future in futures) and time.monotonic() < until:
+        highest = max(highest, crowded.statistics().slots_used)
+        time.sleep(0.001)
+    assert 3000 < highest <= 4000
+    for future, right in zip(futures, roomy.submit_many(prompts), strict=True):
+        assert_same(future.result(SECONDS), right.result(SECONDS))
+    assert_at_rest(crowded)
+
+
 def test_decoder_cancelled_prompts_leave_nothing_behind(load):
     """A cancelled future takes its prompt out, running or waiting."""
     decoder = load(threads=1)
