@@ -18,7 +18,7 @@ import numpy as np
 import structlog
 
 from stream.engine.batch import Batch
-from stream.engine.drafting import make_proposer
+from stream.engine.drafting import confidence_of, make_proposer
 from stream.engine.forward import ForwardPass
 from stream.engine.grounding import Grounding
 from stream.engine.kv_cache import KvCache
@@ -79,9 +79,11 @@ class Decoder:
     Args:
         forward: The forward pass and its pool of keys and values.
         threads: Passes that run at once.
-        pass_tokens: Most new tokens in one pass; longer prompts are read in pieces.
+        pass_tokens: Most new tokens in one pass, at most ``MOST_PASS_TOKENS``; longer prompts are read in
+            pieces.
         proposer: Drafts continuations; None: one token a pass.
         draft_tokens: Most drafted tokens a sequence and pass.
+        confidence: Probability from which on a drafted token is taken though another is likelier.
         on_pass: Told of every pass, from the thread that ran it.
         grounded: The shapes of the model's tokens, to hold answers to spans of their prompt's text; None:
             they are free.
@@ -95,6 +97,7 @@ class Decoder:
         pass_tokens: int,
         proposer: Proposer | None = None,
         draft_tokens: int = _DRAFT_TOKENS,
+        confidence: float | None = None,
         on_pass: OnPass | None = None,
         grounded: TokenShapes | None = None,
     ) -> None:
@@ -103,7 +106,7 @@ class Decoder:
         self._grounded = grounded
         self._forward = forward
         self._cache = forward.cache
-        self._scheduler = Scheduler(self._cache, pass_tokens, proposer, draft_tokens)
+        self._scheduler = Scheduler(self._cache, pass_tokens, proposer, draft_tokens, confidence)
         self._seconds = dict.fromkeys(("schedule", "feed", "run", "accept"), 0.0)
         self._passes = self._tokens_read = self._tokens_produced = 0
         self._closed = False
@@ -166,7 +169,7 @@ class Decoder:
             cache_tokens: Bound of the pool of keys and values; by default what 128 MiB hold, though at least
                 4,096 and at most 65,536.
             pass_tokens: Most new tokens in one pass.
-            strategy: How next tokens are found; no strategy changes an answer.
+            strategy: How next tokens are found; none that is lossless changes an answer.
             draft_tokens: Most drafted tokens a sequence and pass.
             grounded: Hold answers to spans of the prompt's text, which is its first run of tokens that are
                 no control tokens; log-probabilities stay unconstrained. Prompts with stop ids, and those
@@ -180,6 +183,7 @@ class Decoder:
             pass_tokens=pass_tokens,
             proposer=make_proposer(strategy, model.shapes, cache),
             draft_tokens=draft_tokens,
+            confidence=confidence_of(strategy),
             on_pass=on_pass,
             grounded=model.shapes if grounded else None,
         )

@@ -37,6 +37,7 @@ _LEVELS = 4
 _TEXTS = 256
 _KEYS = 256
 _LOOKED_AT = 16
+_PROSPECTS = 256
 _REMEMBERED_STEP = 0.9
 _REMEMBERED_START = 4.0
 
@@ -126,6 +127,8 @@ class CopyDrafter:
         at = (question.text, question.key)
         prospects = self._prospects.get(at)
         if prospects is None:
+            if len(self._prospects) >= _PROSPECTS:
+                self._prospects.clear()
             prospects = self._rates.prospects(text, question.key, sequence.states)
             self._prospects[at] = prospects
         return prospects

@@ -52,6 +52,7 @@ class Scheduler:
         budget: Most new tokens in a pass.
         proposer: Drafts continuations; None: one token a pass.
         draft_tokens: Most drafted tokens a sequence and pass.
+        confidence: Probability from which on a drafted token is taken though another is likelier.
 
     Attributes:
         tokens_reused: Tokens of sequences that had been read already when their turn came.
@@ -61,13 +62,19 @@ class Scheduler:
     """
 
     def __init__(
-        self, cache: KvCache, budget: int, proposer: Proposer | None = None, draft_tokens: int = 32
+        self,
+        cache: KvCache,
+        budget: int,
+        proposer: Proposer | None = None,
+        draft_tokens: int = 32,
+        confidence: float | None = None,
     ) -> None:
         self._cache = cache
         self._tree = PrefixTree(cache)
         self._budget = budget
         self._proposer = proposer
         self._draft_tokens = draft_tokens
+        self._confidence = confidence
         self.tokens_reused = 0
         self.drafted: Counter[str] = Counter()
         self.accepted: Counter[str] = Counter()
@@ -133,7 +140,7 @@ class Scheduler:
             for sequence in sequences:
                 if sequence not in group.sequences:
                     continue
-                verified = verify(sequence, outcome, row, draft, first)
+                verified = verify(sequence, outcome, draft, row=row, first=first, confidence=self._confidence)
                 self._tell_proposer(sequence, verified, outcome)
                 if verified.finished:
                     finished.append(sequence)
