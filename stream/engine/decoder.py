@@ -40,8 +40,8 @@ _DEFAULT_CACHE_BYTES = 128 * 2**20
 _DEFAULT_SLOTS = (4096, 65_536)
 _PASS_TOKENS = 512
 _DRAFT_TOKENS = 32
-# 32 documents in flight, with 19M parameters: 42 documents/s with every document in passes of its own, 57 with
-# 32, 61 with 64 and with 160; with 5M parameters 7.2 ms of CPU time a document, 6.4, 6.3 and 6.6.
+# 32 documents in flight, 19M parameters: 42 documents/s with every document in passes of its own, 57 with
+# 32, 61 with 64 and with 160; 5M parameters: 7.2 ms of CPU time a document, 6.4, 6.3 and 6.6.
 _MIXED_TOKENS = 64
 _MOMENT = 0.001  # seconds
 _UNLEARNED = 8
