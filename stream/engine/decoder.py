@@ -40,6 +40,9 @@ _DEFAULT_CACHE_BYTES = 128 * 2**20
 _DEFAULT_SLOTS = (4096, 65_536)
 _PASS_TOKENS = 512
 _DRAFT_TOKENS = 32
+# 32 documents in flight, 19M parameters: 42 documents/s with every document in passes of its own, 57 with
+# 32, 61 with 64 and with 160; 5M parameters: 7.2 ms of CPU time a document, 6.4, 6.3 and 6.6.
+_MIXED_TOKENS = 64
 _MOMENT = 0.001  # seconds
 _UNLEARNED = 8
 
@@ -106,7 +109,15 @@ class Decoder:
         self._grounded = grounded
         self._forward = forward
         self._cache = forward.cache
-        self._scheduler = Scheduler(self._cache, pass_tokens, proposer, draft_tokens, confidence)
+        self._scheduler = Scheduler(
+            self._cache,
+            pass_tokens,
+            proposer,
+            draft_tokens=draft_tokens,
+            confidence=confidence,
+            mixed_tokens=_MIXED_TOKENS,
+            threads=threads,
+        )
         self._seconds = dict.fromkeys(("schedule", "feed", "run", "accept"), 0.0)
         self._passes = self._tokens_read = self._tokens_produced = 0
         self._closed = False
@@ -302,7 +313,7 @@ class Decoder:
             began, scheduled = self._next()
             if scheduled is None:
                 return False
-            group, batch = scheduled
+            groups, batch = scheduled
             alone = self._scheduler.groups == 1
             composed = time.perf_counter()
             feed = batch.feed()
@@ -313,7 +324,7 @@ class Decoder:
             outcome = self._forward.run(feed, alone=alone)
         except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no other base
             with self._lock:
-                failed = self._scheduler.fail(group, batch)
+                failed = self._scheduler.fail(groups, batch)
             for sequence in failed:
                 _settle(sequence.future, InferenceError(f"a forward pass failed: {error}"))
             self._announce(failed)
@@ -322,7 +333,7 @@ class Decoder:
         with self._lock:
             self._count(batch)
             recorder = PassRecorder(batch, feed.past.shape[1]) if self._on_pass else None
-            finished = self._scheduler.accept(group, batch, outcome)
+            finished = self._scheduler.accept(groups, batch, outcome)
             self._tokens_produced += sum(len(sequence.produced) for sequence in finished)
             spent = (composed - began, laid_out - composed, ran - laid_out, time.perf_counter() - ran)
             self._clock(*spent)
@@ -333,7 +344,7 @@ class Decoder:
         self._announce(finished)
         return True
 
-    def _next(self) -> tuple[float, tuple[Group, Batch] | None]:
+    def _next(self) -> tuple[float, tuple[list[Group], Batch] | None]:
         """Wait until a pass can run; the lock is held, but not while it waits.
 
         From what is finished it learns meanwhile: while another thread's pass runs, or when nothing has come
