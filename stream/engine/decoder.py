@@ -6,10 +6,9 @@ on another group of sequences, and run their passes by themselves; a group that 
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Tokens
 from concurrent.futures import Future, InvalidStateError
-from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
 from pathlib import Path
@@ -21,13 +20,15 @@ from stream.engine.batch import Batch
 from stream.engine.drafting import confidence_of, make_proposer
 from stream.engine.forward import ForwardPass
 from stream.engine.grounding import Grounding
+from stream.engine.group import Group
 from stream.engine.kv_cache import KvCache
 from stream.engine.model import Model
 from stream.engine.model_spec import ModelSpec
 from stream.engine.prompt_text import read_question
 from stream.engine.proposer import Proposer
-from stream.engine.scheduler import Group, Scheduler
+from stream.engine.scheduler import Scheduler
 from stream.engine.sequence import Sequence
+from stream.engine.statistics import Statistics
 from stream.engine.strategy import Strategy
 from stream.engine.token_shapes import TokenShapes
 from stream.engine.trace import OnPass, PassRecorder
@@ -45,35 +46,6 @@ _DRAFT_TOKENS = 32
 _MIXED_TOKENS = 64
 _MOMENT = 0.001  # seconds
 _UNLEARNED = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """Counts since the decoder was loaded, and the state of its pool.
-
-    Attributes:
-        passes: Forward passes run, over all threads.
-        tokens_read: Tokens that went through the model.
-        tokens_reused: Tokens of prompts that needed no reading, because another prompt or pass had read them.
-        tokens_produced: Tokens in completions.
-        slots_used: Slots that hold a token, in use or kept for reuse.
-        slots_bound: Most slots there can be.
-        in_flight: Prompts queued or being decoded.
-        tokens_drafted: Drafted tokens verified, by drafter.
-        tokens_accepted: Those of them that were right, by drafter.
-        seconds: Time spent, over all threads, by part of a pass: ``schedule``, ``feed``, ``run``, ``accept``.
-    """
-
-    passes: int
-    tokens_read: int
-    tokens_reused: int
-    tokens_produced: int
-    slots_used: int
-    slots_bound: int
-    in_flight: int
-    tokens_drafted: Mapping[str, int]
-    tokens_accepted: Mapping[str, int]
-    seconds: Mapping[str, float]
 
 
 class Decoder:

@@ -139,7 +139,7 @@ def test_drafts_learn_where_answers_begin_and_end_from_what_the_model_holds(shap
 def test_drafts_keep_nothing_of_texts_long_gone(shapes):
     """What is kept has bounds, also where no answer was a copy and none teaches anything."""
     drafter = CopyDrafter(shapes)
-    kept = (drafter._prospects, drafter._texts, drafter._looked_at, drafter._memories)
+    kept = (drafter._outlooks, drafter._texts, drafter._looked_at, drafter._memories)
     for number in range(2000):
         text = [PIECES[5 + (number >> shift) % 14] for shift in (0, 3, 6, 9)]
         answer(drafter, ask(*text, label=PIECES[5 + number % 14]), " PSV", " PSV", " PSV")
