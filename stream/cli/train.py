@@ -1,6 +1,7 @@
 """``padellm train``: make a checkpoint from a recipe."""
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -38,14 +39,24 @@ def train(  # noqa: PLR0917 - the command line passes names
 
     Example: padellm train recipe.toml --format onestep --set initial='"runs/recipe/pretrained"'
     """
-    from stream.training.config import Recipe
-    from stream.training.trainer import Trainer, prepare
+    import structlog
+    from transformers.utils.logging import disable_progress_bar
 
+    from stream.training.config import Recipe
+    from stream.training.preparation import prepare
+    from stream.training.trainer import Trainer
+
+    # Looked up for each line: a progress bar stands in for it meanwhile.
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
+    disable_progress_bar()  # of every export
     recipe = Recipe.load(config, data=data, output=output, format=form, changes=changes or ())
     if prepare_only:
         prepare(recipe)
         return
-    scores = Trainer(recipe).run()
+    trainer = Trainer(recipe)
+    scores = trainer.run()
+    if not trainer.processes.is_first:
+        return
     checkpoint = recipe.output / "checkpoint"
     if as_json:
         typer.echo(json.dumps({"checkpoint": str(checkpoint), **asdict(scores)}))

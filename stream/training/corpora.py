@@ -8,7 +8,7 @@ from pathlib import Path
 from stream.corpora.document import AnnotatedDocument
 from stream.corpora.jsonl import read_documents
 from stream.errors import ConfigurationError
-from stream.training.config import CorpusConfig
+from stream.training.sections import CorpusConfig
 
 
 @dataclass(frozen=True, slots=True)

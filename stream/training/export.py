@@ -2,35 +2,57 @@
 
 import copy
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from uuid import uuid4
 
 import torch
-from tokenizers import Tokenizer
-from transformers import GenerationConfig, LlamaForCausalLM
+from torch import Tensor
+from transformers import AutoConfig, GenerationConfig, PreTrainedModel
 
 from stream.ner.baselines.config import BaselineConfig
 from stream.ner.config import BASELINE_FILE_NAME, FILE_NAME, NerConfig
-from stream.training.tokenizer import save_tokenizer
+from stream.training.tokenizer import CheckpointTokenizer
+
+_SHORT = (torch.float16, torch.bfloat16)
 
 
 def export(
-    model: LlamaForCausalLM, tokenizer: Tokenizer, config: NerConfig | BaselineConfig, folder: Path
+    model: PreTrainedModel,
+    weights: Mapping[str, Tensor],
+    folder: Path,
+    *,
+    tokenizer: CheckpointTokenizer,
+    config: NerConfig | BaselineConfig,
+    dtype: torch.dtype,
 ) -> None:
-    """Write weights (float16), tokenizer and NER configuration, then put them in place of ``folder``."""
+    """Write weights, tokenizer and NER configuration, then put them in place of ``folder``.
+
+    Args:
+        model: Its class and configuration are those of the checkpoint.
+        weights: By the names of a model of that class.
+        folder: Replaced as a whole; the old or the new one stands there at any time but the instant between
+            two renames.
+        tokenizer: Saved beside them.
+        config: What the method, or a baseline, needs.
+        dtype: Of the weights written.
+    """
+    for left_behind in folder.parent.glob(f".{folder.name}-*"):  # by a run that was killed
+        shutil.rmtree(left_behind)
     fresh = folder.with_name(f".{folder.name}-{uuid4().hex[:8]}")
     fresh.mkdir(parents=True)
-    half = copy.deepcopy(model).to(torch.float16)
-    half.config.use_cache = True
-    half.generation_config = GenerationConfig(
-        eos_token_id=model.config.eos_token_id, pad_token_id=model.config.pad_token_id, do_sample=False
-    )
-    half.save_pretrained(fresh)
-    save_tokenizer(tokenizer, fresh, model.config.max_position_embeddings)
+    shell = _shell(model, weights, tokenizer, dtype)
+    shell.save_pretrained(fresh)
+    tokenizer.save(fresh, model.config.get_text_config().max_position_embeddings)
     name = BASELINE_FILE_NAME if isinstance(config, BaselineConfig) else FILE_NAME
     (fresh / name).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
     for path in fresh.iterdir():
         path.chmod(0o644)  # weights are written for their owner alone; a server runs as another user
+    replace_folder(fresh, folder)
+
+
+def replace_folder(fresh: Path, folder: Path) -> None:
+    """Put a folder in the place of another beside it."""
     if folder.exists():
         old = folder.with_name(f".{folder.name}-old")
         folder.rename(old)
@@ -38,3 +60,35 @@ def export(
         shutil.rmtree(old)
     else:
         fresh.rename(folder)
+
+
+def weights_type(wanted: str | None, initial: Path | None) -> torch.dtype:
+    """The type to export: what is wanted, else that of a 16-bit start, else float16."""
+    if wanted:
+        named: torch.dtype = getattr(torch, wanted)
+        return named
+    own = AutoConfig.from_pretrained(initial, local_files_only=True).dtype if initial else None
+    return own if own in _SHORT else torch.float16
+
+
+def _shell(
+    model: PreTrainedModel,
+    weights: Mapping[str, Tensor],
+    tokenizer: CheckpointTokenizer,
+    dtype: torch.dtype,
+) -> PreTrainedModel:
+    """A model of the same class over rounded copies of the weights, on the CPU; nothing else is copied."""
+    config = copy.deepcopy(model.config)
+    config.use_cache = True
+    with torch.device("meta"):
+        shell = type(model)(config)
+    rounded = {
+        name: tensor.to("cpu", dtype) if tensor.is_floating_point() else tensor.cpu()
+        for name, tensor in weights.items()
+    }
+    shell.load_state_dict(rounded, assign=True)
+    shell.tie_weights()
+    shell.generation_config = GenerationConfig(
+        eos_token_id=tokenizer.end_id, pad_token_id=tokenizer.pad_id, do_sample=False
+    )
+    return shell

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from transformers import LlamaForCausalLM
+from transformers import PreTrainedModel
 
 from stream.ner.template import PromptTemplate
 from stream.training.corpora import Sentence
@@ -31,7 +31,7 @@ class Reading:
 
 
 def read(
-    model: LlamaForCausalLM, template: PromptTemplate, sentences: Sequence[Sentence], labels: Sequence[str]
+    model: PreTrainedModel, template: PromptTemplate, sentences: Sequence[Sentence], labels: Sequence[str]
 ) -> list[Reading]:
     """Ask every label of every sentence, then every mention that was counted."""
     label_ids = {label: template.encode_text(template.label_text(label)).ids for label in labels}
@@ -114,20 +114,21 @@ def score(
 
 
 def continue_greedily(
-    model: LlamaForCausalLM, prompts: Sequence[tuple[int, ...]], limit: int, end_id: int
+    model: PreTrainedModel, prompts: Sequence[tuple[int, ...]], limit: int, end_id: int
 ) -> list[tuple[list[int], float]]:
     """Greedy continuations and their log-probabilities, without a cache."""
     results: list[tuple[list[int], float]] = [([], 0.0) for _ in prompts]
     order = sorted(range(len(prompts)), key=lambda n: len(prompts[n]))
     size = _BATCHES[model.device.type]
+    head = model.get_output_embeddings()
     for start in range(0, len(order), size):
         open_ones = order[start : start + size]
         for _ in range(limit):
             ids, lengths = _padded([(*prompts[n], *results[n][0]) for n in open_ones])
             with torch.inference_mode():
-                hidden = model.model(input_ids=ids.to(model.device), use_cache=False).last_hidden_state
+                hidden = model.base_model(input_ids=ids.to(model.device), use_cache=False).last_hidden_state
                 last = hidden[torch.arange(len(open_ones)), lengths - 1]
-                log_probs, tokens = model.lm_head(last).float().log_softmax(-1).max(-1)
+                log_probs, tokens = head(last).float().log_softmax(-1).max(-1)
             still = []
             for n, token, log_prob in zip(open_ones, tokens.tolist(), log_probs.tolist(), strict=True):
                 if token != end_id:

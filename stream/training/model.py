@@ -1,21 +1,19 @@
-"""The model in training: a plain ``LlamaForCausalLM`` and two heads that are thrown away afterwards."""
+"""The model in training: a plain causal model and two heads that are thrown away afterwards."""
 
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import PreTrainedModel
 
-from stream.training.config import LossConfig, ModelConfig
+from stream.errors import ConfigurationError
+from stream.training.architecture import added_parts, decoder_layers, sliding_window
 from stream.training.device import to_device
-from stream.training.packing import IGNORED, Batch
-
-_EMBEDDING_STD = 0.1
-_LINEAR_STD = 0.02
-_COPYING_LAYERS = 2
+from stream.training.packing import IGNORED, Batch, count_targets
+from stream.training.sections import LossConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,66 +22,6 @@ class Losses:
 
     total: Tensor
     parts: dict[str, Tensor]
-
-
-def build_model(
-    config: ModelConfig, vocabulary: int, end_id: int, pad_id: int, attention: str = "eager"
-) -> LlamaForCausalLM:
-    """A fresh model with the initial values that make copying start early.
-
-    Scales: embeddings 0.1, linear layers 0.02, output projections divided by sqrt(2 x layers). In the last
-    two layers W_V is orthogonal and W_O its transpose: attending to a token already speaks for writing it.
-
-    Args:
-        config: Its shape.
-        vocabulary: Rows of the embedding.
-        end_id: The end token.
-        pad_id: The padding token.
-        attention: transformers' implementation. ``eager`` suits CPUs: the fused kernel is four times slower
-            where products are rounded to bfloat16.
-    """
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=vocabulary,
-            hidden_size=config.hidden,
-            intermediate_size=config.feed_forward,
-            num_hidden_layers=config.layers,
-            num_attention_heads=config.heads,
-            num_key_value_heads=config.heads,
-            max_position_embeddings=config.max_positions,
-            tie_word_embeddings=True,
-            bos_token_id=None,
-            eos_token_id=end_id,
-            pad_token_id=pad_id,
-            attn_implementation=attention,
-            use_cache=False,
-        )
-    )
-    _initialise(model)
-    return model
-
-
-def _initialise(model: LlamaForCausalLM) -> None:
-    layers = model.model.layers
-    narrow = _LINEAR_STD / math.sqrt(2 * len(layers))
-    nn.init.normal_(model.model.embed_tokens.weight, std=_EMBEDDING_STD)
-    for number, layer in enumerate(layers):
-        attention, feed_forward = layer.self_attn, layer.mlp
-        wide = (
-            attention.q_proj,
-            attention.k_proj,
-            attention.v_proj,
-            feed_forward.gate_proj,
-            feed_forward.up_proj,
-        )
-        for linear in wide:
-            nn.init.normal_(linear.weight, std=_LINEAR_STD)
-        nn.init.normal_(attention.o_proj.weight, std=narrow)
-        nn.init.normal_(feed_forward.down_proj.weight, std=narrow)
-        if number >= len(layers) - _COPYING_LAYERS:
-            nn.init.orthogonal_(attention.v_proj.weight)
-            with torch.no_grad():
-                attention.o_proj.weight.copy_(attention.v_proj.weight.T)
 
 
 # torch is not installed where types are checked.
@@ -98,51 +36,70 @@ class TrainingModel(nn.Module):  # type: ignore[misc]
     """
 
     def __init__(
-        self, causal: LlamaForCausalLM, *, phrases: int, max_count: int, weights: LossConfig, dropout: float
+        self, causal: PreTrainedModel, *, phrases: int, max_count: int, weights: LossConfig, dropout: float
     ) -> None:
         super().__init__()
         self.causal = causal
         self.weights = weights
-        hidden = causal.config.hidden_size
-        self.tagging = nn.Linear(hidden, 1 + 2 * phrases)
-        self.ordinal = nn.Linear(hidden, 1 + max_count)
+        self._window = sliding_window(causal)
+        hidden = causal.config.get_text_config().hidden_size
+        self.tagging = nn.Linear(hidden, 1 + 2 * phrases, dtype=causal.dtype)
+        self.ordinal = nn.Linear(hidden, 1 + max_count, dtype=causal.dtype)
         if dropout:
             self._add_dropout(dropout)
 
-    def losses(self, batch: Batch) -> Losses:
-        """The loss of a batch; parts without any target count as 0."""
+    def forward(self, batch: Batch, targets: Mapping[str, int] | None = None) -> Losses:
+        """The loss of a batch; parts without any target count as 0.
+
+        Args:
+            batch: Packed trees.
+            targets: Where the batch is a share of a larger one, the targets of that for each loss: the losses
+                of all shares then add up to the loss of the whole.
+        """
         states = self._hidden_states(batch)
         last = states[-1]
         parts = {"answers": self._predict(last, batch.answers)}
         weights = self.weights
-        total = parts["answers"]
         if weights.language_model:
             parts["language_model"] = self._predict(last, batch.next_tokens)
-            total = total + weights.language_model * parts["language_model"]
         if weights.tagging:
             parts["tagging"] = self._tagging_loss(states[weights.tagging_layer], batch)
-            total = total + weights.tagging * parts["tagging"]
         if weights.ordinal:
             parts["ordinal"] = _loss(self.ordinal, states[weights.ordinal_layer], batch.ordinals)
-            total = total + weights.ordinal * parts["ordinal"]
+        if targets is not None:
+            own = count_targets(batch)
+            parts = {name: part * (own[name] / max(1, targets[name])) for name, part in parts.items()}
+        total = parts["answers"]
+        for name in ("language_model", "tagging", "ordinal"):
+            if name in parts:
+                total = total + getattr(weights, name) * parts[name]
+        if targets is not None:
+            # Where one share has no tag, another may have some: all must have the same gradients.
+            heads = (*self.tagging.parameters(), *self.ordinal.parameters())
+            total = total + sum(parameter.sum() for parameter in heads) * 0.0
         return Losses(total, {name: part.detach() for name, part in parts.items()})
 
     def answer_loss(self, batch: Batch) -> Tensor:
         """Summed cross-entropy of all answers, for comparison with separate sequences."""
         states, targets = _chosen(self._hidden_states(batch)[-1], batch.answers)
-        return nn.functional.cross_entropy(self.causal.lm_head(states), targets, reduction="sum")
+        head = self.causal.get_output_embeddings()
+        return nn.functional.cross_entropy(_logits(head, states), targets, reduction="sum")
 
     def _hidden_states(self, batch: Batch) -> tuple[Tensor, ...]:
-        weight = self.causal.model.embed_tokens.weight
-        mask = to_device(batch.mask, weight.device)[:, None]
-        if self.causal.config._attn_implementation != "sdpa":  # noqa: SLF001 - set by build_model, and no other name
-            least = torch.finfo(weight.dtype).min
-            mask = torch.zeros(mask.shape, dtype=weight.dtype, device=weight.device).masked_fill_(
-                ~mask, least
+        deepest = int(batch.positions.max())
+        if self._window is not None and deepest >= self._window:
+            raise ConfigurationError(
+                f"a prompt of {deepest + 1} tokens is longer than the model's sliding window of "
+                f"{self._window}: lower [augmentation] max_text_tokens"
             )
-        output = self.causal.model(
-            input_ids=to_device(batch.ids, weight.device),
-            position_ids=to_device(batch.positions, weight.device),
+        dtype, device = self.causal.dtype, self.causal.device
+        mask = to_device(batch.mask, device)[:, None]
+        if self.causal.config._attn_implementation != "sdpa":  # noqa: SLF001 - it has no other name
+            least = torch.finfo(dtype).min
+            mask = torch.zeros(mask.shape, dtype=dtype, device=device).masked_fill_(~mask, least)
+        output = self.causal.base_model(
+            input_ids=to_device(batch.ids, device),
+            position_ids=to_device(batch.positions, device),
             attention_mask=mask,
             output_hidden_states=True,
             use_cache=False,
@@ -150,7 +107,7 @@ class TrainingModel(nn.Module):  # type: ignore[misc]
         return (*output.hidden_states[:-1], output.last_hidden_state)
 
     def _predict(self, states: Tensor, targets: NDArray[np.int64]) -> Tensor:
-        return _loss(self.causal.lm_head, states, targets)
+        return _loss(self.causal.get_output_embeddings(), states, targets)
 
     def _tagging_loss(self, states: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy over the tags that the text's corpus marks: what it does not mark may be anything."""
@@ -163,7 +120,7 @@ class TrainingModel(nn.Module):  # type: ignore[misc]
                 allowed[row, 1 + 2 * number : 3 + 2 * number] = True
         trees = batch.inventories[batch.tags != IGNORED]
         chosen, targets = _chosen(states, batch.tags)
-        logits = self.tagging(chosen)
+        logits = _logits(self.tagging, chosen)
         logits = logits.masked_fill(~to_device(allowed[trees], logits.device), -1e9)
         return nn.functional.cross_entropy(logits, targets)
 
@@ -175,11 +132,8 @@ class TrainingModel(nn.Module):  # type: ignore[misc]
                 return (nn.functional.dropout(output[0], share), *output[1:])
             return nn.functional.dropout(output, share)
 
-        inner = self.causal.model
-        for module in (
-            inner.embed_tokens,
-            *(part for layer in inner.layers for part in (layer.self_attn, layer.mlp)),
-        ):
+        parts = [part for layer in decoder_layers(self.causal) for part in added_parts(layer)]
+        for module in (self.causal.get_input_embeddings(), *parts):
             module.register_forward_hook(drop)
 
 
@@ -188,7 +142,13 @@ def _loss(head: nn.Module, states: Tensor, targets: NDArray[np.int64]) -> Tensor
     if not (targets != IGNORED).any():
         return states.sum() * 0.0
     chosen, wanted = _chosen(states, targets)
-    return nn.functional.cross_entropy(head(chosen), wanted)
+    return nn.functional.cross_entropy(_logits(head, chosen), wanted)
+
+
+def _logits(head: nn.Module, states: Tensor) -> Tensor:
+    """In float32: a softmax over rounded logits would be coarse."""
+    logits: Tensor = head(states)
+    return logits if logits.dtype == torch.float64 else logits.float()
 
 
 def _chosen(states: Tensor, targets: NDArray[np.int64]) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ its depth; so each branch computes exactly what it would as a sequence of its ow
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,11 @@ from numpy.typing import NDArray
 from stream.training.reformulation import Tree
 
 IGNORED = -100
+LOSSES = {"answers": "answers", "language_model": "next_tokens", "tagging": "tags", "ordinal": "ordinals"}
+"""Name of each loss to that of the field of ``Batch`` that holds its targets."""
+
+_TARGETS = tuple(LOSSES.values())
+_ROWS = ("ids", "positions", "mask", "inventories", *_TARGETS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,28 @@ def pack(trees: Sequence[Tree], width: int) -> Batch:
             _place(batch, trees[number], number, row, start)
             start += len(trees[number])
     return batch
+
+
+def split(batch: Batch, parts: int) -> list[Batch]:
+    """Deal the rows of a batch out, so that parts are about as full; what is left over has no targets.
+
+    Args:
+        batch: With any number of rows.
+        parts: How many batches to make, each of at least one row.
+    """
+    shares = []
+    for part in range(parts):
+        rows = slice(part, None, parts) if part < len(batch.ids) else slice(0, 1)
+        share = replace(batch, **{name: getattr(batch, name)[rows] for name in _ROWS})
+        if part >= len(batch.ids):
+            share = replace(share, **{name: np.full_like(getattr(share, name), IGNORED) for name in _TARGETS})
+        shares.append(share)
+    return shares
+
+
+def count_targets(batch: Batch) -> dict[str, int]:
+    """How many tokens of a batch have a target, for each loss."""
+    return {loss: int((getattr(batch, name) != IGNORED).sum()) for loss, name in LOSSES.items()}
 
 
 def _widths(trees: Sequence[Tree], most: int) -> range:

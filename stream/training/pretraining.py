@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from stream.training.config import PretrainingConfig
+from stream.training.architecture import decoder_layers
 from stream.training.device import compiled, products
+from stream.training.sections import PretrainingConfig
 
 _LOG_STEPS = 50
 log = structlog.get_logger(__name__)
@@ -45,7 +46,7 @@ def pretrain(
     losses: list[Tensor] = []
     began, mean = time.monotonic(), 0.0
     model.train()
-    with compiled(model.model.layers, device):
+    with compiled(decoder_layers(model), device):
         for step in range(steps):
             rate = config.learning_rate * _share_of_rate(step, steps, config)
             losses.append(_step(model, optimisers, next(rows).long(), rate, device))
@@ -79,8 +80,8 @@ def _step(
 
 
 def _next_token_loss(model: PreTrainedModel, ids: Tensor) -> Tensor:
-    hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state
-    logits = model.lm_head(hidden[:, :-1]).flatten(0, 1)
+    hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+    logits = model.get_output_embeddings()(hidden[:, :-1]).flatten(0, 1)
     return nn.functional.cross_entropy(logits.float(), ids[:, 1:].flatten())
 
 
@@ -105,7 +106,7 @@ def _share_of_rate(step: int, steps: int, config: PretrainingConfig) -> float:
 
 
 def _optimisers(model: PreTrainedModel, config: PretrainingConfig) -> list[torch.optim.Optimizer]:
-    inside = {id(p) for p in model.model.layers.parameters() if p.ndim == 2}  # noqa: PLR2004 - matrices
+    inside = {id(p) for p in decoder_layers(model).parameters() if p.ndim == 2}  # noqa: PLR2004 - matrices
     matrices = [p for p in model.parameters() if id(p) in inside]
     rest = [p for p in model.parameters() if id(p) not in inside]
     return [

@@ -42,6 +42,6 @@ def test_baselines_can_start_from_another_formats_checkpoint(data, tmp_path):
     second = Trainer(plan)
     kept = first.model.causal.get_input_embeddings().weight
     grown = second.model.causal.get_input_embeddings().weight
-    assert len(grown) == len(kept) + 4 == second.tokenizer.get_vocab_size()
+    assert len(grown) == len(kept) + 4 == second.tokenizer.size
     assert torch.allclose(grown[: len(kept)].cpu(), kept.cpu(), atol=1e-3)
     assert second.model.causal.lm_head.weight is grown

@@ -7,7 +7,8 @@ import pytest
 import stream.training
 from stream.errors import ConfigurationError
 from stream.ner.baselines.config import Baseline
-from stream.training.config import OptimiserConfig, Recipe
+from stream.training.config import Recipe
+from stream.training.sections import OptimiserConfig
 
 BUNDLED = Path(stream.training.__file__).parent / "recipes" / "padellm-small-en.toml"
 

@@ -3,8 +3,8 @@
 import pytest
 
 from stream.errors import ConfigurationError
-from stream.training.config import CorpusConfig
 from stream.training.corpora import Mention, comparable, dev_texts, load_corpus, plain_paragraphs
+from stream.training.sections import CorpusConfig
 from tests.training.synthetic import write_data, write_rows
 
 CONFIG = CorpusConfig(name="names", labels={"PER": ("person",), "LOC": ("country", "location")})

@@ -39,9 +39,9 @@ def test_greedy_continuations_equal_those_of_transformers():
     """Batched continuation without a cache writes what ``generate`` writes for each prompt alone."""
     import torch
 
-    from stream.training.config import ModelConfig
+    from stream.training.causal import build_model
     from stream.training.greedy import continue_greedily
-    from stream.training.model import build_model
+    from stream.training.sections import ModelConfig
 
     torch.manual_seed(0)
     prompt_template = template()

@@ -9,6 +9,7 @@ from stream.training.reformulation import separate_examples
 from tests.training.synthetic import reformulator, sentence
 
 FORMATS = [None, *Baseline]
+ARCHITECTURES = ["mistral", "qwen2", "qwen3", "gemma3_text", "phi3"]
 VOCABULARY = 420
 SENTENCES = [
     sentence(
@@ -72,17 +73,24 @@ def test_packing_places_every_tree():
 
 
 @pytest.mark.train
-@pytest.mark.parametrize("trees", TREES_OF.values(), ids=map(str, FORMATS))
-def test_packing_loss_and_gradients_equal_separate_sequences(trees):
+@pytest.mark.parametrize(
+    ("trees", "architecture"),
+    [*((trees, "llama") for trees in TREES_OF.values()), *((TREES, each) for each in ARCHITECTURES)],
+    ids=[*map(str, FORMATS), *ARCHITECTURES],
+)
+def test_packing_loss_and_gradients_equal_separate_sequences(trees, architecture):
     """In float64 the packed loss and every gradient are those of the paper's separate sequences."""
     import torch
     from torch.nn.functional import cross_entropy
 
-    from stream.training.config import LossConfig, ModelConfig
-    from stream.training.model import TrainingModel, build_model
+    from stream.training.causal import build_model
+    from stream.training.model import TrainingModel
+    from stream.training.sections import LossConfig, ModelConfig
 
     torch.manual_seed(0)
-    shape = ModelConfig(hidden=32, layers=3, heads=2, feed_forward=64, max_positions=256, dropout=0.0)
+    shape = ModelConfig(
+        architecture=architecture, hidden=32, layers=3, heads=2, feed_forward=64, max_positions=256
+    )
     causal = in_float64(build_model(shape, VOCABULARY, 1, 0))
     model = TrainingModel(causal, phrases=2, max_count=12, weights=LossConfig(), dropout=0.0)
     packed = model.answer_loss(pack(trees, 64))
@@ -104,11 +112,12 @@ def test_packing_loss_and_gradients_equal_separate_sequences(trees):
 def in_float64(causal):
     """The model with every step in float64; the norms of transformers are float32 inside."""
     from torch.nn.functional import rms_norm
-    from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
     causal = causal.double()
     causal.set_attn_implementation("sdpa")
     for module in causal.modules():
-        if isinstance(module, LlamaRMSNorm):
+        if type(module).__name__ == "Gemma3RMSNorm":
+            module.forward = lambda x, m=module: rms_norm(x, x.shape[-1:], 1 + m.weight, m.eps)
+        elif type(module).__name__.endswith("RMSNorm"):
             module.forward = lambda x, m=module: rms_norm(x, x.shape[-1:], m.weight, m.variance_epsilon)
     return causal

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from stream.ner.baselines import marks
 from stream.ner.baselines.config import Baseline, BaselineConfig
-from stream.training.tokenizer import control_tokens, load_tokenizer, save_tokenizer
+from stream.training.tokenizer import CheckpointTokenizer, adopt_tokenizer, control_tokens
 from tests.training.synthetic import ner_config, template, tokenizer
 
 TOKENIZER = tokenizer()
@@ -90,7 +90,7 @@ def test_tokenizer_of_a_baseline_has_its_marks_too(baseline, tmp_path):
     config = BaselineConfig(format=baseline, ner=ner_config())
     trained = tokenizer(baseline=baseline)
     TOKENIZER.save(str(tmp_path / "tokenizer.json"))
-    extended = load_tokenizer(tmp_path / "tokenizer.json", config)
+    extended = adopt_tokenizer(tmp_path, config).tokenizer
     assert extended.get_vocab_size() == TOKENIZER.get_vocab_size() + len(marks.control_tokens(baseline))
     assert {extended.id_to_token(n): n for n in range(TOKENIZER.get_vocab_size())} == TOKENIZER.get_vocab()
     for each in (trained, extended):
@@ -103,7 +103,7 @@ def test_tokenizer_saved_and_loaded_is_the_same(tmp_path):
     from transformers import AutoTokenizer, LlamaConfig
 
     fresh = Tokenizer.from_str(TOKENIZER.to_str())
-    save_tokenizer(fresh, tmp_path, 512)
+    CheckpointTokenizer(fresh).save(tmp_path, 512)
     LlamaConfig().save_pretrained(tmp_path)
     loaded = AutoTokenizer.from_pretrained(tmp_path)
     assert loaded.eos_token == "</s>"

@@ -74,6 +74,19 @@ def test_trainer_checkpoint_holds_what_the_method_needs(run):
     assert all(path.stat().st_mode & 0o044 for path in folder.iterdir())
 
 
+def test_trainer_draws_its_log(run):
+    """The run's losses and scores are drawn beside its log, and the same log gives the same picture."""
+    from xml.etree import ElementTree as ET
+
+    from stream.training.curves import draw_curves
+
+    drawn = run[0].output / "plot.svg"
+    texts = [element.text for element in ET.parse(drawn).iter() if element.tag.endswith("text")]
+    assert {"answers", "language_model", "tagging", "ordinal", "F1", "steps"} <= set(texts)
+    draw_curves(metrics(run[0]), again := run[0].output / "again.svg")
+    assert again.read_bytes() == drawn.read_bytes()
+
+
 def test_trainer_resumed_run_goes_on_as_if_never_stopped(tmp_path):
     """Stopping half way and starting anew ends in the very same weights."""
     import torch

@@ -1,0 +1,137 @@
+"""A batch read in shares: one after another, and by several processes at once."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stream.stack.ports import free_ports
+from stream.training.packing import IGNORED, LOSSES, count_targets, pack, split
+from tests.training.changes import changed
+from tests.training.recipe_file import write_recipe
+from tests.training.synthetic import recipe, reformulator, sentence, write_data
+
+ROOT = Path(__file__).parents[2]
+TREES = [
+    reformulator().tree(each, ("person", "location"))
+    for each in (
+        sentence("Ada met Alan in Oslo .", ("Ada", "person"), ("Alan", "person"), ("Oslo", "location")),
+        sentence("Nobody was there ."),
+        sentence("Paris is large .", ("Paris", "location")),
+    )
+]
+STEPS = 100
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 7])
+def test_processes_shares_hold_every_target_once(parts):
+    """Shares of a batch have its targets, each once; one that no row is left for has none."""
+    batch = pack(TREES * 2, 32)
+    shares = split(batch, parts)
+    assert len(shares) == parts
+    assert all(len(share.ids) for share in shares)
+    for loss, field in LOSSES.items():
+        whole = targets_of(batch, field)
+        assert sum(count_targets(share)[loss] for share in shares) == len(whole)
+        assert sorted(n for share in shares for n in targets_of(share, field)) == sorted(whole)
+
+
+def targets_of(batch, field):
+    """The targets of one loss."""
+    values = getattr(batch, field)
+    return values[values != IGNORED]
+
+
+@pytest.mark.train
+@pytest.mark.parametrize(
+    "options", [{"accumulate": 3}, {"accumulate": 50}, {"accumulate": 2, "checkpointing": True}]
+)
+def test_processes_gradients_of_shares_add_up(tmp_path, options):
+    """Accumulation and checkpointing change neither losses nor gradients, also with more shares than rows."""
+    import torch
+
+    from stream.training.trainer import Trainer
+
+    data = write_data(tmp_path / "data")
+    plan = changed(recipe(data, tmp_path / "run"), model={"dropout": 0.0})
+    whole, shared = Trainer(plan), Trainer(changed(plan, optimiser=options))
+    for step in range(3):
+        one, other = (trainer.train_step(trainer.sampler[step]) for trainer in (whole, shared))
+        assert {name: float(part) for name, part in other.items()} == pytest.approx(
+            {name: float(part) for name, part in one.items()}, rel=1e-4
+        )
+        for first, second in zip(whole.model.parameters(), shared.model.parameters(), strict=True):
+            assert torch.allclose(first.grad, second.grad, atol=1e-5)
+
+
+@pytest.mark.train
+def test_processes_dropout_goes_through_checkpointing(tmp_path):
+    """What is computed again for the gradient drops what was dropped the first time."""
+    import torch
+
+    from stream.training.trainer import Trainer
+
+    data = write_data(tmp_path / "data")
+    plan = changed(recipe(data, tmp_path / "run"), model={"dropout": 0.3})
+    trainers = [Trainer(plan), Trainer(changed(plan, optimiser={"checkpointing": True}))]
+    for trainer in trainers:
+        trainer.train_step(trainer.sampler[0])
+    for one, other in zip(*(trainer.model.parameters() for trainer in trainers), strict=True):
+        assert torch.allclose(one.grad, other.grad, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """The same recipe by one process, by two with a copy each, and by two with a part each."""
+    folder = tmp_path_factory.mktemp("processes")
+    data = write_data(folder / "data")
+    file = write_recipe(folder / "recipe.toml", data, folder / "run", STEPS)
+    changes = ("model.dropout=0.0", "optimiser.average=0.9", 'export_weights="float32"')
+    exact = [part for change in changes for part in ("--set", change)]
+    train = ["-m", "stream.cli", "train", str(file), *exact, "--json"]
+    (port,) = free_ports(1)
+    two = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    two += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    two += ["--main_process_port", str(port)]
+    return {
+        "one": finished([*train, "--output", str(folder / "one")]),
+        "copies": finished([*two, *train, "--output", str(folder / "copies")]),
+        "sharded": finished([*two, *train, "--set", "sharded=true", "--output", str(folder / "sharded")]),
+    }
+
+
+def finished(command):
+    """What a training command printed as JSON, and its output folder."""
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    (printed,) = done.stdout.splitlines()
+    return json.loads(printed), Path(json.loads(printed)["checkpoint"]).parent
+
+
+@pytest.mark.train
+@pytest.mark.parametrize("name", ["copies", "sharded"])
+def test_processes_two_train_as_one(runs, name):
+    """Two processes on a batch give the losses, averaged weights and scores of one on the same batch."""
+    from safetensors.torch import load_file
+
+    (one, folder), (two, other) = runs["one"], runs[name]
+    (losses,), (shared,) = map(step_lines, (folder, other))
+    assert losses["step"] == STEPS
+    for loss in LOSSES:
+        assert shared[loss] == pytest.approx(losses[loss], abs=2e-3)
+    assert shared["documents"] == losses["documents"]
+    weights, shared_weights = (load_file(f / "checkpoint" / "model.safetensors") for f in (folder, other))
+    assert weights.keys() == shared_weights.keys()
+    for key, weight in weights.items():
+        assert (shared_weights[key] - weight).abs().max() < 1e-4, key
+    assert two["f1"] == pytest.approx(one["f1"], abs=1.0)
+
+
+def step_lines(folder):
+    """The lines of a run's log that hold losses."""
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return [line for line in lines if line["event"] == "step"]
