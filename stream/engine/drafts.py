@@ -19,6 +19,7 @@ import numpy as np
 from stream.engine.answer_memory import AnswerMemory
 from stream.engine.copy_rates import CopyRates, Prospects, Rates
 from stream.engine.draft import START, Draft, DraftBuilder
+from stream.engine.ordinals import Ordinals
 from stream.engine.prefix_tree import TokenIds
 from stream.engine.prompt_text import Key, Question, Text, find, read_question
 from stream.engine.recent import Recent
@@ -91,6 +92,7 @@ class CopyDrafter:
         self._states = states
         self._rates = CopyRates(states.width if states is not None else 0)
         self._looked_at: Recent[TokenIds, _Looked] = Recent(lambda _: _Looked(), _LOOKED_AT)
+        self._ordinals = Ordinals()
         self._memories: Recent[Key, AnswerMemory] = Recent(lambda _: AnswerMemory(), _KEYS)
         self._texts: Recent[TokenIds, Text] = Recent(lambda tokens: Text.analyse(tokens, shapes), _TEXTS)
         # The prompts of a label share them; what is learned makes them old.
@@ -126,7 +128,8 @@ class CopyDrafter:
         start = find(answer, text)
         if start is not None:
             span = slice(start, start + len(answer))
-            self._rates.learn(text, question.key, question.tail, span, sequence.states)
+            ordinal = self._ordinals.of(question.tail)
+            self._rates.learn(text, question.key, ordinal, span, sequence.states)
         self._memories.of(question.key).add(answer, copied=start is not None)
         self._outlooks.clear()
 
@@ -159,7 +162,7 @@ class CopyDrafter:
         for answer in self._memories.of(question.key).usual():
             builder.add_chain(answer[: scope.depth], MEMORY)
         outlook = self._expect(text, sequence, question)
-        starts = self._rates.starts(outlook.prospects, question.tail)
+        starts = outlook.prospects.starts_of(self._ordinals.of(question.tail)).copy()
         starts[list(outlook.known)] *= _REMEMBERED_START
         _add_pieces(builder, text, starts / starts.sum(), outlook, scope=scope, source=SHAPE)
 
