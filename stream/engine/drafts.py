@@ -41,7 +41,7 @@ _KEYS = 256
 _LOOKED_AT = 16
 _OUTLOOKS = 256
 _REMEMBERED_STEP = math.log(0.9)
-_REMEMBERED_START = 4.0
+_REMEMBERED_START = 2.0
 
 
 @dataclass(slots=True)
