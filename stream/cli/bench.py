@@ -38,23 +38,30 @@ def decode(  # noqa: PLR0917 - the command line passes names
     forced: Annotated[
         bool, typer.Option("--forced", help="Gold answers for all, where some decode the model's own.")
     ] = False,
+    svg: Annotated[Path | None, typer.Option(help="Folder for charts. [default: none are drawn]")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare strategies of decoding on one engine: passes, latency, documents a second.
 
     autoreg_struct, autoreg_aug, onestep, padellm_script and padellm_multi are forced to the gold answers, so
     that each decodes its right length. The others decode the model's own; "padellm, gold" is there to compare
-    like with like. The defaults take two to three minutes on two cores.
+    like with like. lud is the only one that may answer otherwise than greedy decoding, and says how often it
+    does. The defaults take two to three minutes on two cores.
 
     Example: padellm bench decode --data dev.jsonl.gz
+
+    Example: padellm bench decode --data dev.jsonl.gz --svg docs/benchmarks
 
     Example: padellm bench decode --strategy padellm --strategy autoreg_struct --limit 50 --json
     """
     from stream.cli.bench_decode import chosen_names, run, show, summary
+    from stream.cli.bench_decode_charts import draw
 
     names = chosen_names(strategy, forced=forced)
     measured, folder = asyncio.run(run(names, data=data, model=model, limit=limit, at_once=at_once))
     show(measured, folder)
+    if svg is not None:
+        draw(measured, svg)
     if as_json:
         typer.echo(json.dumps(summary(measured)))
 

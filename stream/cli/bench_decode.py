@@ -19,9 +19,9 @@ from stream.engine.checkpoint import Checkpoint
 from stream.engine.model import Model
 from stream.errors import ConfigurationError
 from stream.evaluation.arithmetic import ModelArithmetic, machine_rate
-from stream.evaluation.benchmark import Measured, Workload, documents_to_decode, measure
+from stream.evaluation.benchmark import Measured, Workload, agreement, documents_to_decode, measure
 from stream.evaluation.gold import CaseMaker
-from stream.evaluation.strategies import FLOOR, GOLD, NAMES, OWN_ANSWERS, Opener
+from stream.evaluation.strategies import FLOOR, GOLD, GREEDY, LUD, NAMES, OWN_ANSWERS, Opener
 from stream.messages import Document
 from stream.ner.extractor import Extractor
 from stream.ner.tasks import all_of
@@ -42,7 +42,13 @@ def chosen_names(chosen: Sequence[str] | None, *, forced: bool) -> list[str]:
     if unknown := [name for name in names if name not in NAMES]:
         raise ConfigurationError(f"there is no strategy {', '.join(unknown)}; there are {', '.join(NAMES)}")
     if forced:
-        return [name + GOLD if name in OWN_ANSWERS else name for name in names]
+        if LUD in (chosen or ()):
+            raise ConfigurationError(
+                f"{LUD} differs from the others in its answers alone: leave --forced away"
+            )
+        return [name + GOLD if name in OWN_ANSWERS else name for name in names if name != LUD]
+    if LUD in names and GREEDY not in names:
+        names.insert(names.index(LUD), GREEDY)
     if "padellm" in names:
         names.insert(names.index("padellm") + 1, "padellm" + GOLD)
     return names
@@ -119,6 +125,13 @@ def summary(measured: dict[str, Measured]) -> dict[str, Any]:
     for name, each in measured.items():
         if name.endswith(GOLD) and name.removesuffix(GOLD) in measured:
             strategies[name.removesuffix(GOLD)]["gold"] = each.as_dict()
+    if LUD in measured:
+        strategies[LUD] |= {
+            "lossless": False,
+            "agreement": round(100 * agreement(measured[LUD], measured[GREEDY]), 2),
+            "f1": round(100 * measured[LUD].score.f1, 2),
+            "f1_greedy": round(100 * measured[GREEDY].score.f1, 2),
+        }
     return {"floor_ms": measured[FLOOR].as_dict()["ms_mean"], "strategies": strategies}
 
 
@@ -136,6 +149,8 @@ def show(measured: dict[str, Measured], folder: Path) -> None:
     tables.append(_useful_work(measured, folder))
     if any(each.totals.drafted for each in measured.values()):
         tables.append(_drafters(measured))
+    if LUD in measured:
+        tables.append(_lossy(measured))
     for table in tables:
         console.print(table)
         console.print()
@@ -223,6 +238,15 @@ def _drafters(measured: dict[str, Measured]) -> Table:
             accepted = each.totals.accepted.get(drafter, 0)
             share = f"{100 * accepted / drafted:.1f}%" if drafted else "-"
             table.add_row(drafter, _shown(name), str(drafted), str(accepted), share)
+    return table
+
+
+def _lossy(measured: dict[str, Measured]) -> Table:
+    """What is lost where a strategy may answer otherwise than plain greedy decoding."""
+    lossy, greedy = measured[LUD], measured[GREEDY]
+    table = _table("Not lossless", "mentions as greedy, F1", "F1", "greedy's F1")
+    shares = (agreement(lossy, greedy), lossy.score.f1, greedy.score.f1)
+    table.add_row(_shown(LUD), *(f"{100 * share:.2f}" for share in shares))
     return table
 
 

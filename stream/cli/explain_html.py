@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from html import escape
 
 from stream.cli.explain_view import headline, totals_line
-from stream.evaluation.explanation import Answering, Candidate, Step
+from stream.cli.fixing_svg import as_svg
+from stream.evaluation.explanation import Answering, Candidate, Fixing, Step
 from stream.ner.extractor import Extraction
 
 _STYLE = """
@@ -21,21 +22,25 @@ code { font: 13px/1.7 ui-monospace, monospace; white-space: pre-wrap }
 .bar { display: flex; height: 8px; border-radius: 4px; overflow: hidden; margin: .3rem 0 .6rem }
 ul { list-style: none; margin: .2rem 0; padding-left: 1.2rem } mark { border-radius: 4px; padding: 1px 4px }
 mark small { color: #5b6577 }
+svg { max-width: 100% } svg text { fill: #1d2433 } svg .axis { fill: #5b6577 } svg rect { fill: #c9efd0 }
+svg polyline { stroke: #9aa3b2; fill: none }
 @media (prefers-color-scheme: dark) {
   body { background: #14171d; color: #dfe4ee } section { border-color: #333a47 } .read { background: #232833 }
   .question { color: #6fb9ef } .accepted { background: #1d4a2b; color: #c9efd0 }
-  .rejected { background: #552424; color: #fbe0e0 } mark { background: #4a4318; color: #f4ecc4 } }
+  .rejected { background: #552424; color: #fbe0e0 } mark { background: #4a4318; color: #f4ecc4 }
+  svg text { fill: #dfe4ee } svg rect { fill: #1d4a2b } }
 """
 _COLOURS = {"schedule": "#8d7fd1", "feed": "#e0a33a", "run": "#3a86c8", "accept": "#4cae6c"}
 
 
-def as_page(text: str, extraction: Extraction, steps: Sequence[Step]) -> str:
+def as_page(text: str, extraction: Extraction, steps: Sequence[Step], known: Sequence[Fixing] = ()) -> str:
     """The whole page.
 
     Args:
         text: The document's.
         extraction: What came of it.
         steps: Its passes.
+        known: When the tokens of its answers were known.
     """
     longest = max((sum(step.milliseconds.values()) for step in steps), default=1.0)
     legend = " ".join(f'<span style="color:{colour}">■ {part}</span>' for part, colour in _COLOURS.items())
@@ -47,6 +52,8 @@ def as_page(text: str, extraction: Extraction, steps: Sequence[Step]) -> str:
             f"<h1>A decode, pass by pass</h1><p>{_marked(text, extraction)}</p>",
             f"<p>{escape(totals_line(steps))}. {legend}</p>",
             *(_section(step, longest) for step in steps),
+            "<h1>When each token was known</h1>" if known else "",
+            *(f"<section>{as_svg(fixing)}</section>" for fixing in known),
             "</body></html>\n",
         )
     )

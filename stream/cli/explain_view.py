@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
 from stream.cli.render import printable
-from stream.evaluation.explanation import Answering, Candidate, Step
+from stream.evaluation.explanation import Answering, Candidate, Fixing, Step
 
 _CANDIDATES_SHOWN = 6
 
@@ -25,6 +26,20 @@ def show_steps(console: Console, steps: Sequence[Step]) -> None:
                 console.print(Text(f"      and {more} more drafts, rejected", style="dim"))
         console.print()
     console.print(totals_line(steps), style="bold", highlight=False)
+
+
+def show_fixings(console: Console, fixings: Sequence[Fixing]) -> None:
+    """Print for every answer which tokens were known from which pass on: a line a pass, a column a token."""
+    for fixing in fixings:
+        console.print(Text.assemble(("Known from pass", "bold"), "  ", (printable(fixing.question), "cyan")))
+        tokens = list(map(printable, fixing.tokens))
+        for number in range(1, max(fixing.passes) + 1):
+            shown = (
+                token if at == number else " " * cell_len(token)
+                for token, at in zip(tokens, fixing.passes, strict=True)
+            )
+            console.print(Text.assemble((f"  {number:>3}  ", "dim"), ("".join(shown).rstrip(), "bold")))
+        console.print()
 
 
 def totals_line(steps: Sequence[Step]) -> str:

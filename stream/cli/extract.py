@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import TypeAdapter, ValidationError
 
+from stream.engine.strategy import Strategy
 from stream.errors import ConfigurationError
 from stream.messages import Document, Policy
 from stream.ner.extractor import Extraction
 
 if TYPE_CHECKING:
     from stream.engine.trace import PassTrace
-    from stream.evaluation.explanation import Step
+    from stream.evaluation.explanation import Fixing, Step
 
 
 def extract(  # noqa: PLR0917 - the command line passes names
@@ -34,6 +35,9 @@ def extract(  # noqa: PLR0917 - the command line passes names
     explain: Annotated[
         bool, typer.Option("--explain", help="Show what every forward pass read, drafted and accepted.")
     ] = False,
+    strategy: Annotated[
+        Strategy, typer.Option(help="How next tokens are found; all but lud answer alike.")
+    ] = Strategy.DRAFTS,
     html: Annotated[
         Path | None, typer.Option(help="Write that as a page into this file; it needs no network.")
     ] = None,
@@ -46,6 +50,8 @@ def extract(  # noqa: PLR0917 - the command line passes names
     Example: curl -s https://example.org/article.txt | padellm extract - --json
 
     Example: padellm extract "Angela Merkel visited Paris." --explain --html decode.html
+
+    Example: padellm extract "Angela Merkel visited Paris." --explain --strategy jacobi
     """
     document = _document(
         text=_stdin() if text == "-" else text,
@@ -54,13 +60,13 @@ def extract(  # noqa: PLR0917 - the command line passes names
         threshold=threshold,
     )
     if explain or html is not None:
-        extraction, steps = asyncio.run(_extract_and_explain(document, model))
+        extraction, steps, known = asyncio.run(_extract_and_explain(document, model, strategy))
         if html is not None:
-            _write_page(html, document.text, extraction, steps)
+            _write_page(html, document.text, extraction, steps, known)
         if explain:
-            _show_steps(steps, to_stderr=as_json)
+            _show_steps(steps, known, to_stderr=as_json)
     else:
-        extraction = asyncio.run(_extract(document, model))
+        extraction = asyncio.run(_extract(document, model, strategy))
     if as_json:
         typer.echo(as_json_line(extraction))
     else:
@@ -98,38 +104,44 @@ def as_json_line(extraction: Extraction) -> str:
     return json.dumps(content, ensure_ascii=False)
 
 
-async def _extract(document: Document, model: Path | None) -> Extraction:
+async def _extract(document: Document, model: Path | None, strategy: Strategy) -> Extraction:
     from stream.cli.in_process import open_model
 
-    async with open_model(model) as opened:
+    async with open_model(model, strategy=strategy) as opened:
         return await opened.extractor.extract(document)
 
 
-async def _extract_and_explain(document: Document, model: Path | None) -> "tuple[Extraction, list[Step]]":
+async def _extract_and_explain(
+    document: Document, model: Path | None, strategy: Strategy
+) -> "tuple[Extraction, list[Step], list[Fixing]]":
     from stream.cli.in_process import open_model
     from stream.evaluation.explanation import explain as tell
+    from stream.evaluation.explanation import fixings
 
     passes: list[PassTrace] = []
-    async with open_model(model, on_pass=passes.append) as opened:
+    async with open_model(model, on_pass=passes.append, strategy=strategy) as opened:
         extraction = await opened.extractor.extract(document)
-        return extraction, tell(passes, opened.template)
+        return extraction, tell(passes, opened.template), fixings(passes, opened.template)
 
 
-def _show_steps(steps: "list[Step]", *, to_stderr: bool) -> None:
+def _show_steps(steps: "list[Step]", known: "list[Fixing]", *, to_stderr: bool) -> None:
     from rich.console import Console
 
-    from stream.cli.explain_view import show_steps
+    from stream.cli.explain_view import show_fixings, show_steps
 
     console = Console(stderr=to_stderr, soft_wrap=True)
     show_steps(console, steps)
     console.print()
+    show_fixings(console, known)
 
 
-def _write_page(file: Path, text: str, extraction: Extraction, steps: "list[Step]") -> None:
+def _write_page(
+    file: Path, text: str, extraction: Extraction, steps: "list[Step]", known: "list[Fixing]"
+) -> None:
     from stream.cli.explain_html import as_page
 
     try:
-        file.write_text(as_page(text, extraction, steps), "utf-8")
+        file.write_text(as_page(text, extraction, steps, known), "utf-8")
     except OSError as error:
         raise ConfigurationError(f"--html {file} cannot be written: {error.strerror}") from error
 

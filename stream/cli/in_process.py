@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stream.engine.decoder import Decoder
+from stream.engine.strategy import Strategy
 from stream.engine.trace import OnPass
 from stream.inference.in_process import InProcessGenerator
 from stream.ner.bundled import model_folder
@@ -37,12 +38,15 @@ class OpenModel:
 
 
 @asynccontextmanager
-async def open_model(folder: Path | None, *, on_pass: OnPass | None = None) -> AsyncIterator[OpenModel]:
+async def open_model(
+    folder: Path | None, *, on_pass: OnPass | None = None, strategy: Strategy = Strategy.DRAFTS
+) -> AsyncIterator[OpenModel]:
     """Open a model folder, or else the settings' one, or else the bundled one.
 
     Args:
         folder: The model.
         on_pass: Told of every forward pass; they are then run one after the other.
+        strategy: How next tokens are found.
 
     Raises:
         CheckpointError: The folder holds no model that can be served.
@@ -52,7 +56,14 @@ async def open_model(folder: Path | None, *, on_pass: OnPass | None = None) -> A
     template = PromptTemplate.load(chosen)
     threads = settings.engine_threads if on_pass is None else 1
     generator = InProcessGenerator(
-        Decoder.load(chosen, threads=threads, grounded=settings.grounded, int8=settings.int8, on_pass=on_pass)
+        Decoder.load(
+            chosen,
+            threads=threads,
+            strategy=strategy,
+            grounded=settings.grounded,
+            int8=settings.int8,
+            on_pass=on_pass,
+        )
     )
     try:
         yield OpenModel(

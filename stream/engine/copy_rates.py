@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.engine.prefix_tree import TokenIds
+from stream.engine.ordinals import Ordinal
 from stream.engine.prompt_text import KINDS, Key, Text
 from stream.engine.recent import Recent
 from stream.engine.state_probe import StateProbe, States
@@ -20,12 +20,11 @@ Rates = NDArray[np.float64]
 _START_CLASSES = KINDS * 2 * KINDS
 _STEP_CLASSES = KINDS * 2 * KINDS * 2
 _TOKEN_CLASSES = 4096
-_PLACES = 8
-_EVENLY = 1 / _PLACES
+_ORDERED = 0.95
+"""Share of answers that come in the order of the text."""
 _BELIEF = 8.0
 """Observations that an expectation weighs as much as."""
 _KEYS = 256
-_TAILS = 512
 
 
 @dataclass(slots=True)
@@ -70,10 +69,21 @@ class Prospects:
 
     starts: Rates
     steps: Rates
+    _ordered: dict[int, list[Rates]] = field(default_factory=dict, init=False)
+
+    def starts_of(self, ordinal: Ordinal) -> Rates:
+        """(T), how likely the k-th of n answers begins at each token; adds up to 1.
+
+        Answers come in the order of the text, as a rule: it is the chance that a token is the k-th of n that
+        are chosen together, by the product of their rates.
+        """
+        if ordinal.of not in self._ordered:
+            self._ordered[ordinal.of] = _in_order(self.starts / self.starts.mean(), ordinal.of)
+        return self._ordered[ordinal.of][ordinal.place]
 
 
 class CopyRates:
-    """Bounded: of keys and tails the ones used last are kept.
+    """Bounded: the keys used last are kept.
 
     Args:
         width: Of a token's states; 0: there are none.
@@ -84,7 +94,6 @@ class CopyRates:
         self._all = _Copies()
         self._by_key: Recent[Key, _Copies] = Recent(lambda _: _Copies(), _KEYS)
         self._probes: Recent[Key, StateProbe] = Recent(lambda _: StateProbe(width), _KEYS)
-        self._places: Recent[TokenIds, Tally] = Recent(lambda _: Tally(_PLACES), _TAILS)
 
     def prospects(self, text: Text, key: Key, states: States | None = None) -> Prospects:
         """What is to be expected of the answers to a key over a text.
@@ -105,41 +114,40 @@ class CopyRates:
             starts, steps = probe.starts(states, starts), probe.steps(states, steps)
         return Prospects(starts, steps)
 
-    def starts(self, prospects: Prospects, tail: TokenIds) -> Rates:
-        """(T), how likely the answer to a prompt with a tail begins at each token; adds up to 1."""
-        rates = prospects.starts
-        if (places := self._places.known(tail)) is not None:
-            rates = rates * places.rates(_places(rates), _EVENLY)
-        normalised: Rates = rates / rates.sum()
-        return normalised
-
     def learn(
-        self, text: Text, key: Key, tail: TokenIds, answer: slice, states: States | None = None
+        self, text: Text, key: Key, ordinal: Ordinal, answer: slice, states: States | None = None
     ) -> None:
         """Count an answer that was copied from a place in a text."""
         start, end = answer.start, answer.stop
-        prospects = self.prospects(text, key, states)
-        place = _places(prospects.starts)[start]
         if states is not None:
-            starts = self.starts(prospects, tail)
-            self._probes.of(key).learn(states, starts, prospects.steps, answer)
+            prospects = self.prospects(text, key, states)
+            self._probes.of(key).learn(states, prospects.starts_of(ordinal), prospects.steps, answer)
         began, went_on = slice(start, start + 1), slice(0, end - start - 1)
         steps = text.step_classes[start:end]
         for copies in (self._all, self._by_key.of(key)):
             copies.starts.count(text.start_classes, began)
             copies.steps.count(steps, went_on)
         copies.tokens.count(text.ids % _TOKEN_CLASSES, began)
-        places = self._places.of(tail)
-        places.seen += 1
-        places.hits[place] += 1
 
 
-def _places(starts: Rates) -> NDArray[np.int64]:
-    """How many likely starts stand before each token, as a part of all: 0 to ``_PLACES`` - 1."""
-    before = np.cumsum(starts)
-    places: NDArray[np.int64] = ((before - starts / 2) * (_PLACES / before[-1])).astype(np.int64)
-    # A start that is all but certain, and the last, can be rounded beyond the end.
-    return np.minimum(places, _PLACES - 1)
+def _in_order(rates: Rates, count: int) -> list[Rates]:
+    """For each of ``count`` answers in the order of the text, how likely it begins at each token."""
+    before, behind = [np.ones(len(rates))], [np.ones(len(rates))]
+    for _ in range(count - 1):
+        # Sums over all ways to choose so many tokens in front of each token, or behind it, by their rates.
+        before.append(_shifted(np.cumsum(rates * before[-1])))
+        behind.append(_shifted(np.cumsum((rates * behind[-1])[::-1]))[::-1])
+    evenly = rates / rates.sum()
+    ordered = []
+    for place in range(count):
+        chances = rates * before[place] * behind[count - 1 - place]
+        total = chances.sum()
+        ordered.append(_ORDERED * chances / total + (1 - _ORDERED) * evenly if total > 0 else evenly)
+    return ordered
+
+
+def _shifted(sums: Rates) -> Rates:
+    return np.concatenate(([0.0], sums[:-1]))
 
 
 def _expected_starts() -> Rates:

@@ -6,10 +6,9 @@ on another group of sequences, and run their passes by themselves; a group that 
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Tokens
 from concurrent.futures import Future, InvalidStateError
-from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
 from pathlib import Path
@@ -18,16 +17,18 @@ import numpy as np
 import structlog
 
 from stream.engine.batch import Batch
-from stream.engine.drafting import make_proposer
+from stream.engine.drafting import confidence_of, make_proposer
 from stream.engine.forward import ForwardPass
 from stream.engine.grounding import Grounding
+from stream.engine.group import Group
 from stream.engine.kv_cache import KvCache
 from stream.engine.model import Model
 from stream.engine.model_spec import ModelSpec
 from stream.engine.prompt_text import read_question
 from stream.engine.proposer import Proposer
-from stream.engine.scheduler import Group, Scheduler
+from stream.engine.scheduler import Scheduler
 from stream.engine.sequence import Sequence
+from stream.engine.statistics import Statistics
 from stream.engine.strategy import Strategy
 from stream.engine.token_shapes import TokenShapes
 from stream.engine.trace import OnPass, PassRecorder
@@ -40,37 +41,11 @@ _DEFAULT_CACHE_BYTES = 128 * 2**20
 _DEFAULT_SLOTS = (4096, 65_536)
 _PASS_TOKENS = 512
 _DRAFT_TOKENS = 32
+# 32 documents in flight, 19M parameters: 42 documents/s with every document in passes of its own, 57 with
+# 32, 61 with 64 and with 160; 5M parameters: 7.2 ms of CPU time a document, 6.4, 6.3 and 6.6.
+_MIXED_TOKENS = 64
 _MOMENT = 0.001  # seconds
 _UNLEARNED = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """Counts since the decoder was loaded, and the state of its pool.
-
-    Attributes:
-        passes: Forward passes run, over all threads.
-        tokens_read: Tokens that went through the model.
-        tokens_reused: Tokens of prompts that needed no reading, because another prompt or pass had read them.
-        tokens_produced: Tokens in completions.
-        slots_used: Slots that hold a token, in use or kept for reuse.
-        slots_bound: Most slots there can be.
-        in_flight: Prompts queued or being decoded.
-        tokens_drafted: Drafted tokens verified, by drafter.
-        tokens_accepted: Those of them that were right, by drafter.
-        seconds: Time spent, over all threads, by part of a pass: ``schedule``, ``feed``, ``run``, ``accept``.
-    """
-
-    passes: int
-    tokens_read: int
-    tokens_reused: int
-    tokens_produced: int
-    slots_used: int
-    slots_bound: int
-    in_flight: int
-    tokens_drafted: Mapping[str, int]
-    tokens_accepted: Mapping[str, int]
-    seconds: Mapping[str, float]
 
 
 class Decoder:
@@ -79,9 +54,11 @@ class Decoder:
     Args:
         forward: The forward pass and its pool of keys and values.
         threads: Passes that run at once.
-        pass_tokens: Most new tokens in one pass; longer prompts are read in pieces.
+        pass_tokens: Most new tokens in one pass, at most ``MOST_PASS_TOKENS``; longer prompts are read in
+            pieces.
         proposer: Drafts continuations; None: one token a pass.
         draft_tokens: Most drafted tokens a sequence and pass.
+        confidence: Probability from which on a drafted token is taken though another is likelier.
         on_pass: Told of every pass, from the thread that ran it.
         grounded: The shapes of the model's tokens, to hold answers to spans of their prompt's text; None:
             they are free.
@@ -95,6 +72,7 @@ class Decoder:
         pass_tokens: int,
         proposer: Proposer | None = None,
         draft_tokens: int = _DRAFT_TOKENS,
+        confidence: float | None = None,
         on_pass: OnPass | None = None,
         grounded: TokenShapes | None = None,
     ) -> None:
@@ -103,7 +81,15 @@ class Decoder:
         self._grounded = grounded
         self._forward = forward
         self._cache = forward.cache
-        self._scheduler = Scheduler(self._cache, pass_tokens, proposer, draft_tokens)
+        self._scheduler = Scheduler(
+            self._cache,
+            pass_tokens,
+            proposer,
+            draft_tokens=draft_tokens,
+            confidence=confidence,
+            mixed_tokens=_MIXED_TOKENS,
+            threads=threads,
+        )
         self._seconds = dict.fromkeys(("schedule", "feed", "run", "accept"), 0.0)
         self._passes = self._tokens_read = self._tokens_produced = 0
         self._closed = False
@@ -166,7 +152,7 @@ class Decoder:
             cache_tokens: Bound of the pool of keys and values; by default what 128 MiB hold, though at least
                 4,096 and at most 65,536.
             pass_tokens: Most new tokens in one pass.
-            strategy: How next tokens are found; no strategy changes an answer.
+            strategy: How next tokens are found; none that is lossless changes an answer.
             draft_tokens: Most drafted tokens a sequence and pass.
             grounded: Hold answers to spans of the prompt's text, which is its first run of tokens that are
                 no control tokens; log-probabilities stay unconstrained. Prompts with stop ids, and those
@@ -180,6 +166,7 @@ class Decoder:
             pass_tokens=pass_tokens,
             proposer=make_proposer(strategy, model.shapes, cache),
             draft_tokens=draft_tokens,
+            confidence=confidence_of(strategy),
             on_pass=on_pass,
             grounded=model.shapes if grounded else None,
         )
@@ -298,7 +285,7 @@ class Decoder:
             began, scheduled = self._next()
             if scheduled is None:
                 return False
-            group, batch = scheduled
+            groups, batch = scheduled
             alone = self._scheduler.groups == 1
             composed = time.perf_counter()
             feed = batch.feed()
@@ -309,7 +296,7 @@ class Decoder:
             outcome = self._forward.run(feed, alone=alone)
         except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no other base
             with self._lock:
-                failed = self._scheduler.fail(group, batch)
+                failed = self._scheduler.fail(groups, batch)
             for sequence in failed:
                 _settle(sequence.future, InferenceError(f"a forward pass failed: {error}"))
             self._announce(failed)
@@ -318,7 +305,7 @@ class Decoder:
         with self._lock:
             self._count(batch)
             recorder = PassRecorder(batch, feed.past.shape[1]) if self._on_pass else None
-            finished = self._scheduler.accept(group, batch, outcome)
+            finished = self._scheduler.accept(groups, batch, outcome)
             self._tokens_produced += sum(len(sequence.produced) for sequence in finished)
             spent = (composed - began, laid_out - composed, ran - laid_out, time.perf_counter() - ran)
             self._clock(*spent)
@@ -329,7 +316,7 @@ class Decoder:
         self._announce(finished)
         return True
 
-    def _next(self) -> tuple[float, tuple[Group, Batch] | None]:
+    def _next(self) -> tuple[float, tuple[list[Group], Batch] | None]:
         """Wait until a pass can run; the lock is held, but not while it waits.
 
         From what is finished it learns meanwhile: while another thread's pass runs, or when nothing has come

@@ -31,6 +31,10 @@ class Draft:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def after(self, index: int) -> list[int]:
+        """The tokens drafted right behind another, or behind ``START``."""
+        return [token for parent, token in self.children if parent == index]
+
 
 @dataclass(slots=True)
 class DraftBuilder:

@@ -10,6 +10,12 @@ from stream.engine.token_shapes import TokenShapes
 
 _JACOBI_BLOCK = 16
 _GAUSS_SEIDEL_BLOCK = 5
+_CONFIDENCE = 0.2
+
+
+def confidence_of(strategy: Strategy) -> float | None:
+    """Probability from which on a drafted token is taken though another is likelier; None: never."""
+    return None if strategy.lossless else _CONFIDENCE
 
 
 def make_proposer(strategy: Strategy, shapes: TokenShapes, cache: KvCache) -> Proposer | None:
@@ -21,7 +27,7 @@ def make_proposer(strategy: Strategy, shapes: TokenShapes, cache: KvCache) -> Pr
         cache: The pool of the keys and values of what was read.
     """
     match strategy:
-        case Strategy.DRAFTS:
+        case Strategy.DRAFTS | Strategy.LUD:
             return CopyDrafter(shapes, CachedStates(cache))
         case Strategy.JACOBI:
             return BlockProposer(_JACOBI_BLOCK, sliding=True)

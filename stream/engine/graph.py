@@ -15,8 +15,11 @@ from stream.engine.checkpoint import FloatArray
 from stream.engine.model_spec import ModelSpec, Rotary
 from stream.engine.operators import FUSED, Operators
 
-GRAPH_VERSION = 2
+GRAPH_VERSION = 3
 """To be raised whenever the graph built from the same checkpoint changes."""
+
+MOST_PASS_TOKENS = 4096
+"""New tokens that one pass may have."""
 
 
 def build_graph(spec: ModelSpec, weights: Mapping[str, FloatArray], *, int8: bool = False) -> onnx.ModelProto:
@@ -127,7 +130,8 @@ class _GraphBuilder:
 
     def _rotary_tables(self, rotary: Rotary) -> list[str]:
         steps = rotary.inverse_frequencies(self._spec.head_width)
-        angles = np.outer(np.arange(self._spec.max_positions), steps)
+        # The operator takes no more tokens than its tables have rows, whatever positions these stand at.
+        angles = np.outer(np.arange(max(self._spec.max_positions, MOST_PASS_TOKENS)), steps)
         number = len(self._tables)
         return [
             self._operators.constant(f"rotary_{part}_{number}", table.astype(np.float32))

@@ -26,7 +26,7 @@ class Question:
         text: The first run of ordinary tokens.
         key: What stands after it, control tokens counted but not told apart: alike for all prompts that
             ask the same of different texts.
-        tail: The prompt's last two tokens.
+        tail: The prompt's last two tokens, where both are control tokens; else none.
     """
 
     start: int
@@ -45,7 +45,8 @@ def read_question(ids: TokenIds, shapes: TokenShapes) -> Question | None:
     end = after[0] if after else len(ids)
     marks = set(after)
     label = tuple(ids[at] for at in range(end, len(ids)) if at not in marks)
-    return Question(start, ids[start:end], (label, len(after)), ids[-2:])
+    tail = ids[-2:] if marks >= {len(ids) - 2, len(ids) - 1} else ()
+    return Question(start, ids[start:end], (label, len(after)), tail)
 
 
 @dataclass(frozen=True, slots=True)

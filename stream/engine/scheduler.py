@@ -1,47 +1,26 @@
 """Which tokens the next pass reads.
 
 Sequences that share most of their tokens form a group, which is a document with its branches. A pass takes
-all rows of one group that can run; other groups run at the same time on other threads. Mixing unrelated
-sequences in one pass was measured 1.6 to 3.4 times slower on a CPU: each pays for columns its mask hides.
+all rows of one group that can run, and, while it is small and more groups wait than there are threads, those
+of further groups: they share the reading of the weights, and pay for columns that their masks hide.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from itertools import takewhile
 
 import numpy as np
 
 from stream.engine.batch import Batch
+from stream.engine.group import Group
 from stream.engine.kv_cache import KvCache
 from stream.engine.outcome import Outcome
-from stream.engine.prefix_tree import Node, PrefixTree, TokenIds, common_prefix
+from stream.engine.prefix_tree import Node, PrefixTree, TokenIds
 from stream.engine.proposer import Proposer
 from stream.engine.sequence import Sequence
 from stream.engine.verification import Verified, verify
 
-# A sequence and the first of its group differ, on average, in no more tokens than they share, or in this few.
-_FEW_TOKENS = 8
-
-
-@dataclass(slots=True, eq=False)
-class Group:
-    """Sequences that are read together.
-
-    Attributes:
-        ids: Prompt of its first sequence.
-        sequences: In order of arrival.
-        running: Whether a pass over it is on its way; no second one starts until it ends.
-    """
-
-    ids: TokenIds
-    sequences: dict[Sequence, None] = field(default_factory=dict)
-    running: bool = False
-
-    def suits(self, ids: TokenIds) -> bool:
-        """Whether a prompt shares enough with this group to be read with it."""
-        shared = common_prefix(self.ids, ids)
-        return len(self.ids) + len(ids) - 2 * shared <= 2 * max(shared, _FEW_TOKENS)
+_MOST_MIXED = 8
 
 
 class Scheduler:
@@ -52,6 +31,9 @@ class Scheduler:
         budget: Most new tokens in a pass.
         proposer: Drafts continuations; None: one token a pass.
         draft_tokens: Most drafted tokens a sequence and pass.
+        confidence: Probability from which on a drafted token is taken though another is likelier.
+        mixed_tokens: A pass with fewer new tokens takes another waiting group in; 0: every group has its own.
+        threads: Passes that run at once.
 
     Attributes:
         tokens_reused: Tokens of sequences that had been read already when their turn came.
@@ -61,13 +43,24 @@ class Scheduler:
     """
 
     def __init__(
-        self, cache: KvCache, budget: int, proposer: Proposer | None = None, draft_tokens: int = 32
+        self,
+        cache: KvCache,
+        budget: int,
+        proposer: Proposer | None = None,
+        *,
+        draft_tokens: int = 32,
+        confidence: float | None = None,
+        mixed_tokens: int = 0,
+        threads: int = 1,
     ) -> None:
         self._cache = cache
         self._tree = PrefixTree(cache)
         self._budget = budget
         self._proposer = proposer
         self._draft_tokens = draft_tokens
+        self._confidence = confidence
+        self._mixed_tokens = mixed_tokens
+        self._threads = threads
         self.tokens_reused = 0
         self.drafted: Counter[str] = Counter()
         self.accepted: Counter[str] = Counter()
@@ -103,23 +96,24 @@ class Scheduler:
             self._forget(group)
         return True
 
-    def schedule(self) -> tuple[Group, Batch] | None:
-        """The next pass, oldest group first; None when nothing can run now."""
-        for age, group in enumerate(self._groups):
-            if group.running:
-                continue
-            batch = self._compose(group)
-            if age == 0 and not batch.readers and self._make_room(group):
-                batch = self._compose(group)
+    def schedule(self) -> tuple[list[Group], Batch] | None:
+        """The next pass, oldest groups first; None when nothing can run now."""
+        waiting = [group for group in self._groups if not group.running]
+        for age, group in enumerate(waiting):
+            batch = self._compose(self._together(waiting[age:]))
+            if group is next(iter(self._groups)) and not batch.readers and self._make_room(group):
+                batch = self._compose([group])
             if batch.readers:
-                group.running = True
-                return group, batch
+                groups = list(dict.fromkeys(self._group_of[sequence] for sequence in batch.readers))
+                for each in groups:
+                    each.running = True
+                return groups, batch
             if self._tree.room(1) == 0:
                 # Younger groups wait too: what becomes free is for the older ones.
                 return None
         return None
 
-    def accept(self, group: Group, batch: Batch, outcome: Outcome) -> list[Sequence]:
+    def accept(self, groups: list[Group], batch: Batch, outcome: Outcome) -> list[Sequence]:
         """Take the outcome of a pass from ``schedule``.
 
         Returns:
@@ -131,16 +125,16 @@ class Scheduler:
         for row, (node, sequences) in enumerate(batch.asked.items()):
             draft = batch.drafts.get(node)
             for sequence in sequences:
-                if sequence not in group.sequences:
+                if sequence not in self._group_of:
                     continue
-                verified = verify(sequence, outcome, row, draft, first)
+                verified = verify(sequence, outcome, draft, row=row, first=first, confidence=self._confidence)
                 self._tell_proposer(sequence, verified, outcome)
                 if verified.finished:
                     finished.append(sequence)
                 else:
                     self._go_on(sequence, batch, verified, outcome)
             first += len(draft or ())
-        self._stop_running(group, finished)
+        self._stop_running(groups, finished)
         if self._proposer is not None:
             self.unlearned += (each for each in finished if each.prompt.max_new_tokens > 1)
         return finished
@@ -152,15 +146,15 @@ class Scheduler:
                 self._proposer.finish(sequence)
         self.unlearned.clear()
 
-    def fail(self, group: Group, batch: Batch) -> list[Sequence]:
+    def fail(self, groups: list[Group], batch: Batch) -> list[Sequence]:
         """Undo a pass that broke.
 
         Returns:
             The sequences it read for, which are forgotten.
         """
         self._tree.abandon_reading(batch.nodes, batch.reading)
-        failed = [sequence for sequence in batch.readers if sequence in group.sequences]
-        self._stop_running(group, failed)
+        failed = [sequence for sequence in batch.readers if sequence in self._group_of]
+        self._stop_running(groups, failed)
         return failed
 
     @property
@@ -183,15 +177,24 @@ class Scheduler:
         """All that are queued or in flight, in order of arrival."""
         return list(self._group_of)
 
-    def _compose(self, group: Group) -> Batch:
+    def _together(self, waiting: list[Group]) -> list[Group]:
+        """The groups that may share a pass: as many as are left for each thread, so that none stays idle."""
+        if not self._mixed_tokens:
+            return waiting[:1]
+        return waiting[: min(_MOST_MIXED, -(-len(waiting) // self._threads))]
+
+    def _compose(self, groups: list[Group]) -> Batch:
         batch = Batch()
         budget = self._budget
         # All enter the tree before any is taken, for entering may split a node that another shares.
-        ends = [self._place(sequence) for sequence in group.sequences]
-        for sequence, end in zip(group.sequences, ends, strict=True):
-            if budget == 0:
+        ends = [[self._place(sequence) for sequence in group.sequences] for group in groups]
+        for group, its_ends in zip(groups, ends, strict=True):
+            if batch.readers and batch.undrafted >= self._mixed_tokens:
                 break
-            budget -= self._take(sequence, end, batch, budget)
+            for sequence, end in zip(group.sequences, its_ends, strict=True):
+                if budget == 0:
+                    break
+                budget -= self._take(sequence, end, batch, budget)
         if self._proposer is not None and budget:
             self._draft(self._proposer, batch, budget)
         return batch
@@ -301,12 +304,13 @@ class Scheduler:
             self._tree.release(sequence.node)
             sequence.node = None
 
-    def _stop_running(self, group: Group, done: list[Sequence]) -> None:
+    def _stop_running(self, groups: list[Group], done: list[Sequence]) -> None:
         for sequence in done:
             self.remove(sequence)
-        group.running = False
-        if not group.sequences:
-            self._forget(group)
+        for group in groups:
+            group.running = False
+            if not group.sequences:
+                self._forget(group)
 
     def _forget(self, group: Group) -> None:
         del self._groups[group]

@@ -19,6 +19,8 @@ class SequenceTrace:
         draft: What was drafted behind its end.
         accepted: Which of the draft's tokens are among the chosen, as indices.
         finished: Whether the answer is complete.
+        fixed_at: When it is: for each of its tokens, from which pass on it was known, counting from 1 those
+            that read for it.
     """
 
     prompt: tuple[int, ...]
@@ -27,6 +29,7 @@ class SequenceTrace:
     draft: Draft | None
     accepted: tuple[int, ...]
     finished: bool
+    fixed_at: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,4 +98,5 @@ def _sequence_trace(
         draft=draft,
         accepted=tuple(accepted),
         finished=finished,
+        fixed_at=tuple(sequence.fixed_at) if finished else (),
     )

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from stream.engine.draft import START, Draft
 from stream.engine.outcome import Outcome
 from stream.engine.sequence import Sequence
@@ -33,20 +35,32 @@ class Verified:
         return [outcome.tokens[self.row], *outcome.tokens[self.first : self.first + drafted]]
 
 
-def verify(sequence: Sequence, outcome: Outcome, row: int, draft: Draft | None, first: int) -> Verified:
+def verify(
+    sequence: Sequence,
+    outcome: Outcome,
+    draft: Draft | None,
+    *,
+    row: int,
+    first: int,
+    confidence: float | None = None,
+) -> Verified:
     """Walk down a draft as long as the token chosen was drafted.
 
     Args:
         sequence: Takes the tokens.
         outcome: Of the pass.
-        row: The sequence's end in it.
-        draft: What was drafted behind that end.
+        draft: What was drafted behind the sequence's end.
+        row: That end in the outcome.
         first: Row of the draft's first token.
+        confidence: Probability from which on a drafted token is taken though another is likelier, where that
+            one was not drafted. None: the likeliest is always taken, as greedy decoding does.
     """
     path: list[int] = []
     at, here = START, row
     while True:
         token = _choose(sequence, outcome, here)
+        if confidence is not None and draft is not None and (at, token) not in draft.children:
+            token = _confident(sequence, outcome, here, draft.after(at), confidence) or token
         if sequence.accept(token, outcome.log_prob(here, token)):
             return Verified(draft, row, first, path, token, finished=True)
         following = draft.children.get((at, token)) if draft is not None else None
@@ -63,3 +77,13 @@ def _choose(sequence: Sequence, outcome: Outcome, row: int) -> int:
     if sequence.grounding is not None:
         return sequence.grounding.choose(outcome, row)
     return outcome.tokens[row]
+
+
+def _confident(
+    sequence: Sequence, outcome: Outcome, row: int, drafted: list[int], confidence: float
+) -> int | None:
+    """The likeliest of some drafted tokens, if it is likely enough and the sequence is free to take it."""
+    if not drafted or sequence.forced is not None or sequence.grounding is not None:
+        return None
+    token = outcome.best_of(row, np.array(drafted))
+    return token if outcome.log_prob(row, token) >= np.log(confidence) else None

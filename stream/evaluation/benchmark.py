@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from stream.evaluation.gold import Case
-from stream.evaluation.strategies import Strategy, Totals
+from stream.evaluation.scores import Score
+from stream.evaluation.strategies import Found, Strategy, Totals
 from stream.ner.tasks import all_of
 
 IN_FLIGHT = (8, 32, 128)
@@ -26,12 +27,16 @@ class Measured:
         passes: Forward passes of each, one after the other.
         totals: What all of them took.
         documents_per_second: By documents in flight.
+        found: What it found in each document, where it decoded the model's own answers.
+        score: Of that, against the annotation.
     """
 
     ms: list[float] = field(default_factory=list)
     passes: list[int] = field(default_factory=list)
     totals: Totals = field(default_factory=Totals)
     documents_per_second: dict[int, float] = field(default_factory=dict)
+    found: list[Found] = field(default_factory=list)
+    score: Score = field(default_factory=Score)
 
     def as_dict(self) -> dict[str, Any]:
         """The figures that compare strategies, rounded."""
@@ -114,6 +119,9 @@ async def _latencies(
                 passes = strategies[name].totals().passes
                 measured[name].ms.append(1000 * await strategies[name].decode(case))
                 measured[name].passes.append(strategies[name].totals().passes - passes)
+                if (found := strategies[name].found) is not None:
+                    measured[name].found.append(found)
+                    measured[name].score += Score.of(found, _annotated(case))
                 on_document()
         for name, strategy in strategies.items():
             measured[name].totals = strategy.totals() - before[name]
@@ -122,6 +130,18 @@ async def _latencies(
         for strategy in strategies.values():
             await strategy.close()
     return measured
+
+
+def agreement(left: Measured, right: Measured) -> float:
+    """Micro-F1 of what one strategy found against what another did, in the same documents."""
+    pairs = zip(left.found, right.found, strict=True)
+    return sum((Score.of(*pair) for pair in pairs), Score()).f1
+
+
+def _annotated(case: Case) -> Found:
+    return frozenset(
+        (number, mention.answer) for number, label in enumerate(case.labels) for mention in label.mentions
+    )
 
 
 async def _rate(

@@ -67,6 +67,37 @@ class Step:
     milliseconds: dict[str, float]
 
 
+@dataclass(frozen=True, slots=True)
+class Fixing:
+    """When the tokens of an answer were known: what DDGviz shows (Santilli et al., arXiv 2305.10427).
+
+    Tokens known in the same pass did not wait for each other; one known later waited for one before it.
+
+    Attributes:
+        question: What was asked.
+        tokens: Of the answer.
+        passes: For each of them the pass from which on it was known, from 1.
+    """
+
+    question: str
+    tokens: tuple[str, ...]
+    passes: tuple[int, ...]
+
+
+def fixings(traces: Sequence[PassTrace], template: PromptTemplate) -> list[Fixing]:
+    """Of all answers of more than one token, in the order in which they were complete."""
+    finished = [each for trace in traces for each in trace.sequences if each.finished]
+    return [
+        Fixing(
+            _question(each, template),
+            tuple(template.show((token,)) for token in (*each.earlier, *each.chosen)),
+            each.fixed_at,
+        )
+        for each in finished
+        if len(each.fixed_at) > 1
+    ]
+
+
 def explain(traces: Sequence[PassTrace], template: PromptTemplate) -> list[Step]:
     """Passes in the order in which they ran."""
     return [_step(number, trace, template) for number, trace in enumerate(traces, start=1)]
@@ -88,15 +119,19 @@ def _step(number: int, trace: PassTrace, template: PromptTemplate) -> Step:
 
 
 def _answering(trace: SequenceTrace, template: PromptTemplate) -> Answering:
-    _, _, question = template.show(trace.prompt).rpartition(template.config.template.label)
     candidates = [] if trace.draft is None else _candidates(trace.draft, trace.accepted, template)
     return Answering(
-        question=" ".join(question.split()),
+        question=_question(trace, template),
         earlier=template.show(trace.earlier),
         chosen=template.show(trace.chosen),
         finished=trace.finished,
         candidates=tuple(candidates),
     )
+
+
+def _question(trace: SequenceTrace, template: PromptTemplate) -> str:
+    _, _, question = template.show(trace.prompt).rpartition(template.config.template.label)
+    return " ".join(question.split())
 
 
 def _candidates(draft: Draft, accepted: Sequence[int], template: PromptTemplate) -> list[Candidate]:

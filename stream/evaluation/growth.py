@@ -8,7 +8,8 @@ from itertools import cycle, islice
 from statistics import linear_regression, median
 
 from stream.corpora.document import AnnotatedDocument, GoldEntity
-from stream.engine.decoder import Decoder, Statistics
+from stream.engine.decoder import Decoder
+from stream.engine.statistics import Statistics
 from stream.evaluation.gold import CaseMaker
 from stream.evaluation.serving import serve_saturated
 from stream.evaluation.strategies import GOLD, Opener

@@ -23,7 +23,15 @@ GOLD = "+gold"
 FLOOR = "floor"
 """The one pass that reads the text with its label branches: all counts, and nothing after them."""
 
-_Flow = Callable[["_Asker", Case], Awaitable[object]]
+Found = frozenset[tuple[int, tuple[int, ...]]]
+"""Mentions found in a document: which of its labels, and the mention's tokens."""
+
+LUD = "lud"
+"""The one that is not lossless; ``GREEDY`` is what it is compared with."""
+
+GREEDY = "padellm_no_drafts"
+
+_Flow = Callable[["_Asker", Case], Awaitable[Found | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +71,12 @@ class Strategy(Protocol):
     Attributes:
         most_at_once: Documents it decodes at once; None where the engine sees to that.
         simulated: Whether its times are those of a machine that is not there.
+        found: What it found in the document decoded last; None where the answers were forced.
     """
 
     most_at_once: int | None
     simulated: bool
+    found: Found | None
 
     async def decode(self, case: Case) -> float:
         """Decode one document.
@@ -118,48 +128,63 @@ class _Asker:
     def __init__(self, generator: InProcessGenerator, template: PromptTemplate, *, forced: bool) -> None:
         self.generator = generator
         self._template = template
-        self._forced = forced
+        self.forced = forced
 
     async def ask(self, forced: Forced) -> tuple[int, ...]:
-        answer = forced.answer if self._forced else None
+        answer = forced.answer if self.forced else None
         return (await self.generator.generate(forced.prompt, forced=answer)).ids
 
-    async def ask_all(self, several: Sequence[Forced]) -> None:
-        if several:
-            await all_of(map(self.ask, several))
+    async def ask_all(self, several: Sequence[Forced]) -> list[tuple[int, ...]]:
+        return await all_of(map(self.ask, several)) if several else []
 
-    async def ask_label(self, label: LabelCase) -> None:
+    async def ask_label(self, label: LabelCase) -> list[tuple[int, ...]]:
         """A label's count and then at once its mentions, as ``stream.ner.reading`` does."""
         answer = await self.ask(label.count)
-        if self._forced:
+        if self.forced:
             return await self.ask_all(label.mentions)
         count = self._template.parse_count(answer) or 0
         prompts = [self._template.mention_prompt(label.count.prompt, count, k) for k in range(1, count + 1)]
         return await self.ask_all([Forced(prompt, ()) for prompt in prompts])
 
 
-async def _padellm(asker: _Asker, case: Case) -> None:
-    await all_of(map(asker.ask_label, case.labels))
+async def _padellm(asker: _Asker, case: Case) -> Found | None:
+    answers = await all_of(map(asker.ask_label, case.labels))
+    if asker.forced:
+        return None
+    return frozenset((label, mention) for label, mentions in enumerate(answers) for mention in mentions)
 
 
 async def _counts(asker: _Asker, case: Case) -> None:
     await asker.ask_all([label.count for label in case.labels])
 
 
+async def _struct(asker: _Asker, case: Case) -> None:
+    await asker.ask(case.struct)
+
+
+async def _aug(asker: _Asker, case: Case) -> None:
+    await asker.ask(case.aug)
+
+
+async def _onestep(asker: _Asker, case: Case) -> None:
+    await asker.ask_all(case.onestep)
+
+
 _ON_THE_ENGINE: dict[str, tuple[EngineStrategy, _Flow, bool]] = {
     FLOOR: (EngineStrategy.PLAIN, _counts, True),
     "padellm": (EngineStrategy.DRAFTS, _padellm, False),
-    "padellm_no_drafts": (EngineStrategy.PLAIN, _padellm, False),
-    "autoreg_struct": (EngineStrategy.PLAIN, lambda asker, case: asker.ask(case.struct), True),
-    "autoreg_aug": (EngineStrategy.PLAIN, lambda asker, case: asker.ask(case.aug), True),
-    "onestep": (EngineStrategy.PLAIN, lambda asker, case: asker.ask_all(case.onestep), True),
+    GREEDY: (EngineStrategy.PLAIN, _padellm, False),
+    "autoreg_struct": (EngineStrategy.PLAIN, _struct, True),
+    "autoreg_aug": (EngineStrategy.PLAIN, _aug, True),
+    "onestep": (EngineStrategy.PLAIN, _onestep, True),
     "jacobi": (EngineStrategy.JACOBI, _padellm, False),
     "gauss_seidel": (EngineStrategy.GAUSS_SEIDEL, _padellm, False),
+    LUD: (EngineStrategy.LUD, _padellm, False),
 }
 
 NAMES = (
     "padellm",
-    "padellm_no_drafts",
+    GREEDY,
     "padellm_script",
     "padellm_multi",
     "autoreg_struct",
@@ -167,6 +192,7 @@ NAMES = (
     "onestep",
     "jacobi",
     "gauss_seidel",
+    LUD,
 )
 """All strategies, in the order of the table."""
 
@@ -183,10 +209,11 @@ class _OnTheEngine:
     def __init__(self, asker: _Asker, flow: _Flow) -> None:
         self._asker = asker
         self._flow = flow
+        self.found: Found | None = None
 
     async def decode(self, case: Case) -> float:
         began = time.perf_counter()
-        await self._flow(self._asker, case)
+        self.found = await self._flow(self._asker, case)
         return time.perf_counter() - began
 
     def totals(self) -> Totals:
@@ -212,6 +239,7 @@ class _Script:
     """
 
     simulated = False
+    found: Found | None = None
 
     def __init__(self, batch: PaddedBatch, threads: int) -> None:
         self.most_at_once: int | None = threads
@@ -254,6 +282,7 @@ class _Multi:
 
     most_at_once: int | None = 1
     simulated = True
+    found: Found | None = None
 
     def __init__(self, batch: PaddedBatch) -> None:
         self._batch = batch

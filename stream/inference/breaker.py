@@ -2,16 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable
 from enum import StrEnum
+from typing import TypeVar
 
 import structlog
 
 from stream.errors import InferenceBusy, InferenceOutage, InferenceTimeout, InferenceUnavailable
 
 _log = structlog.get_logger(__name__)
+
+Answer = TypeVar("Answer")
 
 
 class BreakerState(StrEnum):
@@ -20,14 +21,6 @@ class BreakerState(StrEnum):
     CLOSED = "closed"
     HALF_OPEN = "half-open"
     OPEN = "open"
-
-
-@dataclass(slots=True)
-class _Heard:
-    """How often the server has answered, and how often it has failed in a way that counts."""
-
-    answers: int = 0
-    failures: int = 0
 
 
 class CircuitBreaker:
@@ -57,9 +50,10 @@ class CircuitBreaker:
         self._pause = pause
         self._on_change = on_change
         self._state = BreakerState.CLOSED
-        self._failures = 0
+        self._failures = 0  # in a row
         self._failing_since = 0.0
-        self._heard = _Heard()
+        self._answers = 0  # ever
+        self._counted = 0  # failures, ever
         self._probe_at = 0.0
         self._probe: asyncio.Future[bool] | None = None  # its result: whether the server failed it
 
@@ -68,20 +62,19 @@ class CircuitBreaker:
         """Where it stands."""
         return self._state
 
-    @asynccontextmanager
-    async def call(self) -> AsyncIterator[None]:
-        """Guard one call: enter at once while closed, else as the probe, or once the probe came through.
+    async def call(self, attempt: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Make a call: at once while closed, else as the probe, or once the probe came through.
 
-        A body that raises InferenceUnavailable or InferenceTimeout has met a server that failed; one that
-        raises InferenceBusy, or any other error of ours, has met a server that answers.
+        One that raises InferenceUnavailable or InferenceTimeout has met a server that failed; one that raises
+        InferenceBusy, or any other error of ours, has met a server that answers.
 
         Raises:
             InferenceOutage: This call was the probe, or waited for it, and the server failed it.
         """
         probe = await self._admission()
-        before = replace(self._heard)
+        answers, failures = self._answers, self._counted
         try:
-            yield
+            answer = await attempt()
         except asyncio.CancelledError:
             if probe:  # the next call takes its turn
                 self._change(BreakerState.OPEN)
@@ -91,7 +84,7 @@ class CircuitBreaker:
             raise
         except (InferenceUnavailable, InferenceTimeout) as error:
             slow = isinstance(error, InferenceTimeout)
-            known = before.answers < self._heard.answers if slow else before.failures < self._heard.failures
+            known = self._answers > answers if slow else self._counted > failures
             if probe or not known:
                 self._failed(error, probe=probe)
             if probe:
@@ -102,6 +95,7 @@ class CircuitBreaker:
             raise
         else:
             self._answered()
+            return answer
         finally:
             if probe and self._probe is not None:
                 self._probe.set_result(self._state is BreakerState.OPEN and self._probe_at > time.monotonic())
@@ -126,7 +120,7 @@ class CircuitBreaker:
         return InferenceOutage(f"{self._name} has not answered for {seconds:.1f} s; it is tried again")
 
     def _answered(self) -> None:
-        self._heard.answers += 1
+        self._answers += 1
         if self._state is not BreakerState.CLOSED:
             self._change(BreakerState.CLOSED)
         self._failures = 0
@@ -135,7 +129,7 @@ class CircuitBreaker:
         if self._failures == 0:
             self._failing_since = time.monotonic()
         self._failures += 1
-        self._heard.failures += 1
+        self._counted += 1
         if probe or (self._state is BreakerState.CLOSED and self._failures >= self._limit):
             self._probe_at = time.monotonic() + self._pause
             self._change(BreakerState.OPEN, cause=str(error))

@@ -128,8 +128,8 @@ class TritonGenerator:
         give_up_at = time.monotonic() + self._deadline
         while True:
             try:
-                async with self._slots, self._breaker.call():
-                    return await self._infer(request)
+                async with self._slots:
+                    return await self._breaker.call(lambda: self._infer(request))
             except InferenceOutage:
                 raise
             except InferenceUnavailable:

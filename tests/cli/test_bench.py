@@ -1,6 +1,7 @@
 """``padellm bench``."""
 
 import json
+import re
 
 import pytest
 from typer.testing import CliRunner
@@ -15,6 +16,7 @@ LINES = [
     {"text": "It rained.", "entities": []},
 ]
 FIGURES = {"passes_mean", "passes_p95", "ms_mean", "ms_p50", "ms_p95", "documents_per_second"}
+LOSSY = {"lossless", "agreement", "f1", "f1_greedy"}
 
 
 @pytest.fixture
@@ -42,9 +44,25 @@ def test_bench_decode_prints_every_strategy_with_its_figures(call):
     found = last_line(call("decode", "--limit", "2", "--at-once", "2", "--json"))
     assert found["floor_ms"] > 0
     assert set(found["strategies"]) == set(NAMES)
-    for figures in found["strategies"].values():
-        assert set(figures) - {"gold"} == FIGURES
+    for name, figures in found["strategies"].items():
+        assert set(figures) - {"gold"} == FIGURES | (LOSSY if name == "lud" else set())
         assert set(figures["documents_per_second"]) == {"1", "8", "32", "128"}
+
+
+def test_bench_decode_draws_its_charts(call, tmp_path):
+    """Passes, milliseconds and documents a second, each with a bar for every strategy."""
+    folder = tmp_path / "charts" / "new"
+    options = ("--strategy", "padellm", "--limit", "2", "--at-once", "2")
+    assert call("decode", *options, "--svg", str(folder)).exit_code == 0
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "decode-ms.svg",
+        "decode-passes.svg",
+        "decode-rate.svg",
+    ]
+    for path in folder.iterdir():
+        assert {"floor", "padellm", "padellm, gold"} <= set(re.findall(r">([^<>]+)</text>", path.read_text()))
+    (tmp_path / "file").write_text("in the way")
+    assert "cannot be written" in call("decode", *options, "--svg", str(tmp_path / "file" / "x")).stderr
 
 
 def test_bench_decode_runs_only_the_strategies_asked_for(call):
@@ -53,6 +71,15 @@ def test_bench_decode_runs_only_the_strategies_asked_for(call):
     found = last_line(call("decode", "--strategy", "padellm", "--strategy", "onestep", *options))
     assert set(found["strategies"]) == {"padellm", "onestep"}
     assert set(found["strategies"]["padellm"]) == FIGURES
+
+
+def test_bench_decode_compares_what_is_not_lossless_with_greedy_decoding(call):
+    """Greedy decoding is measured with it, asked for or not; with --forced there is nothing to compare."""
+    options = ("--strategy", "lud", "--limit", "2", "--at-once", "2", "--json")
+    found = last_line(call("decode", *options))
+    assert set(found["strategies"]) == {"lud", "padellm_no_drafts"}
+    assert 0 <= found["strategies"]["lud"]["agreement"] <= 100
+    assert "leave --forced away" in call("decode", "--forced", *options).stderr
 
 
 def test_bench_decode_names_the_strategies_when_one_is_unknown(call):

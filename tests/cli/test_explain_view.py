@@ -1,10 +1,15 @@
 """``padellm extract --explain``."""
 
 import json
+from io import StringIO
 
+import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from stream.cli import main
+from stream.cli.explain_view import show_fixings
+from stream.evaluation.explanation import Fixing
 from tests.tiny_model import write_tiny_checkpoint
 
 
@@ -23,6 +28,24 @@ def test_explain_view_shows_every_pass_on_the_terminal(tmp_path):
     assert "Pass 1" in shown
     assert "Ann met Bo." in shown
     assert "forward passes over" in shown
+
+
+def test_explain_view_shows_when_each_token_was_known():
+    """A line for every pass, each token under its place in the answer, wide letters included."""
+    out = StringIO()
+    show_fixings(Console(file=out, width=80), [Fixing("place 1", ("東京", " Tower", "s"), (1, 3, 1))])
+    assert [line.rstrip() for line in out.getvalue().splitlines()[:4]] == [
+        "Known from pass  place 1",
+        "    1  東京      s",
+        "    2",
+        "    3       Tower",
+    ]
+
+
+@pytest.mark.parametrize("strategy", ["plain", "jacobi", "gauss_seidel", "lud"])
+def test_explain_view_takes_any_strategy(tmp_path, strategy):
+    """Every one can be watched."""
+    assert "forward passes over" in explain(tmp_path, "--strategy", strategy).stdout
 
 
 def test_explain_view_leaves_stdout_to_the_json(tmp_path):

@@ -20,6 +20,7 @@ from tests.engine.slow_decoder import SlowDecoder
 from tests.engine.test_prefix_tree import check_tree, nodes_of
 
 SECONDS = 60
+LOSSLESS = [strategy for strategy in Strategy if strategy.lossless]
 TOKEN = st.integers(0, VOCABULARY - 1)
 
 
@@ -120,7 +121,7 @@ def test_decoder_equals_slow_decoder_in_every_family(family, tmp_path):
     slots=st.sampled_from((32, 48, 4096)),
     pass_tokens=st.sampled_from((3, 16, 512)),
     threads=st.integers(1, 3),
-    strategy=st.sampled_from(Strategy),
+    strategy=st.sampled_from(LOSSLESS),
     draft_tokens=st.sampled_from((1, 3, 32)),
 )
 def test_decoder_equals_slow_decoder_whatever_arrives_when(  # noqa: PLR0917 - hypothesis passes them by name
@@ -244,7 +245,7 @@ def test_decoder_guesses_take_no_more_passes_than_tokens(load, slow, strategy):
 @given(
     text=st.lists(st.integers(0, 5), min_size=1, max_size=12),
     new=st.integers(2, 8),
-    strategy=st.sampled_from(Strategy),
+    strategy=st.sampled_from(LOSSLESS),
 )
 def test_decoder_grounded_answers_are_the_likeliest_spans(folder, tmp_path_factory, text, new, strategy):
     """Token for token the likeliest that keeps the answer a span; log-probabilities are the free ones."""
@@ -285,6 +286,19 @@ def test_decoder_reads_a_long_prompt_in_pieces(load, slow):
     completion = decoder.submit(prompt).result(SECONDS)
     assert_same(completion, slow(prompt))
     assert completion.passes == -(-len(prompt.ids) // 16)
+
+
+def test_decoder_reads_more_tokens_in_a_pass_than_a_sequence_may_have(tmp_path):
+    """A group of many branches over a short window is one pass all the same."""
+    folder = write_checkpoint(tmp_path / "model", "gemma3")
+    decoder = Decoder.load(folder, graph_cache=tmp_path / "cache")
+    try:
+        prompts = document(5, text=20, branches=80, new=1)
+        wait(decoder.submit_many(prompts), SECONDS)
+        assert decoder.statistics().passes == 1
+        assert decoder.statistics().tokens_read > decoder.spec.max_positions
+    finally:
+        decoder.close()
 
 
 def test_decoder_result_does_not_depend_on_company(load):
@@ -382,6 +396,21 @@ def test_decoder_finishes_more_than_its_pool_holds(load, slow):
         assert_same(future.result(SECONDS), slow(prompt))
     assert decoder.statistics().slots_used <= 80
     assert_at_rest(decoder)
+
+
+def test_decoder_holds_its_pools_bound_under_256_long_documents(load):
+    """A pool of a tenth of what they need is never exceeded, and each says what it says in a large one."""
+    prompts = [prompt for seed in range(256) for prompt in document(1000 + seed, text=150, branches=2, new=3)]
+    crowded, roomy = load(cache_tokens=4000), load(cache_tokens=60_000)
+    futures, highest = crowded.submit_many(prompts), 0
+    until = time.monotonic() + SECONDS
+    while not all(future.done() for future in futures) and time.monotonic() < until:
+        highest = max(highest, crowded.statistics().slots_used)
+        time.sleep(0.001)
+    assert 3000 < highest <= 4000
+    for future, right in zip(futures, roomy.submit_many(prompts), strict=True):
+        assert_same(future.result(SECONDS), right.result(SECONDS))
+    assert_at_rest(crowded)
 
 
 def test_decoder_cancelled_prompts_leave_nothing_behind(load):

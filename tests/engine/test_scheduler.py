@@ -7,9 +7,10 @@ import pytest
 
 from stream.engine.batch import Batch
 from stream.engine.draft import DraftBuilder
+from stream.engine.group import Group
 from stream.engine.kv_cache import KvCache
 from stream.engine.outcome import Outcome
-from stream.engine.scheduler import Group, Scheduler
+from stream.engine.scheduler import Scheduler
 from stream.engine.sequence import Sequence
 from stream.generation import Prompt
 from tests.engine.test_prefix_tree import SPEC, check_tree
@@ -25,13 +26,13 @@ def make(scheduler: Scheduler, *ids: int, new: int = 1) -> Sequence:
     return sequence
 
 
-def accept(scheduler: Scheduler, scheduled: tuple[Group, Batch], token: int = 1) -> list[Sequence]:
+def accept(scheduler: Scheduler, scheduled: tuple[list[Group], Batch], token: int = 1) -> list[Sequence]:
     """End a pass that chose the same token for all."""
-    group, batch = scheduled
+    groups, batch = scheduled
     rows = len(batch.asked) + batch.drafted
     new = [np.zeros((1, batch.tokens, SPEC.kv_width), np.float32)] * 2
     outcome = Outcome(np.zeros((rows, SPEC.vocabulary), np.float32), [token] * rows, new)
-    return scheduler.accept(group, batch, outcome)
+    return scheduler.accept(groups, batch, outcome)
 
 
 def tokens(batch: Batch) -> int:
@@ -55,10 +56,10 @@ def test_scheduler_takes_all_branches_of_a_text_together(cache):
     """One pass holds the text once and every branch."""
     scheduler = Scheduler(cache, 99)
     sequences = [make(scheduler, *TEXT, label) for label in (4, 5, 6)]
-    group, batch = scheduler.schedule()
+    groups, batch = scheduler.schedule()
     assert batch.readers == sequences
     assert tokens(batch) == len(TEXT) + 3
-    assert accept(scheduler, (group, batch)) == sequences
+    assert accept(scheduler, (groups, batch)) == sequences
 
 
 def test_scheduler_gives_unrelated_texts_passes_of_their_own(cache):
@@ -135,8 +136,8 @@ def test_scheduler_forgets_a_removed_sequence(scheduler, cache):
 def test_scheduler_failed_pass_gives_its_slots_back(scheduler, cache):
     """A pass that broke leaves neither slots nor sequences behind."""
     sequence = make(scheduler, *TEXT[:4])
-    group, batch = scheduler.schedule()
-    assert scheduler.fail(group, batch) == [sequence]
+    groups, batch = scheduler.schedule()
+    assert scheduler.fail(groups, batch) == [sequence]
     assert cache.used == 0
     assert scheduler.schedule() is None
 
@@ -200,3 +201,39 @@ def test_scheduler_asks_for_no_drafts_where_one_token_is_wanted(cache):
     make(scheduler, *TEXT)
     assert not scheduler.schedule()[1].drafts
     assert not proposer.asked
+
+
+def test_scheduler_mixes_waiting_groups_into_a_small_pass(cache):
+    """Groups join in order of arrival until the pass is large enough; others have a pass of their own."""
+    scheduler = Scheduler(cache, 99, mixed_tokens=len(TEXT) + 1)
+    third = (5, 5, 5, 5, 6, 6, 6, 6, 7, 7, 7, 7)
+    sequences = [make(scheduler, *ids, new=2) for ids in (TEXT, OTHER, third)]
+    groups, batch = scheduler.schedule()
+    assert batch.readers == sequences[:2]
+    assert len(groups) == 2
+    assert scheduler.schedule()[1].readers == sequences[2:]
+    assert scheduler.schedule() is None
+    assert accept(scheduler, (groups, batch)) == []
+    assert scheduler.schedule()[1].readers == sequences[:2]
+
+
+@pytest.mark.parametrize("passes", [[1, 1], [2, 1]])
+def test_scheduler_leaves_a_group_for_every_thread(cache, passes):
+    """Two documents and two threads are two passes, three documents a pass of two and one of one."""
+    scheduler = Scheduler(cache, 99, mixed_tokens=99, threads=2)
+    for first in range(sum(passes)):
+        make(scheduler, *[first + 3] * 12)
+    assert [len(scheduler.schedule()[1].readers) for _ in range(2)] == passes
+
+
+def test_scheduler_mixed_pass_is_fed_as_its_groups_would_be_alone(cache):
+    """No token of a group sees one of another, and all stand where they stood."""
+    scheduler = Scheduler(cache, 99, mixed_tokens=99)
+    for ids in (TEXT, OTHER):
+        make(scheduler, *ids)
+    feed = scheduler.schedule()[1].feed()
+    seen = feed.mask == 0
+    alone = np.tri(len(TEXT), dtype=bool)
+    assert feed.ids[0].tolist() == [*TEXT, *OTHER]
+    assert feed.positions[0].tolist() == [*range(len(TEXT)), *range(len(OTHER))]
+    assert (seen == np.kron(np.eye(2, dtype=bool), alone)).all()

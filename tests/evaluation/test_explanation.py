@@ -3,7 +3,9 @@
 import pytest
 
 from stream.engine.decoder import Decoder
-from stream.evaluation.explanation import explain
+from stream.engine.strategy import Strategy
+from stream.evaluation.explanation import explain, fixings
+from stream.generation import Prompt
 from stream.inference.in_process import InProcessGenerator
 from stream.messages import Document
 from stream.ner.extractor import Extractor
@@ -33,6 +35,24 @@ def test_explanation_accounts_for_every_pass_and_token(told):
     assert [step.number for step in steps] == list(range(1, counted.passes + 1))
     assert sum(step.tokens for step in steps) == counted.tokens_read
     assert sum(step.drafted for step in steps) == sum(counted.tokens_drafted.values())
+
+
+async def test_explanation_tells_when_each_token_was_known(tmp_path):
+    """For every answer of several tokens: its tokens, and the passes the engine says they were known from."""
+    folder = write_tiny_checkpoint(tmp_path / "tiny")
+    template, passes = PromptTemplate.load(folder), []
+    prompts = [Prompt(template.encode_text(text).ids, 6, -1) for text in ("Ann met Bo", "in Rome", "Bo")]
+    decoder = Decoder.load(
+        folder, threads=1, strategy=Strategy.JACOBI, graph_cache=tmp_path / "graphs", on_pass=passes.append
+    )
+    try:
+        completions = [future.result(60) for future in decoder.submit_many(prompts)]
+    finally:
+        decoder.close()
+    told = {("".join(fixing.tokens), fixing.passes) for fixing in fixings(passes, template)}
+    assert told == {
+        ("".join(template.show((token,)) for token in each.ids), each.fixed_at) for each in completions
+    }
 
 
 def test_explanation_tells_the_text_once_and_each_label_apart(told):

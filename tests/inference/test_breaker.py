@@ -30,11 +30,13 @@ def breaker(changes: list[BreakerState]) -> CircuitBreaker:
 
 
 async def _call(breaker: CircuitBreaker, error: Exception | None = None, *, seconds: float = 0.0) -> str:
-    async with breaker.call():
+    async def attempt() -> str:
         await asyncio.sleep(seconds)
         if error is not None:
             raise error
         return "answer"
+
+    return await breaker.call(attempt)
 
 
 async def _fail(breaker: CircuitBreaker, times: int = 3) -> None:
@@ -71,18 +73,17 @@ async def test_breaker_holds_calls_back_until_its_probe_came_through(
     await _fail(breaker)
     running = most = 0
 
-    async def call() -> str:
+    async def attempt() -> str:
         nonlocal running, most
-        async with breaker.call():
-            running += 1
-            if breaker.state is not BreakerState.CLOSED:
-                most = max(most, running)
-            await asyncio.sleep(0.01)
-            running -= 1
-            return "answer"
+        running += 1
+        if breaker.state is not BreakerState.CLOSED:
+            most = max(most, running)
+        await asyncio.sleep(0.01)
+        running -= 1
+        return "answer"
 
     started = time.monotonic()
-    assert await asyncio.gather(*(call() for _ in range(20))) == ["answer"] * 20
+    assert await asyncio.gather(*(breaker.call(attempt) for _ in range(20))) == ["answer"] * 20
     assert most == 1
     assert time.monotonic() - started >= _PAUSE
     assert changes == [BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.CLOSED]

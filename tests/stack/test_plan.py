@@ -7,6 +7,7 @@ import pytest
 from stream.errors import CheckpointError, StackError
 from stream.settings import Inference, Settings
 from stream.stack.plan import locked, make_plan
+from stream.stack.triton_server import why_unavailable
 from tests.tiny_model import write_tiny_checkpoint
 
 
@@ -42,6 +43,15 @@ def test_plan_tells_the_worker_where_everything_is(settings, tmp_path):
     assert environment["PADELLM_BROKER"] == plan.kafka.bootstrap == plan.settings.broker
     assert environment["PADELLM_MODEL"] == str(settings.model.resolve())
     assert environment["PADELLM_INFERENCE"] == "in-process"
+
+
+@pytest.mark.skipif(why_unavailable() is not None, reason="Triton cannot run here")
+def test_plan_hands_the_engines_settings_on_to_triton(settings, tmp_path):
+    """Threads, grounding and 8-bit integers reach the engine in Triton's environment."""
+    chosen = {"inference": Inference.TRITON, "engine_threads": 3, "grounded": True, "int8": True}
+    environment = make_plan(settings.model_copy(update=chosen), data_dir=tmp_path).triton.environment()
+    assert environment["PADELLM_ENGINE_THREADS"] == "3"
+    assert environment["PADELLM_GROUNDED"] == environment["PADELLM_INT8"] == "true"
 
 
 def test_plan_moves_from_a_taken_port_and_says_so(settings, tmp_path, taken_port):
