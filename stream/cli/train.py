@@ -53,7 +53,7 @@ def train(  # noqa: PLR0917 - the command line passes names
 
     Example: padellm train recipe.toml --cost 500
 
-    Example: accelerate launch --num_processes 8 -m stream.cli train recipe.toml --set sharded=true
+    Example: accelerate launch --multi_gpu --num_processes 8 -m stream.cli train recipe.toml
     """
     import structlog
     from transformers.utils.logging import disable_progress_bar

@@ -1,5 +1,6 @@
 """Training recipes."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from stream.ner.baselines.config import Baseline
 from stream.training.config import Recipe
 from stream.training.sections import OptimiserConfig
 
+GUIDE = Path(__file__).parents[2] / "docs" / "training.md"
 BUNDLED = Path(stream.training.__file__).parent / "recipes" / "padellm-small-en.toml"
 
 
@@ -31,6 +33,16 @@ def test_config_every_recipe_that_is_shipped_loads(path):
     recipe = Recipe.load(path)
     assert set(recipe.ner.default_labels) <= set(recipe.phrases)
     assert Path(recipe.output).name == path.stem == recipe.ner.name
+
+
+def test_config_recipe_of_the_documentation_loads(tmp_path):
+    """The short recipe for a set of one's own is whole."""
+    (block,) = re.findall(r"```toml\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    path = tmp_path / "recipe.toml"
+    path.write_text(block, encoding="utf-8")
+    recipe = Recipe.load(path)
+    assert recipe.phrases == recipe.ner.default_labels
+    assert (GUIDE.parents[1] / recipe.initial / "config.json").is_file()
 
 
 def test_config_adapters_are_put_on_a_large_checkpoint_that_stays_small():
