@@ -33,15 +33,24 @@ class TrainingData:
 
 
 class Sampler:
-    """Draws, changes and packs the batch of a step."""
+    """Draws, changes and packs the batch of a step.
+
+    Attributes:
+        reformulator: Makes trees of sentences.
+    """
 
     def __init__(self, recipe: Recipe, data: TrainingData, reformulator: Reformulator) -> None:
         self._recipe = recipe
         self._data = data
-        self._reformulator = reformulator
+        self.reformulator = reformulator
         self._totals = list(accumulate(c.config.weight for c in data.corpora[1:]))
         self._own = augment.names_by_phrase(data.corpora[0].sentences)
         self._foreign = augment.names_by_phrase([s for c in data.corpora[1:] for s in c.sentences])
+
+    @property
+    def main(self) -> Corpus:
+        """The main corpus."""
+        return self._data.corpora[0]
 
     def stage(self, progress: float) -> StageConfig:
         """The stage of the curriculum at a share of the run."""
@@ -73,7 +82,7 @@ class Sampler:
                 return self._paragraph(rng)
             corpus = self._corpus(stage, rng)
             sentence = self._sentence(corpus, stage.augmentation, rng)
-            tree = self._reformulator.tree(sentence, self._asked(sentence, rng))
+            tree = self.reformulator.tree(sentence, self._asked(sentence, rng))
             if len(tree.root) <= options.max_text_tokens + 1:
                 return tree
         return tree
@@ -101,7 +110,7 @@ class Sampler:
         """Consecutive paragraphs, cut to one length; they have no labels."""
         start = rng.randrange(len(self._data.paragraphs))
         text = " ".join(self._data.paragraphs[start : start + 4])[: _PARAGRAPH_TOKENS * 6]
-        tree = self._reformulator.tree(Sentence(text, (), ()), ())
+        tree = self.reformulator.tree(Sentence(text, (), ()), ())
         size = _PARAGRAPH_TOKENS
         return Tree(tree.root[:size], (), tree.end_id, tree.tags[:size], tree.ordinals[:size], ())
 
