@@ -30,8 +30,8 @@ from stream.engine.token_shapes import TokenShapes
 MEMORY, SHAPE, NGRAM = "memory", "shape", "ngram"
 
 # On CoNLL-2003 with forced gold answers and the bundled model a document took 1.93 passes and 22.1 ms of CPU
-# time at 0.06, 1.95 and 22.6 ms at 0.1, 1.99 and 22.6 ms at 0.2, 4.73 passes and 34.8 ms without drafts; it
-# drafted 10.1, 8.9 and 7.3 tokens. So a busy machine drafts less, but still drafts.
+# time at 0.06, 1.95 and 22.6 ms at 0.1, 1.99 and 22.6 ms at 0.2, and 4.73 passes and 34.8 ms without drafts;
+# it drafted 10.1, 8.9 and 7.3 tokens. So a busy machine drafts less, but still drafts.
 _LEAST_CHANCE = 0.06
 _LEAST_CHANCE_BUSY = 0.2
 _LONGEST = 16

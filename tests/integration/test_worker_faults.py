@@ -90,7 +90,7 @@ async def test_worker_rebalance_is_bounded_by_the_drain_limit(bench: Bench, tmp_
 
 async def test_worker_sigterm_ends_within_the_drain_limit(bench: Bench, tmp_path: Path):
     """SIGTERM: what ends within the limit is committed, what hangs is left for the next worker."""
-    worker = bench.start_worker(drain_limit=2.0)
+    worker = bench.start_worker(drain_limit=4.0)
     await worker.is_ready()
     hanging = f"Hangs WAIT-FOR {tmp_path / 'never'}"
     await bench.produce("Quick", "Slow SLEEP 1.0", hanging, "After", partition=0)

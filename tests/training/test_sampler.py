@@ -52,7 +52,7 @@ def test_sampler_asks_as_the_recipe_says(sampler):
             "ner": plan.ner.model_copy(update={"labels": labels}),
         }
     )
-    shown = show(Sampler(changed, sampler._data, sampler._reformulator)[3])
+    shown = show(Sampler(changed, sampler._data, sampler.reformulator)[3])
     assert "entity type:\n person: Whoever.\n\n<num>" in shown
     assert "<num>0\n" not in shown
     assert "Whoever" not in show(sampler[3])
