@@ -36,7 +36,8 @@ $(TRAIN_READY): pyproject.toml
 	@touch $@
 
 run: $(READY) ## Stream the sample documents through Kafka, Triton and the worker, and show the entities
-	@$(BIN)/padellm up --once --documents $(SAMPLES)
+	@# 8-bit products: half the time at the same F1 (docs/decisions.md).
+	@PADELLM_INT8=$${PADELLM_INT8:-true} $(BIN)/padellm up --once --documents $(SAMPLES)
 
 test: $(READY) ## Run all tests that need no torch, with a real Kafka and a real Triton
 	$(BIN)/python -m pytest -m "not train" $(PYTEST_ARGS)
