@@ -217,6 +217,16 @@ def test_scheduler_mixes_waiting_groups_into_a_small_pass(cache):
     assert scheduler.schedule()[1].readers == sequences[:2]
 
 
+def test_scheduler_mixes_no_groups_that_are_long_together(cache):
+    """However few new tokens they have: each would pay for the columns of all."""
+    scheduler = Scheduler(cache, 99, mixed_tokens=5)
+    sequences = [make(scheduler, *[first] * 11, new=3) for first in (3, 4)]
+    first, second = scheduler.schedule(), scheduler.schedule()
+    for scheduled in (first, second):
+        accept(scheduler, scheduled)
+    assert [scheduler.schedule()[1].readers for _ in sequences] == [[each] for each in sequences]
+
+
 @pytest.mark.parametrize("passes", [[1, 1], [2, 1]])
 def test_scheduler_leaves_a_group_for_every_thread(cache, passes):
     """Two documents and two threads are two passes, three documents a pass of two and one of one."""
