@@ -11,6 +11,7 @@ from stream.cli import main
 from stream.generation import Completion, Prompt
 from stream.messages import Document
 from stream.stack.triton_server import why_unavailable
+from tests.plain_greedy import plain_greedy
 from tests.training.recipe_file import write_recipe
 from tests.training.synthetic import write_data
 
@@ -62,29 +63,6 @@ def prompts_of(checkpoint: Path) -> list[Prompt]:
     return prompts
 
 
-def plain_greedy(checkpoint: Path, prompts: list[Prompt]) -> list[tuple[int, ...]]:
-    """What transformers' own generation writes to each prompt alone."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32).eval()
-    written = []
-    for prompt in prompts:
-        ids = torch.tensor([prompt.ids])
-        with torch.inference_mode():
-            output = model.generate(
-                ids,
-                attention_mask=torch.ones_like(ids),
-                do_sample=False,
-                max_new_tokens=prompt.max_new_tokens,
-                eos_token_id=prompt.end_id,
-                pad_token_id=prompt.end_id,
-            )
-        answer = output[0, len(prompt.ids) :].tolist()
-        written.append(tuple(answer[:-1] if answer[-1] == prompt.end_id else answer))
-    return written
-
-
 def test_cross_model_engine_writes_the_same_greedy_tokens(checkpoint, tmp_path):
     """Our engine answers every prompt as transformers does, whatever the architecture."""
     from stream.engine.decoder import Decoder
@@ -95,7 +73,7 @@ def test_cross_model_engine_writes_the_same_greedy_tokens(checkpoint, tmp_path):
         answers = [future.result(60) for future in decoder.submit_many(prompts)]
     finally:
         decoder.close()
-    assert [answer.ids for answer in answers] == plain_greedy(checkpoint, prompts)
+    assert [answer.ids for answer in answers] == [right.ids for right in plain_greedy(checkpoint, prompts)]
 
 
 @pytest.mark.integration
@@ -113,7 +91,7 @@ def test_cross_model_triton_serves_the_same_tokens_and_the_right_entities(checkp
             answers, found = asyncio.run(ask(server.url, checkpoint, prompts))
         finally:
             server.stop()
-    assert [answer.ids for answer in answers] == plain_greedy(checkpoint, prompts)
+    assert [answer.ids for answer in answers] == [right.ids for right in plain_greedy(checkpoint, prompts)]
     assert ("Oslo", "location") in found[1]
     assert not found[2]
 
