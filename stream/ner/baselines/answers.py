@@ -132,7 +132,7 @@ class AugmentedAnswer:
                     if name is not None and len(text) > before:
                         found.append((bracket, Found(name, tuple(text[before:]))))
                 named = None
-            elif named is None:
+            elif named is None and token not in self._marks.comma:
                 text.append(at)
         return [one for _, one in sorted(found, key=lambda each: each[0])]
 

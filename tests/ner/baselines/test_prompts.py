@@ -119,6 +119,19 @@ def test_prompts_read_any_answer(baseline, data):
             assert not {answer[place] for place in one.places} & set(MARKS[baseline])
 
 
+def test_prompts_a_comma_between_brackets_is_no_mention():
+    """A mark that has no place in AutoReg_Aug's form is not read as text, alone or within a mention."""
+    comma, opening, middle, closing = MARKS[Baseline.AUTOREG_AUG]
+    (question,) = PROMPTS[Baseline.AUTOREG_AUG].questions((1,), LABELS)
+    word = WORDS[0]
+    label = question.labels["ORG"]
+    alone = [opening, comma, middle, *label, closing]
+    within = [opening, comma, *word, middle, *label, closing]
+    assert PROMPTS[Baseline.AUTOREG_AUG].read(question, alone) == []
+    (one,) = PROMPTS[Baseline.AUTOREG_AUG].read(question, within)
+    assert tuple(within[place] for place in one.places) == word
+
+
 def test_prompts_a_checkpoint_without_the_marks_is_refused():
     """A tokenizer of another format is named as such; forced answers can do without marks of their own."""
     with pytest.raises(CheckpointError, match=r"no control token <,> nor <\(> nor <:> nor <\)>"):
