@@ -24,6 +24,8 @@ def pretrain(
     config: PretrainingConfig,
     device: torch.device,
     seed: int,
+    *,
+    bfloat16: bool,
 ) -> float:
     """Train a causal model on rows cut from one stream of tokens.
 
@@ -35,6 +37,7 @@ def pretrain(
         config: The stage.
         device: Where the model is.
         seed: Of the order of rows.
+        bfloat16: On a CPU too: products in bfloat16.
 
     Returns:
         The mean loss of the last steps, in nats a token.
@@ -49,7 +52,7 @@ def pretrain(
     with compiled(decoder_layers(model), device):
         for step in range(steps):
             rate = config.learning_rate * _share_of_rate(step, steps, config)
-            losses.append(_step(model, optimisers, next(rows).long(), rate, device))
+            losses.append(_step(model, optimisers, next(rows).long(), rate, bfloat16=bfloat16))
             if (step + 1) % _LOG_STEPS == 0 or step + 1 == steps:
                 mean = float(torch.stack(losses).mean())
                 losses.clear()
@@ -63,13 +66,14 @@ def _step(
     optimisers: list[torch.optim.Optimizer],
     ids: Tensor,
     rate: float,
-    device: torch.device,
+    *,
+    bfloat16: bool,
 ) -> Tensor:
     """One step; its loss, not yet waited for."""
     for optimiser in optimisers:
         for group in optimiser.param_groups:
             group["lr"] = rate
-    with products(device, bfloat16=True):
+    with products(ids.device, bfloat16=bfloat16):
         loss = _next_token_loss(model, ids)
         loss.backward()
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)

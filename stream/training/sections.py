@@ -155,7 +155,8 @@ class OptimiserConfig(Section):
 
     Attributes:
         bfloat16_products: Round the factors of matrix products to bfloat16 (sums stay float32): always on a
-            GPU, and twice as fast on processors with AVX512-BF16. Weights and optimiser stay float32.
+            GPU; on processors with AVX512-BF16 or AMX twice as fast, on others slow. Weights and optimiser
+            stay float32.
         batch_tokens: Tokens of a step's batch, packed, over all devices.
         accumulate: Parts that each device reads its share of a batch in, one after another: less memory, same
             step.

@@ -59,7 +59,8 @@ def _pretrain(
     tokenizer: CheckpointTokenizer,
     metrics: Metrics,
 ) -> None:
-    loss = pretrain(model, plain_stream(recipe, stage, tokenizer), stage, model.device, recipe.seed)
+    stream, rounded = plain_stream(recipe, stage, tokenizer), recipe.optimiser.bfloat16_products
+    loss = pretrain(model, stream, stage, model.device, recipe.seed, bfloat16=rounded)
     metrics.write("pretrained", 0, loss=round(loss, 4))
     weights, folder = model.state_dict(), recipe.output / "pretrained"
     export(model, weights, folder, tokenizer=tokenizer, config=recipe.exported, dtype=torch.float16)
