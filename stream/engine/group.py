@@ -16,10 +16,12 @@ class Group:
     Attributes:
         ids: Prompt of its first sequence.
         sequences: In order of arrival.
+        begun: Whether most of it had been read before it came: a text that is asked more, as a rule.
         running: Whether a pass over it is on its way; no second one starts until it ends.
     """
 
     ids: TokenIds
+    begun: bool = False
     sequences: dict[Sequence, None] = field(default_factory=dict)
     running: bool = False
 

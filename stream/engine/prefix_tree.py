@@ -76,6 +76,17 @@ class PrefixTree:
         """The node at whose end ``ids`` ends, made where it is missing, with a reference taken."""
         return self._acquire(self._descend(self._root, ids))
 
+    def known(self, ids: TokenIds) -> int:
+        """How many leading tokens have been read, or are being read."""
+        node, at = self._root, 0
+        while at < len(ids) and (child := node.children.get(ids[at])) is not None and child.slots is not None:
+            shared = common_prefix(child.ids, ids[at:])
+            at += shared
+            if shared < len(child.ids):
+                break
+            node = child
+        return at
+
     def advance(self, node: Node, ids: TokenIds) -> Node:
         """Move a reference from a node to its continuation by ``ids``, made where it is missing."""
         end = self._acquire(self._descend(node, ids))

@@ -24,6 +24,7 @@ _MOST_MIXED = 8
 # Each token of a mixed pass pays for the columns of all its groups. Where texts had 200 tokens mixing cost a
 # tenth of a document's time without this bound, and nothing with it; where they have 40 it saves a third.
 _MIXED_COLUMNS = 4
+_MOST_OVERTAKEN = 8
 
 
 class Scheduler:
@@ -69,6 +70,7 @@ class Scheduler:
         self.drafted: Counter[str] = Counter()
         self.accepted: Counter[str] = Counter()
         self.unlearned: list[Sequence] = []
+        self._overtaken = 0
         self._groups: dict[Group, None] = {}
         self._by_start: dict[TokenIds, list[Group]] = defaultdict(list)
         self._group_of: dict[Sequence, Group] = {}
@@ -79,7 +81,7 @@ class Scheduler:
         alike = self._by_start[ids[:2]]
         group = next((group for group in alike if group.suits(ids)), None)
         if group is None:
-            group = Group(ids)
+            group = Group(ids, begun=2 * self._tree.known(ids) >= len(ids))
             self._groups[group] = None
             alike.append(group)
         group.sequences[sequence] = None
@@ -102,7 +104,7 @@ class Scheduler:
 
     def schedule(self) -> tuple[list[Group], Batch] | None:
         """The next pass, oldest groups first; None when nothing can run now."""
-        waiting = [group for group in self._groups if not group.running]
+        waiting = self._in_turn([group for group in self._groups if not group.running])
         for age, group in enumerate(waiting):
             batch = self._compose(self._together(waiting[age:]))
             if group is next(iter(self._groups)) and not batch.readers and self._make_room(group):
@@ -180,6 +182,22 @@ class Scheduler:
     def sequences(self) -> list[Sequence]:
         """All that are queued or in flight, in order of arrival."""
         return list(self._group_of)
+
+    def _in_turn(self, waiting: list[Group]) -> list[Group]:
+        """The oldest groups first; but those with a text in the pool before, once they fill shared passes.
+
+        In order of age alone all texts that wait would be read before the first is asked for its mentions. A
+        pool that does not hold them all would have dropped it by then, and it would be read again.
+        """
+        begun = [group for group in waiting if group.begun]
+        filled = sum(len(group.ids) for group in begun) >= self._threads * _MIXED_COLUMNS * self._mixed_tokens
+        # Whoever asks the same text again and again must not keep others waiting for ever; and in a full pool
+        # only the oldest can make room.
+        if not filled or self._overtaken == _MOST_OVERTAKEN or not self._tree.room(1):
+            self._overtaken = 0
+            return waiting
+        self._overtaken += 1
+        return begun + [group for group in waiting if not group.begun]
 
     def _together(self, waiting: list[Group]) -> list[Group]:
         """The groups that may share a pass: as many as are left for each thread, so that none stays idle."""

@@ -3,8 +3,9 @@
 import random
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
+from functools import partial
 from threading import Barrier
 
 import pytest
@@ -411,6 +412,25 @@ def test_decoder_holds_its_pools_bound_under_256_long_documents(load):
     for future, right in zip(futures, roomy.submit_many(prompts), strict=True):
         assert_same(future.result(SECONDS), right.result(SECONDS))
     assert_at_rest(crowded)
+
+
+def test_decoder_reads_each_text_once_though_the_pool_holds_few_of_them(load):
+    """Thirty documents wait at once for a pool with room for six, and each is asked twice."""
+    decoder = load(threads=1, cache_tokens=1000)
+    documents = [document(2000 + seed, text=150, branches=2, new=1) for seed in range(30)]
+    futures = []
+
+    def ask_again(prompts: list[Prompt], _answer: Future[Completion]) -> None:
+        futures.extend(decoder.submit_many([Prompt((*prompts[0].ids, 1, 2), 1, -1)]))
+
+    first = decoder.submit_many([prompt for prompts in documents for prompt in prompts])
+    for prompts, future in zip(documents, first[::2], strict=True):
+        future.add_done_callback(partial(ask_again, prompts))
+    wait(first, SECONDS)
+    wait(futures, SECONDS)
+    once = 160 * len(documents)
+    assert len(futures) == len(documents)
+    assert decoder.statistics().tokens_read < 1.1 * once
 
 
 def test_decoder_cancelled_prompts_leave_nothing_behind(load):

@@ -247,3 +247,41 @@ def test_scheduler_mixed_pass_is_fed_as_its_groups_would_be_alone(cache):
     assert feed.ids[0].tolist() == [*TEXT, *OTHER]
     assert feed.positions[0].tolist() == [*range(len(TEXT)), *range(len(OTHER))]
     assert (seen == np.kron(np.eye(2, dtype=bool), alone)).all()
+
+
+def test_scheduler_asks_a_text_again_before_it_reads_others(cache):
+    """Else a pool that does not hold all that waits would drop it meanwhile."""
+    scheduler = Scheduler(cache, 99)
+    make(scheduler, *TEXT)
+    make(scheduler, *OTHER)
+    accept(scheduler, scheduler.schedule())
+    again = make(scheduler, *TEXT, 4)
+    assert scheduler.schedule()[1].readers == [again]
+
+
+def test_scheduler_gathers_texts_asked_again_until_they_fill_a_shared_pass(cache):
+    """A single one waits its turn; two that would fill a pass go first."""
+    scheduler = Scheduler(cache, 99, mixed_tokens=6)
+    for ids in (TEXT, OTHER):
+        make(scheduler, *ids)
+        accept(scheduler, scheduler.schedule())
+    waiting = [make(scheduler, *[first] * 12) for first in (3, 4)]
+    again = [make(scheduler, *TEXT, 4)]
+    assert scheduler.schedule()[1].readers == waiting[:1]
+    again.append(make(scheduler, *OTHER, 4))
+    assert scheduler.schedule()[1].readers == again[:1]
+
+
+def test_scheduler_lets_no_text_wait_for_ever(cache):
+    """Somebody who asks the same text over and over does not keep another from being read."""
+    scheduler = Scheduler(cache, 99)
+    make(scheduler, *TEXT)
+    accept(scheduler, scheduler.schedule())
+    other = make(scheduler, *OTHER)
+    for label in range(10):
+        make(scheduler, *TEXT, label)
+        scheduled = scheduler.schedule()
+        accept(scheduler, scheduled)
+        if other in scheduled[1].readers:
+            return
+    pytest.fail("the other text was not read")
