@@ -4,7 +4,9 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle, islice
+from random import Random
 from statistics import linear_regression, median
 
 from stream.corpora.document import AnnotatedDocument, GoldEntity
@@ -130,8 +132,11 @@ class Growth:
             await generator.close()
 
     def _of_length(self, tokens: int, count: int | None = None) -> list[str]:
-        """Texts of so many tokens, each of other pieces; one more than the documents to measure."""
-        pieces = cycle(self._texts)
+        """Texts of so many tokens; one more than the documents to measure.
+
+        Their pieces are drawn: put together in order, texts would repeat, and be answered from the pool.
+        """
+        pieces = iter(partial(Random(0).choice, self._texts), None)  # noqa: S311 - no secret
         return [_cut(self._template, pieces, tokens) for _ in range((count or self._repeats) + 1)]
 
 
