@@ -15,8 +15,8 @@ class Group:
 
     Attributes:
         ids: Prompt of its first sequence.
-        sequences: In order of arrival.
         begun: Whether most of it had been read before it came: a text that is asked more, as a rule.
+        sequences: In order of arrival.
         running: Whether a pass over it is on its way; no second one starts until it ends.
     """
 

@@ -24,6 +24,7 @@ _MOST_MIXED = 8
 # Each token of a mixed pass pays for the columns of all its groups. Where texts had 200 tokens mixing cost a
 # tenth of a document's time without this bound, and nothing with it; where they have 40 it saves a third.
 _MIXED_COLUMNS = 4
+# Passes in a row that may go to groups begun before, over the head of an older one.
 _MOST_OVERTAKEN = 8
 
 
@@ -65,6 +66,7 @@ class Scheduler:
         self._draft_tokens = draft_tokens
         self._confidence = confidence
         self._mixed_tokens = mixed_tokens
+        self._mixed_columns = _MIXED_COLUMNS * mixed_tokens
         self._threads = threads
         self.tokens_reused = 0
         self.drafted: Counter[str] = Counter()
@@ -103,7 +105,7 @@ class Scheduler:
         return True
 
     def schedule(self) -> tuple[list[Group], Batch] | None:
-        """The next pass, oldest groups first; None when nothing can run now."""
+        """The next pass, of the group whose turn it is; None when nothing can run now."""
         waiting = self._in_turn([group for group in self._groups if not group.running])
         for age, group in enumerate(waiting):
             batch = self._compose(self._together(waiting[age:]))
@@ -190,7 +192,7 @@ class Scheduler:
         pool that does not hold them all would have dropped it by then, and it would be read again.
         """
         begun = [group for group in waiting if group.begun]
-        filled = sum(len(group.ids) for group in begun) >= self._threads * _MIXED_COLUMNS * self._mixed_tokens
+        filled = sum(len(group.ids) for group in begun) >= self._threads * self._mixed_columns
         # Whoever asks the same text again and again must not keep others waiting for ever; and in a full pool
         # only the oldest can make room.
         if not filled or self._overtaken == _MOST_OVERTAKEN or not self._tree.room(1):
@@ -213,9 +215,8 @@ class Scheduler:
         columns = 0
         for group, its_ends in zip(groups, ends, strict=True):
             columns += max(end.end for end in its_ends)
-            if batch.readers and (
-                batch.undrafted >= self._mixed_tokens or columns > _MIXED_COLUMNS * self._mixed_tokens
-            ):
+            full = batch.undrafted >= self._mixed_tokens or columns > self._mixed_columns
+            if batch.readers and full:
                 break
             for sequence, end in zip(group.sequences, its_ends, strict=True):
                 if budget == 0:
