@@ -167,7 +167,7 @@ def test_processes_killed_together_go_on_together(runs, folder):
     while not state.exists():
         assert run.poll() is None
         assert time.monotonic() < deadline
-        time.sleep(0.01)
+        time.sleep(0.01)  # a file of other processes: it can only be looked for
     os.killpg(run.pid, signal.SIGKILL)
     run.wait()
     assert 0 < torch.load(state, weights_only=True)["counters"][0] < STEPS
