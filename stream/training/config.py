@@ -93,6 +93,8 @@ class Recipe(Section):
             raise ValueError(f"an auxiliary loss reads layer {deepest}, the model has {self.model.layers}")
         if self.patience and not self.export_steps:
             raise ValueError("patience counts exports, so `export_steps` must say when they are made")
+        if self.sharded and self.optimiser.matrices == "muon":
+            raise ValueError('muon steps whole matrices: not with `sharded`; matrices = "adamw" steps parts')
         if self.lora and self.initial is None:
             raise ValueError("[lora] adapts a checkpoint: `initial` must name one")
         return self

@@ -2,15 +2,36 @@
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 
+from stream.training.architecture import decoder_layers
+from stream.training.model import TrainingModel
 from stream.training.sections import OptimiserConfig
 
 
-def adamw(model: nn.Module, config: OptimiserConfig) -> torch.optim.AdamW:
-    """AdamW over all that is not frozen; vectors (norms, biases) do not decay."""
-    trained = [p for p in model.parameters() if p.requires_grad]
+def make_optimisers(model: TrainingModel, config: OptimiserConfig) -> tuple[torch.optim.Optimizer, ...]:
+    """AdamW over all that is not frozen, or Muon over the layers' matrices and AdamW over the rest.
+
+    Vectors (norms, biases) do not decay.
+    """
+    rate, decay = config.cycles[0].learning_rate, config.weight_decay
+    matrices = layer_matrices(model.causal) if config.matrices == "muon" else []
+    stepped = {id(p) for p in matrices}
+    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in stepped]
     groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in rest if p.ndim > 1], "weight_decay": decay},
+        {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=config.cycles[0].learning_rate, betas=config.betas, fused=True)
+    adamw = torch.optim.AdamW(groups, lr=rate, betas=config.betas, fused=True)
+    return (make_muon(matrices, rate, decay), adamw) if matrices else (adamw,)
+
+
+def layer_matrices(causal: PreTrainedModel) -> list[nn.Parameter]:
+    """The matrices inside the layers, but for frozen ones."""
+    return [p for p in decoder_layers(causal).parameters() if p.ndim == 2 and p.requires_grad]  # noqa: PLR2004
+
+
+def make_muon(matrices: list[nn.Parameter], learning_rate: float, weight_decay: float) -> torch.optim.Muon:
+    """Muon (https://kellerjordan.github.io/posts/muon/), scaled so that the rate of AdamW serves it."""
+    scale = "match_rms_adamw"
+    return torch.optim.Muon(matrices, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn=scale)

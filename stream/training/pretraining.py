@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from stream.training.architecture import decoder_layers
 from stream.training.device import compiled, products
+from stream.training.optimiser import layer_matrices, make_muon
 from stream.training.sections import PretrainingConfig
 
 _LOG_STEPS = 50
@@ -110,16 +111,10 @@ def _share_of_rate(step: int, steps: int, config: PretrainingConfig) -> float:
 
 
 def _optimisers(model: PreTrainedModel, config: PretrainingConfig) -> list[torch.optim.Optimizer]:
-    inside = {id(p) for p in decoder_layers(model).parameters() if p.ndim == 2}  # noqa: PLR2004 - matrices
-    matrices = [p for p in model.parameters() if id(p) in inside]
-    rest = [p for p in model.parameters() if id(p) not in inside]
+    matrices = layer_matrices(model)
+    stepped = {id(p) for p in matrices}
+    rest = [p for p in model.parameters() if id(p) not in stepped]
     return [
-        torch.optim.Muon(
-            matrices,
-            lr=config.learning_rate,
-            weight_decay=config.weight_decay,
-            # Steps as large as AdamW's, so that one rate serves both.
-            adjust_lr_fn="match_rms_adamw",
-        ),
+        make_muon(matrices, config.learning_rate, config.weight_decay),
         torch.optim.AdamW(rest, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
     ]

@@ -27,7 +27,7 @@ class RunState:
 
     Attributes:
         model: In training; its frozen weights are not saved, since they are where they were loaded from.
-        optimiser: Steps it.
+        optimisers: Step it, each some of its weights.
         average: The running average of its weights, if there is one.
         sharded: Whether each process holds a part of every weight; all must then save and load together.
         step: Steps done.
@@ -35,7 +35,7 @@ class RunState:
     """
 
     model: nn.Module
-    optimiser: torch.optim.Optimizer
+    optimisers: tuple[torch.optim.Optimizer, ...]
     average: nn.Module | None
     sharded: bool = False
     step: int = 0
@@ -50,9 +50,9 @@ class RunState:
         """
         state = {
             "model": trained_weights(self.model, kept=write),
-            "optimiser": get_optimizer_state_dict(self.model, self.optimiser, options=_WHOLE)
+            "optimisers": get_optimizer_state_dict(self.model, self.optimisers, options=_WHOLE)
             if self.sharded
-            else self.optimiser.state_dict(),
+            else [optimiser.state_dict() for optimiser in self.optimisers],
             "average": None if self.average is None else trained_weights(self.average, kept=write),
             "counters": (self.step, self.seconds),
         }
@@ -72,9 +72,9 @@ class RunState:
             if model is not None:
                 _put(model, weights, sharded=self.sharded)
         if self.sharded:
-            set_optimizer_state_dict(self.model, self.optimiser, state["optimiser"], options=_WHOLE)
+            set_optimizer_state_dict(self.model, self.optimisers, state["optimisers"], options=_WHOLE)
         else:
-            _put_optimiser(self.optimiser, state["optimiser"])
+            _put_optimisers(self.optimisers, state["optimisers"])
         self.step, self.seconds = state["counters"]
 
 
@@ -117,9 +117,10 @@ def _put(model: nn.Module, weights: dict[str, Tensor], *, sharded: bool) -> None
         raise ConfigurationError(f"{_OTHER}: {odd[0]} is in one of them alone")
 
 
-def _put_optimiser(optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+def _put_optimisers(optimisers: tuple[torch.optim.Optimizer, ...], states: list[dict[str, Any]]) -> None:
     try:
-        optimiser.load_state_dict(state)
+        for optimiser, state in zip(optimisers, states, strict=True):
+            optimiser.load_state_dict(state)
     except ValueError as error:
         raise ConfigurationError(f"{_OTHER}: {error}") from error
 

@@ -151,9 +151,12 @@ class CycleConfig(Section):
 
 
 class OptimiserConfig(Section):
-    """AdamW with linear warm-up, then one or more cycles of linear decay.
+    """Linear warm-up of the learning rate, then one or more cycles of linear decay.
 
     Attributes:
+        matrices: What steps the matrices inside the layers; all else is AdamW's. Muon makes each step
+            orthogonal, which costs as much as reading some hundreds of tokens: for fresh models, and batches
+            of a thousand tokens and more.
         bfloat16_products: Round the factors of matrix products to bfloat16 (sums stay float32): always on a
             GPU; on processors with AVX512-BF16 or AMX twice as fast, on others slow. Weights and optimiser
             stay float32.
@@ -171,6 +174,7 @@ class OptimiserConfig(Section):
     """
 
     cycles: tuple[CycleConfig, ...] = Field(min_length=1)
+    matrices: Literal["adamw", "muon"] = "adamw"
     bfloat16_products: bool = False
     weights: Literal["float32", "bfloat16"] = "float32"
     batch_tokens: int = Field(default=512, ge=1)

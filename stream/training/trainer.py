@@ -27,7 +27,7 @@ from stream.training.greedy import Scores
 from stream.training.lora import merged
 from stream.training.metrics import Metrics, Window
 from stream.training.model import TrainingModel
-from stream.training.optimiser import adamw
+from stream.training.optimiser import make_optimisers
 from stream.training.packing import Batch, count_targets, split
 from stream.training.preparation import load_training_data, make_tokenizer
 from stream.training.processes import Processes
@@ -86,8 +86,8 @@ class Trainer:
         if self.average is not None:
             self.processes.shard(self.average.module)
         self.progress = Progress(len(self.sampler), shown=self.processes.is_first)
-        self.optimiser = adamw(self.model, recipe.optimiser)
-        self.state = RunState(self.model, self.optimiser, self.average, self.processes.sharded)
+        self.optimisers = make_optimisers(self.model, recipe.optimiser)
+        self.state = RunState(self.model, self.optimisers, self.average, self.processes.sharded)
         self._resume()
 
     @property
@@ -122,12 +122,14 @@ class Trainer:
         """One step; the parts of its loss, not yet waited for, and of several processes this one's share."""
         config, processes = self.recipe.optimiser, self.processes
         torch.manual_seed((self.recipe.seed * 1_000_003 + self.step) * processes.count + processes.number)
-        for group in self.optimiser.param_groups:
-            group["lr"] = config.learning_rate(self.step)
-        self.optimiser.zero_grad(set_to_none=True)
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = config.learning_rate(self.step)
+            optimiser.zero_grad(set_to_none=True)
         parts = self._gradients(batch)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
-        self.optimiser.step()
+        for optimiser in self.optimisers:
+            optimiser.step()
         if self.average is not None:
             self.average.update_parameters(self.model)
         self.state.step += 1

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 OPTIONS = (
     "export_steps=40",
     "optimiser.average=0.9",
+    'optimiser.matrices="muon"',
     'pretraining.files={"plain.txt.gz"=1}',
     "pretraining.tokens=320",
     "pretraining.row_tokens=8",
