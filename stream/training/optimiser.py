@@ -2,7 +2,6 @@
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 
 from stream.training.architecture import decoder_layers
 from stream.training.model import TrainingModel
@@ -15,9 +14,8 @@ def make_optimisers(model: TrainingModel, config: OptimiserConfig) -> tuple[torc
     Vectors (norms, biases) do not decay.
     """
     rate, decay = config.cycles[0].learning_rate, config.weight_decay
-    matrices = layer_matrices(model.causal) if config.matrices == "muon" else []
-    stepped = {id(p) for p in matrices}
-    rest = [p for p in model.parameters() if p.requires_grad and id(p) not in stepped]
+    layers = decoder_layers(model.causal) if config.matrices == "muon" else nn.ModuleList()
+    matrices, rest = part_matrices(model, layers)
     groups = [
         {"params": [p for p in rest if p.ndim > 1], "weight_decay": decay},
         {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
@@ -26,9 +24,11 @@ def make_optimisers(model: TrainingModel, config: OptimiserConfig) -> tuple[torc
     return (make_muon(matrices, rate, decay), adamw) if matrices else (adamw,)
 
 
-def layer_matrices(causal: PreTrainedModel) -> list[nn.Parameter]:
-    """The matrices inside the layers, but for frozen ones."""
-    return [p for p in decoder_layers(causal).parameters() if p.ndim == 2 and p.requires_grad]  # noqa: PLR2004
+def part_matrices(model: nn.Module, layers: nn.ModuleList) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """The matrices inside the layers, and all other weights of the model; frozen ones are in neither."""
+    inside = {id(p) for p in layers.parameters() if p.ndim == 2}  # noqa: PLR2004 - matrices
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return [p for p in trained if id(p) in inside], [p for p in trained if id(p) not in inside]
 
 
 def make_muon(matrices: list[nn.Parameter], learning_rate: float, weight_decay: float) -> torch.optim.Muon:

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from stream.training.architecture import decoder_layers
 from stream.training.device import compiled, products
-from stream.training.optimiser import layer_matrices, make_muon
+from stream.training.optimiser import make_muon, part_matrices
 from stream.training.sections import PretrainingConfig
 
 _LOG_STEPS = 50
@@ -111,9 +111,7 @@ def _share_of_rate(step: int, steps: int, config: PretrainingConfig) -> float:
 
 
 def _optimisers(model: PreTrainedModel, config: PretrainingConfig) -> list[torch.optim.Optimizer]:
-    matrices = layer_matrices(model)
-    stepped = {id(p) for p in matrices}
-    rest = [p for p in model.parameters() if id(p) not in stepped]
+    matrices, rest = part_matrices(model, decoder_layers(model))
     return [
         make_muon(matrices, config.learning_rate, config.weight_decay),
         torch.optim.AdamW(rest, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True),

@@ -17,7 +17,7 @@ from torch.distributed.tensor import DTensor
 
 from stream.errors import ConfigurationError
 
-_OTHER = "state.pt in the output folder is of a run with another model: use another output folder"
+_OTHER = "state.pt in the output folder is of another model or optimiser: use another output folder"
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True, strict=False)
 
 
@@ -65,7 +65,7 @@ class RunState:
         """Read what ``save`` wrote.
 
         Raises:
-            ConfigurationError: It is the state of another model.
+            ConfigurationError: It is the state of another model or optimiser.
         """
         state = torch.load(path, weights_only=True, map_location="cpu" if self.sharded else device)
         for model, weights in ((self.model, state["model"]), (self.average, state["average"])):
