@@ -1,4 +1,4 @@
-"""The seam between the method and whatever runs the model: prompts, completions, generators."""
+"""The seam between the method and the model's runtime: prompts, completions, generators."""
 
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -61,7 +61,7 @@ class Generator(Protocol):
         ...
 
     async def ready(self) -> bool:
-        """Whether a prompt sent now would be served."""
+        """True if a prompt sent now would be served."""
         ...
 
     async def close(self) -> None:

@@ -96,7 +96,10 @@ class Settings(BaseSettings):
     )
     events_per: EventsPer = Field(default=EventsPer.DOCUMENT, description="document or entity.")
 
-    policy: Policy = Field(default=Policy.PAPER, description="De-duplication when the document names none.")
+    policy: Policy | None = Field(
+        default=None,
+        description="De-duplication when the document names none. [default: the model's own]",
+    )
     threshold: float = Field(
         default=0.0, ge=0, le=1, description="Lowest entity score when the document names none."
     )

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from stream.baselines.config import Baseline
 from stream.baselines.marks import Ids, Marks
-from stream.ner.encoded_text import SpelledText
+from stream.ner.text_tokens import TextTokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Found:
 class AnswerForm(Protocol):
     """One format; ``labels`` are the labels of a prompt and their ids."""
 
-    def write(self, text: SpelledText, mentions: Sequence[Marked], labels: Mapping[str, Ids]) -> Ids:
+    def write(self, text: TextTokens, mentions: Sequence[Marked], labels: Mapping[str, Ids]) -> Ids:
         """The answer for mentions in the order of the text, outer ones first, without the end id."""
         ...
 
@@ -59,7 +59,7 @@ class StructuredAnswer:
     def __init__(self, marks: Marks) -> None:
         self._marks = marks
 
-    def write(self, text: SpelledText, mentions: Sequence[Marked], labels: Mapping[str, Ids]) -> Ids:
+    def write(self, text: TextTokens, mentions: Sequence[Marked], labels: Mapping[str, Ids]) -> Ids:
         """See ``AnswerForm``."""
         marks = self._marks
         entities = [
@@ -95,7 +95,7 @@ class AugmentedAnswer:
     def __init__(self, marks: Marks) -> None:
         self._marks = marks
 
-    def write(self, text: SpelledText, mentions: Sequence[Marked], labels: Mapping[str, Ids]) -> Ids:
+    def write(self, text: TextTokens, mentions: Sequence[Marked], labels: Mapping[str, Ids]) -> Ids:
         """See ``AnswerForm``."""
         marks = self._marks
         written: list[int] = []
@@ -143,7 +143,7 @@ class ListAnswer:
     def __init__(self, marks: Marks) -> None:
         self._marks = marks
 
-    def write(self, text: SpelledText, mentions: Sequence[Marked], labels: Mapping[str, Ids]) -> Ids:
+    def write(self, text: TextTokens, mentions: Sequence[Marked], labels: Mapping[str, Ids]) -> Ids:
         """See ``AnswerForm``."""
         return _joined(
             [text.ids(one.start, one.end) for one in mentions if one.label in labels], self._marks.comma

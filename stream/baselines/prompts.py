@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from stream.baselines.answers import Found, Marked, answer_form
 from stream.baselines.config import Baseline
 from stream.baselines.marks import Ids, Marks
-from stream.ner.encoded_text import SpelledText
 from stream.ner.labels import LabelWords
 from stream.ner.template import PromptTemplate
+from stream.ner.text_tokens import TextTokens
 
 # An answer that does not end is cut here, per token of the text and beyond: room for a text all of whose
 # tokens are mentions with labels of three tokens, or in OneStep with a comma each.
@@ -60,7 +60,7 @@ class BaselinePrompts:
             return [self._question(prefix_ids, {name: words}) for name, words in labels.items()]
         return [self._question(prefix_ids, labels)] if labels else []
 
-    def answer(self, question: Question, text: SpelledText, mentions: Iterable[Marked]) -> Ids:
+    def answer(self, question: Question, text: TextTokens, mentions: Iterable[Marked]) -> Ids:
         """The right answer to a question, without the end id; mentions of other labels are left out."""
         asked = [one for one in mentions if one.label in question.labels]
         asked.sort(key=lambda one: (one.start, -one.end))

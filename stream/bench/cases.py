@@ -12,9 +12,9 @@ from stream.baselines.config import Baseline
 from stream.baselines.prompts import BaselinePrompts
 from stream.corpora.document import AnnotatedDocument, GoldEntity
 from stream.generation import Prompt
-from stream.ner.encoded_text import SpelledText
 from stream.ner.labels import LabelWords
 from stream.ner.template import PromptTemplate
+from stream.ner.text_tokens import TextTokens
 from stream.ner.windows import windows
 
 
@@ -92,7 +92,7 @@ class CaseMaker:
         return document.text[window.start : window.end], inside
 
     def _case(self, text: str, entities: list[GoldEntity]) -> Case:
-        spelled = SpelledText.of(text, self._template)
+        spelled = TextTokens.of(text, self._template)
         prefix = self._template.prefix_ids(spelled.encoded.ids)
         mentions = [Marked(entity.label, entity.start, entity.end) for entity in entities]
         answers = {
@@ -113,7 +113,7 @@ class CaseMaker:
         )
 
     def _baseline(
-        self, prompts: BaselinePrompts, prefix: tuple[int, ...], text: SpelledText, mentions: list[Marked]
+        self, prompts: BaselinePrompts, prefix: tuple[int, ...], text: TextTokens, mentions: list[Marked]
     ) -> Iterator[Forced]:
         labels = {label: LabelWords(words, words) for label, words in self._labels.items()}
         for question in prompts.questions(prefix, labels):

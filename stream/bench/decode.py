@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from stream.aio import all_of
-from stream.api import open_model
+from stream.api import loaded
 from stream.bench.cases import CaseMaker
 from stream.bench.measurement import (
     Measured,
@@ -81,7 +81,7 @@ async def run(
         CheckpointError: The folder holds no model that can be served.
     """
     wanted = _WARM_UP + max(limit, at_once)
-    async with open_model(model) as opened:
+    async with loaded(model) as opened:
         folder = opened.folder
         if data is None:
             documents = await _samples_as_read(opened.extractor, wanted)

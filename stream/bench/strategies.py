@@ -138,7 +138,7 @@ class _Asker:
         return await all_of(map(self.ask, several)) if several else []
 
     async def ask_label(self, label: LabelCase) -> list[tuple[int, ...]]:
-        """A label's count and then at once its mentions, as ``stream.ner.reading`` does."""
+        """A label's count and then at once its mentions, as ``stream.ner.parallel_decoding`` does."""
         answer = await self.ask(label.count)
         if self.forced:
             return await self.ask_all(label.mentions)

@@ -105,21 +105,21 @@ def as_json_line(extraction: Extraction) -> str:
 
 
 async def _extract(document: Document, model: Path | None, strategy: Strategy) -> Extraction:
-    from stream.api import open_model
+    from stream.api import loaded
 
-    async with open_model(model, strategy=strategy) as opened:
+    async with loaded(model, strategy=strategy) as opened:
         return await opened.extractor.extract(document)
 
 
 async def _extract_and_explain(
     document: Document, model: Path | None, strategy: Strategy
 ) -> "tuple[Extraction, list[Step], list[Fixing]]":
-    from stream.api import open_model
+    from stream.api import loaded
     from stream.bench.explain import explain as tell
     from stream.bench.explain import fixings
 
     passes: list[PassTrace] = []
-    async with open_model(model, on_pass=passes.append, strategy=strategy) as opened:
+    async with loaded(model, on_pass=passes.append, strategy=strategy) as opened:
         extraction = await opened.extractor.extract(document)
         return extraction, tell(passes, opened.template), fixings(passes, opened.template)
 

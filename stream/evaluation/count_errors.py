@@ -202,7 +202,7 @@ class CountErrors:
         for change, cost in costs.items():
             forced.counts = {pair.prompt.ids: pair.count(change, most) for pair in pairs}
             cost.changed += sum(forced.counts[pair.prompt.ids] != pair.own for pair in pairs)
-            answer = ModelAnswer(document, await extractor.read(asked), self._threshold)
+            answer = ModelAnswer(document, await extractor.ask(asked), self._threshold)
             settled = score([answer], self._labels, policy=self._policy, calibration=self._calibration)
             cost.score += settled.score
             await asyncio.sleep(0)

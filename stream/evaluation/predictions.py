@@ -14,7 +14,7 @@ from stream.errors import ConfigurationError
 from stream.evaluation.runner import Settled
 from stream.ner.calibration import Calibration
 from stream.ner.deduplicate import deduplicate
-from stream.ner.spans import Grounder, Span
+from stream.ner.spans import Span, SpanAligner
 
 _SHOWN = 60
 
@@ -124,7 +124,7 @@ def _placed(document: AnnotatedDocument, mentions: Sequence[PredictedMention]) -
         ValueError: A mention has offsets or a score that cannot be.
     """
     spans: dict[int, Span | None] = {}
-    grounder = Grounder(document.text)
+    grounder = SpanAligner(document.text)
     for label in {mention.label for mention in mentions}:
         indices = [index for index, mention in enumerate(mentions) if mention.label == label]
         found = grounder.align([mentions[index].text for index in indices])

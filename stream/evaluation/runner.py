@@ -15,7 +15,7 @@ from stream.evaluation.reliability import Judged
 from stream.evaluation.scores import Accuracy, Score
 from stream.ner.calibration import Calibration
 from stream.ner.extractor import Extractor
-from stream.ner.postprocess import Found, settle
+from stream.ner.postprocess import RawExtraction, postprocess
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class ModelAnswer:
     """
 
     document: AnnotatedDocument
-    found: Found
+    found: RawExtraction
     threshold: float
 
     @property
@@ -72,7 +72,7 @@ class ModelAnswer:
 
     def settle(self, policy: Policy, calibration: Calibration | None = None) -> Settled:
         """De-duplicate, as the service does."""
-        extraction = settle(self.found, policy=policy, threshold=self.threshold, calibration=calibration)
+        extraction = postprocess(self.found, policy=policy, threshold=self.threshold, calibration=calibration)
         return Settled(extraction.entities, extraction.removed)
 
 
@@ -215,7 +215,7 @@ async def answer(
         for index, annotated in queue:
             document = Document(id=annotated.id, text=annotated.text, labels=list(labels))
             began = time.perf_counter()
-            found = await extractor.read(document)
+            found = await extractor.ask(document)
             latency = time.perf_counter() - began
             done[index] = ModelAnswer(annotated, found, extractor.threshold), latency
             on_document()

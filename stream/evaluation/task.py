@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from stream.api import OpenModel, open_model
+from stream.api import LoadedModel, loaded
 from stream.contract.messages import Policy
 from stream.corpora.document import AnnotatedDocument
 from stream.corpora.predictions import read_predictions
@@ -91,7 +91,7 @@ async def evaluate_model(task: Task, folder: Path | None, *, calibrate: bool) ->
     Raises:
         ConfigurationError: The model cannot be served, or there is too little to calibrate it with.
     """
-    async with open_model(folder) as opened:
+    async with loaded(folder) as opened:
         if calibrate and not os.access(opened.folder, os.W_OK):
             raise ConfigurationError(
                 f"{opened.folder} cannot be written: copy the model folder to where you may write"
@@ -116,7 +116,7 @@ async def evaluate_model(task: Task, folder: Path | None, *, calibrate: bool) ->
         return replace(report, analyses=replace(report.analyses, costs=costs))
 
 
-def _report(task: Task, opened: OpenModel, got: Answers, passes: int, *, calibrate: bool) -> Report:
+def _report(task: Task, opened: LoadedModel, got: Answers, passes: int, *, calibrate: bool) -> Report:
     config, fitted = opened.template.config, None
     calibration = config.calibration
     if calibrate:

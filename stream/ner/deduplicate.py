@@ -1,4 +1,4 @@
-"""What is kept when entities compete, by policy; everything dropped is reported with its reason."""
+"""De-duplication of competing entities, by policy; every dropped one is reported with its reason."""
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Sequence
@@ -20,11 +20,11 @@ class Deduplicated:
 
 
 def deduplicate(entities: Sequence[Entity], policy: Policy, *, threshold: float = 0.0) -> Deduplicated:
-    """Apply a score threshold, drop exact repeats, then settle the competition between the rest.
+    """Apply a score threshold, drop exact repeats, then apply the policy to the rest.
 
     Args:
         entities: Candidates of one document. Where scores are equal the earlier in this order wins.
-        policy: What competes with what; see ``Policy``.
+        policy: The rule of competition; see ``Policy``.
         threshold: Entities scored below it are removed first, so they displace nothing.
     """
     confident = [entity for entity in entities if entity.score >= threshold]

@@ -11,9 +11,9 @@ from random import Random
 from stream.baselines.answers import Marked
 from stream.baselines.prompts import BaselinePrompts
 from stream.ner.config import LabelConfig, NerConfig
-from stream.ner.encoded_text import SpelledText
 from stream.ner.labels import LabelWords
 from stream.ner.template import PromptTemplate
+from stream.ner.text_tokens import TextTokens
 from stream.training.corpora import Sentence
 
 
@@ -93,7 +93,7 @@ class Reformulator:
             phrases: What to ask for, in order; a mapping says in which words each is asked for.
         """
         asked = phrases if isinstance(phrases, Mapping) else {one: LabelWords(one, one) for one in phrases}
-        text = SpelledText.of(sentence.text, self._template)
+        text = TextTokens.of(sentence.text, self._template)
         prefix = self._template.prefix_ids(text.encoded.ids)
         marker = len(prefix) - len(text.encoded.ids)
         tags, ordinals = self._tags(sentence, text)
@@ -107,7 +107,11 @@ class Reformulator:
         )
 
     def _branches(
-        self, sentence: Sentence, text: SpelledText, prefix: tuple[int, ...], asked: Mapping[str, LabelWords]
+        self,
+        sentence: Sentence,
+        text: TextTokens,
+        prefix: tuple[int, ...],
+        asked: Mapping[str, LabelWords],
     ) -> tuple[LabelBranch, ...]:
         baseline = self._baseline
         if baseline is None:
@@ -126,7 +130,7 @@ class Reformulator:
         )
 
     def _branch(
-        self, sentence: Sentence, text: SpelledText, prefix: tuple[int, ...], phrase: str, words: LabelWords
+        self, sentence: Sentence, text: TextTokens, prefix: tuple[int, ...], phrase: str, words: LabelWords
     ) -> LabelBranch:
         found = [m for m in sentence.mentions if phrase in m.phrases][: self._max_count]
         prompt = self._template.count_prompt(prefix, self._encode(words.asked))
@@ -147,7 +151,7 @@ class Reformulator:
             self._label_ids[words] = self._template.encode_text(words).ids
         return self._label_ids[words]
 
-    def _tags(self, sentence: Sentence, text: SpelledText) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def _tags(self, sentence: Sentence, text: TextTokens) -> tuple[tuple[int, ...], tuple[int, ...]]:
         tags, ordinals = [0] * len(text.encoded.ids), [0] * len(text.encoded.ids)
         seen: dict[int, int] = {}
         for mention in sentence.mentions:

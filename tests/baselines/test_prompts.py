@@ -11,8 +11,8 @@ from stream.baselines.config import Baseline
 from stream.baselines.marks import control_tokens
 from stream.baselines.prompts import BaselinePrompts
 from stream.errors import CheckpointError
-from stream.ner.encoded_text import SpelledText
 from stream.ner.labels import LabelWords
+from stream.ner.text_tokens import TextTokens
 from tests.baselines.templates import marked_template
 from tests.ner.oracle import tiny_template
 
@@ -28,7 +28,7 @@ wild = st.text(min_size=1, max_size=12) | st.sampled_from(
 
 def shown(baseline, text, mentions, labels=LABELS):
     """Prompt and answer of every question about a text."""
-    spelled = SpelledText.of(text, TEMPLATE)
+    spelled = TextTokens.of(text, TEMPLATE)
     asked = PROMPTS[baseline].questions(TEMPLATE.prefix_ids(spelled.encoded.ids), labels)
     return [
         (TEMPLATE.show(one.ids), TEMPLATE.show(PROMPTS[baseline].answer(one, spelled, mentions)))
@@ -86,7 +86,7 @@ def test_prompts_answers_are_read_back(baseline, pieces, data):
     first, second = data.draw(st.tuples(wild, wild).filter(lambda names: names[0] != names[1]))
     labels = {"A": LabelWords(first, f"{first}: such."), "B": LabelWords(second, second)}
     mentions = [Marked(data.draw(st.sampled_from("AB")), a, b) for a, b in spans]
-    spelled = SpelledText.of(text, TEMPLATE)
+    spelled = TextTokens.of(text, TEMPLATE)
     found = []
     for question in PROMPTS[baseline].questions(TEMPLATE.prefix_ids(spelled.encoded.ids), labels):
         answer = PROMPTS[baseline].answer(question, spelled, mentions)
@@ -138,5 +138,5 @@ def test_prompts_a_checkpoint_without_the_marks_is_refused():
         BaselinePrompts(tiny_template(), Baseline.AUTOREG_STRUCT)
     forced = BaselinePrompts(tiny_template(), Baseline.AUTOREG_STRUCT, forced=True)
     (question,) = forced.questions((1,), LABELS)
-    answer = forced.answer(question, SpelledText.of(JAPAN, TEMPLATE), MENTIONS)
+    answer = forced.answer(question, TextTokens.of(JAPAN, TEMPLATE), MENTIONS)
     assert TEMPLATE.show(answer) == "((place:Japan),(group:FIFA))"

@@ -10,9 +10,9 @@ from stream.baselines.prompts import BaselinePrompts
 from stream.baselines.reading import BaselineReader
 from stream.contract.messages import Document
 from stream.generation import Completion
-from stream.ner.encoded_text import SpelledText
 from stream.ner.extractor import Extractor
 from stream.ner.labels import LabelWords
+from stream.ner.text_tokens import TextTokens
 from tests.baselines.templates import marked_template
 
 TEXT = "Ann of Rome met Bo in Rome"
@@ -26,7 +26,7 @@ class Answering:
     def __init__(self, baseline):
         self.template = marked_template(baseline)
         self.prompts = BaselinePrompts(self.template, baseline)
-        spelled = SpelledText.of(TEXT, self.template)
+        spelled = TextTokens.of(TEXT, self.template)
         words = {label: LabelWords(*[self.template.label_text(label)] * 2) for label in LABELS}
         prefix = self.template.prefix_ids(spelled.encoded.ids)
         questions = self.prompts.questions(prefix, words)
@@ -42,7 +42,7 @@ class Answering:
     async def extract(self, longest=10_000):
         """The document of the test."""
         reader = BaselineReader(self, self.template, self.prompts, longest)
-        extractor = Extractor(self, self.template, reader=reader)
+        extractor = Extractor(self, self.template, decoder=reader)
         return await extractor.extract(Document(text=TEXT, labels=LABELS))
 
 

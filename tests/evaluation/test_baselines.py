@@ -9,9 +9,9 @@ from stream.contract.messages import Policy
 from stream.corpora.document import AnnotatedDocument
 from stream.evaluation.baselines import evaluate_baseline
 from stream.inference.in_process import InProcessGenerator
-from stream.ner.encoded_text import SpelledText
 from stream.ner.labels import LabelWords
 from stream.ner.template import PromptTemplate
+from stream.ner.text_tokens import TextTokens
 from tests.tiny_model import write_tiny_checkpoint
 
 LABELS = ["PER", "LOC"]
@@ -35,7 +35,7 @@ def right_answers(folder, baseline):
     words = {label: LabelWords(*[template.label_text(label)] * 2) for label in LABELS}
     answers = {}
     for document in DOCUMENTS:
-        text = SpelledText.of(document.text, template)
+        text = TextTokens.of(document.text, template)
         mentions = [Marked(one.label, one.start, one.end) for one in document.entities]
         for question in prompts.questions(template.prefix_ids(text.encoded.ids), words):
             answers[question.ids] = prompts.answer(question, text, mentions)

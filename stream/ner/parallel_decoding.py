@@ -1,4 +1,4 @@
-"""One window read by the model: all counts at once, then all mentions (PaDeLLM-NER, section 3.2)."""
+"""Parallel decoding of one window: all counts at once, then all mentions (PaDeLLM-NER, section 3.2)."""
 
 import math
 import time
@@ -11,14 +11,14 @@ from stream.contract.messages import Entity, Removed
 from stream.contract.reasons import DUPLICATE, UNGROUNDED, UNREADABLE_COUNT
 from stream.generation import Completion, Generator
 from stream.ner.labels import LabelPrompt
-from stream.ner.spans import Grounder
+from stream.ner.spans import SpanAligner
 from stream.ner.template import PromptTemplate
 from stream.ner.windows import Window
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How many mentions of a label the model finds.
+    """The model's count of a label's mentions.
 
     Attributes:
         number: The count, or None where the answer is no count.
@@ -61,14 +61,14 @@ def probability(log_probs: Sequence[float]) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """What the model found in a window; offsets are the document's.
+class WindowResult:
+    """The model's mentions in one window; offsets are the document's.
 
     Attributes:
         window: The window.
-        entities: Mentions that are in the text.
-        removed: Mentions that are not, and answers that could not be read.
-        counts: Mentions counted by label; without the labels whose count could not be read.
+        entities: Mentions aligned with the text.
+        removed: Mentions that are not in the text, and unreadable counts.
+        counts: Label to its count; a label whose count is unreadable is absent.
         capped: Labels whose count reached the model's limit.
         count_ms: Time until the last count was back.
         mention_ms: Time from then until the last mention was back.
@@ -85,16 +85,16 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class LabelAnswer:
-    """What the model said of one label: how many mentions, and which."""
+    """The model's answer for one label: the count and the mentions."""
 
     count: Count
     mentions: list[Mention]
 
 
-class Reader(Protocol):
-    """Reads windows with one model, in whatever form it is asked and answers."""
+class WindowDecoder(Protocol):
+    """Decodes windows with one model, in any prompt format."""
 
-    async def read(self, text: str, window: Window, labels: Sequence[LabelPrompt]) -> Reading:
+    async def decode(self, text: str, window: Window, labels: Sequence[LabelPrompt]) -> WindowResult:
         """Find the entities of all labels in a window of a text.
 
         Raises:
@@ -103,30 +103,30 @@ class Reader(Protocol):
         ...
 
 
-class WindowReader:
-    """Reads windows with one model."""
+class ParallelDecoder:
+    """Decodes windows with count prompts and mention prompts."""
 
     def __init__(self, generator: Generator, template: PromptTemplate) -> None:
         self._generator = generator
         self._template = template
 
-    async def read(self, text: str, window: Window, labels: Sequence[LabelPrompt]) -> Reading:
-        """See ``Reader``."""
+    async def decode(self, text: str, window: Window, labels: Sequence[LabelPrompt]) -> WindowResult:
+        """See ``WindowDecoder``; the mention prompts of a label leave as soon as its count is back."""
         began = time.perf_counter()
         prefix = self._template.prefix_ids(window.ids)
         answers = await all_of(self._ask(prefix, label) for label in labels)
         ended = time.perf_counter()
         counted = max((counted_at for _, counted_at in answers), default=ended)
-        reading = Reading(window, [], [], {}, [], (counted - began) * 1000, (ended - counted) * 1000)
-        grounder = Grounder(text[window.start : window.end])
+        result = WindowResult(window, [], [], {}, [], (counted - began) * 1000, (ended - counted) * 1000)
+        aligner = SpanAligner(text[window.start : window.end])
         for label, (answer, _) in zip(labels, answers, strict=True):
-            record(reading, grounder, label.name, answer)
+            add_answer(result, aligner, label.name, answer)
             if answer.count.number == self._template.config.max_count:
-                reading.capped.append(label.name)
-        return reading
+                result.capped.append(label.name)
+        return result
 
     async def _ask(self, prefix: tuple[int, ...], label: LabelPrompt) -> tuple[LabelAnswer, float]:
-        """A label's answer, and the time at which its count was there."""
+        """A label's answer, and the time at which its count was known."""
         prompt = self._template.count_prompt(prefix, label.ids)
         count = read_count(await self._generator.generate(prompt), self._template)
         counted_at = time.perf_counter()
@@ -136,18 +136,18 @@ class WindowReader:
         return LabelAnswer(count, [read_mention(one, self._template) for one in completions]), counted_at
 
 
-def record(reading: Reading, grounder: Grounder, label: str, answer: LabelAnswer) -> None:
-    """Add to a reading what was answered for one label, each mention at its place in the text.
+def add_answer(result: WindowResult, aligner: SpanAligner, label: str, answer: LabelAnswer) -> None:
+    """Add the answer for one label to a window's result, each mention at its span in the text.
 
     Args:
-        reading: What to add to.
-        grounder: Over the text of the reading's window.
+        result: The result to extend.
+        aligner: Over the text of the result's window.
         label: The label as the document named it.
-        answer: What the model said.
+        answer: The model's answer.
     """
-    window, count = reading.window, answer.count
+    window, count = result.window, answer.count
     if count.number is None:
-        reading.removed.append(
+        result.removed.append(
             Removed(
                 text="",
                 label=label,
@@ -158,23 +158,23 @@ def record(reading: Reading, grounder: Grounder, label: str, answer: LabelAnswer
             )
         )
         return
-    reading.counts[label] = count.number
+    result.counts[label] = count.number
     seen: set[tuple[int, int]] = set()
-    spans = grounder.align([mention.text for mention in answer.mentions])
+    spans = aligner.align([mention.text for mention in answer.mentions])
     for mention, span in zip(answer.mentions, spans, strict=True):
         if span is None:
-            reading.removed.append(
+            result.removed.append(
                 Removed(text=mention.text, label=label, score=mention.score, reason=UNGROUNDED)
             )
             continue
         start, end = window.start + span[0], window.start + span[1]
-        text = grounder.text[span[0] : span[1]]
+        text = aligner.text[span[0] : span[1]]
         if span in seen:
-            reading.removed.append(
+            result.removed.append(
                 Removed(text=text, label=label, score=mention.score, reason=DUPLICATE, start=start, end=end)
             )
             continue
         seen.add(span)
-        reading.entities.append(
+        result.entities.append(
             Entity(text=text, label=label, start=start, end=end, score=mention.score, count_score=count.score)
         )

@@ -1,4 +1,4 @@
-"""A text and the tokens that spell its parts: what is copied from it must be copied token by token."""
+"""A text and its own tokens: a mention is copied from the text token by token."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -7,7 +7,7 @@ from stream.ner.template import EncodedText, PromptTemplate
 
 
 @dataclass(frozen=True, slots=True)
-class SpelledText:
+class TextTokens:
     """A text with its tokens.
 
     Attributes:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.ner.encoded_text import SpelledText
+from stream.ner.text_tokens import TextTokens
 from tests.ner.oracle import tiny_template
 from tests.training.synthetic import template
 
@@ -15,7 +15,7 @@ def test_spelling_tokens_spell_exactly_the_span(text, data):
     """Tokens found for a span cover the span, and no more than white space before it."""
     start = data.draw(st.integers(0, len(text)))
     end = data.draw(st.integers(start, len(text)))
-    spelled = SpelledText.of(text, TEMPLATE)
+    spelled = TextTokens.of(text, TEMPLATE)
     tokens = spelled.tokens(start, end) if end > start else None
     if tokens:
         offsets = spelled.encoded.offsets
@@ -28,13 +28,13 @@ def test_spelling_ids_say_the_span(text, data):
     """The ids of a span decode to it, whether they are the text's own or not."""
     start = data.draw(st.integers(0, len(text)))
     end = data.draw(st.integers(start, len(text)))
-    spelled = SpelledText.of(text, TEMPLATE)
+    spelled = TextTokens.of(text, TEMPLATE)
     assert TEMPLATE.decode_mention(spelled.ids(start, end)) == text[start:end].strip()
 
 
 def test_spelling_finds_words_and_refuses_half_tokens():
     """A word is spelled by its tokens, the space before it included; a part of a token by none."""
-    spelled = SpelledText.of("Grace Hopper", TEMPLATE)
+    spelled = TextTokens.of("Grace Hopper", TEMPLATE)
     first, last = spelled.tokens(6, 12)
     assert TEMPLATE.show(spelled.encoded.ids[first:last]) == " Hopper"
     assert last == len(spelled.encoded.ids)
@@ -44,6 +44,6 @@ def test_spelling_finds_words_and_refuses_half_tokens():
 
 def test_spelling_takes_all_bytes_of_a_character():
     """Where a character is several tokens, a span holds all of them."""
-    spelled = SpelledText.of("in 東京", tiny_template())
+    spelled = TextTokens.of("in 東京", tiny_template())
     assert spelled.tokens(3, 5) == (3, 9)
     assert spelled.tokens(4, 5) == (6, 9)
