@@ -213,9 +213,7 @@ def unknown_variables() -> dict[str, str]:
         name = variable.upper()
         if value and name.startswith(PREFIX) and name not in known:
             nearest = get_close_matches(name.removeprefix(PREFIX), names, n=1)
-            advice[variable] = (
-                f"did you mean {PREFIX}{nearest[0]}?" if nearest else "padellm config lists them"
-            )
+            advice[variable] = f"did you mean {PREFIX}{nearest[0]}?" if nearest else "see padellm config"
     return advice
 
 

@@ -128,7 +128,7 @@ def test_settings_name_the_nearest_of_a_misspelt_one(environment):
     environment.setenv("PADELLM_KAFKA_PORT", "9093")
     environment.setenv("padellm_max_labels", "3")
     assert unknown_variables() == {
-        "PADELLM_QQQQ": "padellm config lists them",
+        "PADELLM_QQQQ": "see padellm config",
         "PADELLM_TRESHOLD": "did you mean PADELLM_THRESHOLD?",
     }
     assert Settings().max_labels == 3
