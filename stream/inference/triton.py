@@ -155,9 +155,8 @@ class TritonGenerator:
             InferenceRejected: The server refused the request; a retry would be refused too.
         """
         request = _request(prompt)
-        delays = pauses(first=_FIRST_PAUSE, longest=_LONGEST_PAUSE)
         give_up_at = time.monotonic() + self._deadline
-        while True:
+        for pause in pauses(first=_FIRST_PAUSE, longest=_LONGEST_PAUSE):
             try:
                 async with self._slots:
                     return await self._breaker.call(lambda: self._infer(request))
@@ -166,7 +165,8 @@ class TritonGenerator:
             except InferenceUnavailable:
                 if time.monotonic() > give_up_at:
                     raise
-            await asyncio.sleep(next(delays))
+            await asyncio.sleep(pause)
+        raise AssertionError("pauses have no end")
 
     async def ready(self) -> bool:
         """Ask whether server and model would serve a prompt now."""
@@ -201,17 +201,16 @@ class TritonGenerator:
         return kind(f"{self._server} answered {code.name}: {details}")
 
     def _completion(self, response: Any) -> Completion:
-        raw = dict(
-            zip((output.name for output in response.outputs), response.raw_output_contents, strict=True)
-        )
+        names = [output.name for output in response.outputs]
         try:
+            raw = dict(zip(names, response.raw_output_contents, strict=True))
             (length,) = array("i", raw["sequence_length"])
             ids = array("i", raw["output_ids"])[:length]
             log_probs = array("f", raw["output_log_probs"])[:length]
         except (KeyError, ValueError) as error:
             raise InferenceRejected(
                 f"{self._server} breaks the contract of the model {MODEL_NAME}: "
-                f"it answered with {sorted(raw)} ({error!r})"
+                f"it answered with {sorted(names)} ({error!r})"
             ) from error
         return Completion(tuple(ids), tuple(log_probs))
 

@@ -168,12 +168,13 @@ async def test_triton_knows_a_dead_backend() -> None:
     assert type(await _translated(grpc.StatusCode.INTERNAL, details)) is InferenceUnavailable
 
 
-async def test_triton_refuses_an_answer_that_lacks_log_probabilities() -> None:
-    """A model that leaves a tensor of the contract out is named, and what it answered."""
+@pytest.mark.parametrize("contents", [[b"\1\0\0\0"], [b"\1\0\0"], []])
+async def test_triton_refuses_an_answer_that_breaks_the_contract(contents: list[bytes]) -> None:
+    """An answer that lacks tensors, or their contents, names the model and the tensors that it has."""
     generator = TritonGenerator("127.0.0.1:1")
     response = service_pb2.ModelInferResponse(
         outputs=[service_pb2.ModelInferResponse.InferOutputTensor(name="output_ids")],
-        raw_output_contents=[b"\1\0\0\0"],
+        raw_output_contents=contents,
     )
     with pytest.raises(InferenceRejected, match=r"contract.*tensorrt_llm.*output_ids"):
         generator._completion(response)
