@@ -66,14 +66,14 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Inference(StrEnum):
-    """Where the model runs: in a Triton server, or inside this process."""
+    """Place of the model: a Triton server, or this process."""
 
     TRITON = "triton"
     IN_PROCESS = "in-process"
 
 
 class EventsPer(StrEnum):
-    """How many events a document becomes: one with all its entities, or one per entity."""
+    """Events of a document: one with all its entities, or one per entity."""
 
     DOCUMENT = "document"
     ENTITY = "entity"

@@ -1,4 +1,4 @@
-"""The files of the deployment say what they must; that they work is proven by `make stack-test`."""
+"""The deployment's files, without Docker; `make stack-test` tests them with a real engine."""
 
 import re
 import tomllib
@@ -31,7 +31,7 @@ def _seconds(duration: str) -> float:
 
 @each_service
 def test_compose_service_has_health_check(service):
-    """Every service says whether it is healthy."""
+    """Every service has a health check."""
     check = service["healthcheck"]
     assert check["test"][0] == "CMD"
     assert "disable" not in check
@@ -52,7 +52,7 @@ def test_compose_service_is_hardened(service):
 
 @each_service
 def test_compose_service_has_restart_policy_and_time_to_stop(service):
-    """Every service comes back after a crash and has its own time to end in order."""
+    """Every service is restarted after a crash and has its own time to stop in order."""
     assert service["restart"] in {"unless-stopped", "on-failure"}
     assert _seconds(service["stop_grace_period"]) >= 10
 
@@ -139,7 +139,7 @@ def test_compose_starts_cpu_stack_by_default():
 
 
 def test_compose_gpu_parts_are_in_their_own_file_alone():
-    """What only a machine with a GPU can start is in compose.gpu.yml: its reservation and raised limits."""
+    """Everything that needs a GPU is in compose.gpu.yml: its reservation and raised limits."""
     assert not any({"deploy", "ulimits"} & set(service) for service in SERVICES.values())
     triton = GPU["services"]["triton-gpu"]
     assert triton["deploy"]["resources"]["reservations"]["devices"][0]["capabilities"] == ["gpu"]

@@ -43,7 +43,7 @@ def _reason(**fields: object) -> str:
     ascii_only=st.booleans(),
 )
 def test_codec_reads_any_document(text, labels, threshold, policy, ascii_only):
-    """What a producer puts into a document is what the worker reads, whatever the text is made of."""
+    """The worker reads the very document that a producer sent, with any characters in its text."""
     document = Document(id="1", text=text, labels=labels, threshold=threshold, policy=policy)
     raw = json.dumps(document.model_dump(mode="json"), ensure_ascii=ascii_only).encode()
     assert decode_document(_record(raw), SETTINGS) == document
