@@ -65,6 +65,14 @@ def test_main_warns_of_a_misspelt_setting():
     assert json.loads(answer.stdout)["threshold"]["from"] == "default"
 
 
+def test_main_worker_logs_a_misspelt_setting():
+    """The worker logs such a variable as JSON, since its standard error holds nothing else."""
+    answer = _run("worker", "--model", "/nowhere", PADELLM_TRESHOLD="0.5", PADELLM_HEALTH_PORT="0")
+    lines = [json.loads(line) for line in answer.stderr.splitlines() if line.startswith("{")]
+    (logged,) = [line for line in lines if line["event"] == "unknown setting ignored"]
+    assert (logged["variable"], logged["advice"]) == ("PADELLM_TRESHOLD", "did you mean PADELLM_THRESHOLD?")
+
+
 @pytest.mark.parametrize(
     ("variables", "grade", "found"),
     [
