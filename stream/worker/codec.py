@@ -48,7 +48,8 @@ def decode_document(record: Record, settings: Settings) -> Document:
         raise _explained(error.errors()[0]) from error
     check_text(document.text, most=settings.max_text_characters)
     check_labels(document.labels, most=settings.max_labels)
-    _check_metadata(raw)
+    if document.metadata:
+        _check_metadata(raw)
     return _with_id(document, record)
 
 
@@ -57,8 +58,10 @@ def encode_event(event: EntityEvent, record: Record) -> bytes:
 
     A number of JSON may have more digits than a float keeps.
     """
+    if not event.metadata:
+        return event.model_dump_json().encode()
     whole = event.model_dump_json(exclude={"metadata"}).encode()
-    return b'%s,"metadata":%s}' % (whole[:-1], member(record.value or b"", "metadata") or b"{}")
+    return b'%s,"metadata":%s}' % (whole[:-1], member(record.value or b"", "metadata"))
 
 
 def largest_value(settings: Settings) -> int:
@@ -188,7 +191,7 @@ _SPECIAL: dict[tuple[str, str], _Explanation] = {
 
 
 def _check_metadata(raw: bytes) -> None:
-    size = len(member(raw, "metadata") or b"")
+    size = len(member(raw, "metadata"))
     if size > MAX_METADATA_BYTES:
         raise BadDocument(
             Reason.METADATA_TOO_LARGE,

@@ -73,12 +73,15 @@ def parse(raw: bytes, *, most_values: int | None = None) -> Any:
     return value
 
 
-def member(raw: bytes, name: str) -> bytes | None:
+def member(raw: bytes, name: str) -> bytes:
     """The spelling of a member of a JSON object, without the white space between its values.
 
     Args:
         raw: A JSON object that ``parse`` has taken.
-        name: The member's name; None is returned where there is no such member.
+        name: The member's name.
+
+    Raises:
+        KeyError: There is no such member.
     """
     depth = start = 0
     string = slice(0)
@@ -91,11 +94,14 @@ def member(raw: bytes, name: str) -> bytes | None:
             string = slice(*token.span())
         elif kind == _COLON and depth == 1 and json.loads(raw[string]) == name:
             start = token.end()
-    return None
+    raise KeyError(name)
 
 
 def _bound(raw: bytes, most_values: float) -> None:
     """Refuse JSON that is nested too deep or holds too many values; malformed JSON may pass."""
+    opening = raw.count(b"[") + raw.count(b"{")
+    if opening <= MAX_DEPTH and opening + raw.count(b",") <= most_values:
+        return  # strings included, and still too few
     depth = values = 0
     name = string = slice(0)
     for token in _TOKEN.finditer(raw):
