@@ -35,7 +35,7 @@ COPY --from=build /opt/padellm /opt/padellm
 # The stub takes the first python3 on PATH for its own, and so sees the packages of /opt/padellm.
 ENV PATH=/opt/padellm/bin:$PATH \
     HOME=/tmp \
-    XDG_CACHE_HOME=/var/cache \
+    PADELLM_CACHE_DIR=/var/cache/padellm \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     PADELLM_MODEL=/opt/padellm/triton/models/checkpoints/padellm-small-en \

@@ -3,12 +3,9 @@ import re
 from pathlib import Path
 
 import pytest
-from pydantic import AliasChoices
-from pydantic_core import PydanticUndefined
 
 from stream import cli
 from stream.contract.messages import EntityEvent
-from stream.settings import Settings
 from stream.worker.metrics import Telemetry
 
 ROOT = Path(__file__).parent.parent
@@ -21,29 +18,6 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def settings_table() -> str:
-    """The settings as the README shows them."""
-    rows = ["| Variable | Default | Meaning |", "|---|---|---|"]
-    for name, field in Settings.model_fields.items():
-        alias = field.validation_alias
-        names = alias.choices if isinstance(alias, AliasChoices) else [f"PADELLM_{name.upper()}"]
-        default = "~/.cache/padellm" if name == "cache_dir" else field.default
-        assert default is not PydanticUndefined, f"say here what the README shows as the default of {name}"
-        shown = "" if default is None else f"`{default}`"
-        rows.append(f"| {', '.join(f'`{one}`' for one in names)} | {shown} | {field.description} |")
-    return "\n".join(rows)
-
-
-def between(start: str, end: str) -> str:
-    """The part of the README between two comments."""
-    return README.split(f"<!-- {start} -->", 1)[1].split(f"<!-- {end} -->", 1)[0].strip()
-
-
-def test_readme_settings_are_all_there():
-    """The README's table of settings is what stream/settings.py says, row for row."""
-    assert between("settings", "/settings") == settings_table()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

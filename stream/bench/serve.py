@@ -155,7 +155,6 @@ class _Ways:
     def _triton(self) -> Generator:
         return TritonGenerator(
             self._settings.triton_url,
-            model=self._settings.triton_model,
             in_flight=self._settings.triton_in_flight,
         )
 

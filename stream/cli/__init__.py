@@ -22,7 +22,7 @@ _COMMANDS = {
     "train": "Train a model.",
     "convert": "Convert annotated documents from one format into another.",
     "config": "Show the effective settings and where each comes from.",
-    "doctor": "Check machine, settings, broker, topics and Triton, and say how to mend what is wrong.",
+    "doctor": "Check machine, settings, broker, topics and Triton, and say how to fix what is wrong.",
 }
 
 # Packages that only an extra brings, by the name they are imported under.
@@ -32,11 +32,17 @@ _EXTRAS = {
 }
 
 
+# The worker logs them, as JSON, and doctor finds them.
+_REPORT_UNKNOWN_VARIABLES = {"worker", "doctor"}
+
+
 class _Commands(TyperGroup):
     """Lists commands without importing them, and turns this package's errors into messages."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         if args and args[0] in _COMMANDS:
+            if args[0] not in _REPORT_UNKNOWN_VARIABLES:
+                _warn_of_unknown_variables()
             return args[0], _load(args[0]), args[1:]
         return super().resolve_command(ctx, args)
 
@@ -74,17 +80,21 @@ def _how_to_install(error: ModuleNotFoundError) -> str:
 
 
 def _wrong_settings(error: ValueError) -> str:
-    """The message for a variable that a setting does not take; any other ValueError is raised again."""
+    """The message for settings that are refused; any other ValueError is raised again."""
     from pydantic import ValidationError
 
     if not isinstance(error, ValidationError) or error.title != "Settings":
         raise error
-    lines = []
-    for problem in error.errors(include_url=False):
-        name = str(problem["loc"][0])
-        variable = name if name.isupper() else f"PADELLM_{name.upper()}"
-        lines.append(f"{variable}={problem['input']}: {problem['msg']}")
-    return "wrong settings\n  " + "\n  ".join(lines)
+    from stream.settings import problems
+
+    return "wrong settings\n  " + "\n  ".join(problems(error))
+
+
+def _warn_of_unknown_variables() -> None:
+    from stream.settings import unknown_variables
+
+    for variable, advice in unknown_variables().items():
+        typer.echo(f"padellm: {variable} is not a setting and is ignored; {advice}", err=True)
 
 
 main = typer.Typer(

@@ -10,9 +10,11 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from stream.contract.messages import Document, Policy
+from stream.contract.rules import check_labels, check_text
 from stream.engine.strategy import Strategy
-from stream.errors import ConfigurationError
+from stream.errors import BadDocument, ConfigurationError
 from stream.ner.extractor import Extraction
+from stream.settings import Settings
 
 if TYPE_CHECKING:
     from stream.bench.explain import Fixing, Step
@@ -53,8 +55,10 @@ def extract(  # noqa: PLR0917 - the command line passes names
 
     Example: padellm extract "Angela Merkel visited Paris." --explain --strategy jacobi
     """
+    text = _stdin() if text == "-" else text
+    check_text(text, most=Settings().max_text_characters)
     document = _document(
-        text=_stdin() if text == "-" else text,
+        text=text,
         labels=parse_labels(labels),
         policy=policy,
         threshold=threshold,
@@ -77,7 +81,7 @@ def parse_labels(option: str | None) -> list[str] | dict[str, str] | None:
     """Labels as the command line takes them: names with commas between, or a JSON list or object.
 
     Raises:
-        ConfigurationError: It opens like JSON and is none, or names no label.
+        ConfigurationError: It opens like JSON and is none, or a worker would refuse the labels.
     """
     if option is None:
         return None
@@ -91,10 +95,10 @@ def parse_labels(option: str | None) -> list[str] | dict[str, str] | None:
             ) from error
     else:
         labels = [name.strip() for name in option.split(",")]
-    if not labels or not all(name.strip() for name in labels):
-        raise ConfigurationError(
-            "--labels names no label, or an empty one; give for example --labels PER,LOC"
-        )
+    try:
+        check_labels(labels, most=Settings().max_labels)
+    except BadDocument as error:
+        raise ConfigurationError(f"--labels {option[:200]}: {error}") from error
     return labels
 
 

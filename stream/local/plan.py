@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from stream.bundled import model_folder
+from stream.bundled import model_folder, model_repository
 from stream.errors import PadellmError, StackError
 from stream.local.java import Progress
 from stream.local.kafka import Kafka
@@ -141,11 +141,9 @@ def locked(data_dir: Path) -> Iterator[None]:
 def _triton(settings: Settings, ports: "_Ports", folder: Path, log_file: Path) -> TritonServer:
     if reason := why_unavailable():
         raise StackError(reason)
-    package = Path(__file__).parents[1]
-    bundled = package / "_bundled"
     return TritonServer(
         folder=folder,
-        models=(bundled if bundled.is_dir() else package.parent) / "triton_models" / "cpu",
+        models=model_repository(),
         checkpoint=model_folder(settings.model),
         threads=settings.engine_threads,
         grounded=settings.grounded,

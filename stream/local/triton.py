@@ -20,7 +20,6 @@ from stream.errors import StackError
 from stream.inference.triton import TritonGenerator
 from stream.local.ports import LOOPBACK, is_listening
 
-MODEL_NAME = "tensorrt_llm"
 _OLDEST_GLIBC = (2, 35)
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9@%+=:,./_-]+")
 _INSTEAD = "use `--inference in-process`, which serves with the same engine inside the worker"
@@ -127,7 +126,7 @@ class TritonServer:
         """Whether the server and the model would serve a request now."""
         if not is_listening(self.grpc_port):
             return False
-        client = TritonGenerator(self.url, model=MODEL_NAME)
+        client = TritonGenerator(self.url)
         try:
             return await client.ready()
         finally:

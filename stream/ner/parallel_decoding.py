@@ -8,7 +8,7 @@ from typing import Protocol
 
 from stream.aio import all_of
 from stream.contract.messages import Entity, Removed
-from stream.contract.reasons import DUPLICATE, UNGROUNDED, UNREADABLE_COUNT
+from stream.contract.reasons import RemovalReason
 from stream.generation import Completion, Generator
 from stream.ner.labels import LabelPrompt
 from stream.ner.spans import SpanAligner
@@ -152,7 +152,7 @@ def add_answer(result: WindowResult, aligner: SpanAligner, label: str, answer: L
                 text="",
                 label=label,
                 score=count.score,
-                reason=UNREADABLE_COUNT,
+                reason=RemovalReason.UNREADABLE_COUNT,
                 start=window.start,
                 end=window.end,
             )
@@ -164,14 +164,21 @@ def add_answer(result: WindowResult, aligner: SpanAligner, label: str, answer: L
     for mention, span in zip(answer.mentions, spans, strict=True):
         if span is None:
             result.removed.append(
-                Removed(text=mention.text, label=label, score=mention.score, reason=UNGROUNDED)
+                Removed(text=mention.text, label=label, score=mention.score, reason=RemovalReason.UNGROUNDED)
             )
             continue
         start, end = window.start + span[0], window.start + span[1]
         text = aligner.text[span[0] : span[1]]
         if span in seen:
             result.removed.append(
-                Removed(text=text, label=label, score=mention.score, reason=DUPLICATE, start=start, end=end)
+                Removed(
+                    text=text,
+                    label=label,
+                    score=mention.score,
+                    reason=RemovalReason.DUPLICATE,
+                    start=start,
+                    end=end,
+                )
             )
             continue
         seen.add(span)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from stream.contract.messages import Coverage, Entity, Policy, Removed
-from stream.contract.reasons import OVERLAP, UNREADABLE_COUNT
+from stream.contract.reasons import RemovalReason
 from stream.ner.calibration import Calibration
 from stream.ner.deduplicate import deduplicate, removed
 from stream.ner.labels import LabelPrompt
@@ -44,7 +44,7 @@ def stitch(windows_read: Sequence[WindowResult]) -> Stitched:
     cut = _contained([key for key, whole in seen_whole.items() if not whole], list(best))
     return Stitched(
         [entity for key, entity in best.items() if key not in cut],
-        [removed(best[key], OVERLAP) for key in cut],
+        [removed(best[key], RemovalReason.OVERLAP) for key in cut],
     )
 
 
@@ -164,7 +164,7 @@ class _Calibrator:
         return [self._scored(one) for one in found] if self._temperatures else found
 
     def _scored(self, one: _Named) -> _Named:
-        if isinstance(one, Removed) and one.reason == UNREADABLE_COUNT:
+        if isinstance(one, Removed) and one.reason == RemovalReason.UNREADABLE_COUNT:
             return one
         return one.model_copy(update={"score": self._temperatures[one.label].probability(one.score)})
 

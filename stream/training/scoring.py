@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from stream.aio import all_of
 from stream.baselines.reading import baseline_extractor
 from stream.contract.messages import Document
-from stream.contract.reasons import UNGROUNDED
+from stream.contract.reasons import RemovalReason
 from stream.engine.decoder import Decoder
 from stream.engine.strategy import Strategy
 from stream.inference.in_process import InProcessGenerator
@@ -198,7 +198,7 @@ async def _read(
 
 
 def _reading(extraction: Extraction, labels: Sequence[str]) -> Reading:
-    invented = [one for one in extraction.removed if one.reason == UNGROUNDED]
+    invented = [one for one in extraction.removed if one.reason == RemovalReason.UNGROUNDED]
     found = [Predicted(one.label, one.text, one.score) for one in extraction.entities]
     found += [Predicted(one.label, one.text, one.score) for one in invented]
     return Reading({label: extraction.counts.get(label) for label in labels}, tuple(found))

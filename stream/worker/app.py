@@ -21,7 +21,7 @@ from stream.contract.record import Record
 from stream.errors import DeliveryError
 from stream.kafka.topics import missing_topics
 from stream.ner.template import PromptTemplate
-from stream.settings import Settings
+from stream.settings import Settings, unknown_variables
 from stream.worker import consumer
 from stream.worker.endpoints import HealthPages, health_server
 from stream.worker.handler import Handler, Served
@@ -51,6 +51,8 @@ def run(settings: Settings, *, make: MakeGenerator = make_generator) -> None:
         stream.errors.PadellmError: The settings or the model cannot be served, or the consumer ended.
     """
     configure_logs(settings.log_level)
+    for variable, advice in unknown_variables().items():
+        _log.warning("unknown setting ignored", variable=variable, advice=advice)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_until_signal(settings, make))
 

@@ -197,7 +197,7 @@ class Handler:
             Outgoing(
                 topic=self._settings.entities_topic,
                 key=event.document_id.encode(),
-                value=encode_event(event),
+                value=encode_event(event, record),
                 headers=event_headers(event, record),
             )
         )

@@ -45,13 +45,7 @@ def make_generator(settings: Settings, folder: Path, telemetry: Telemetry) -> Ge
 
     telemetry.breaker("closed")
     return TritonGenerator(
-        settings.triton_url,
-        model=settings.triton_model,
-        in_flight=settings.triton_in_flight,
-        call_deadline=settings.triton_call_deadline,
-        breaker_failures=settings.breaker_failures,
-        breaker_pause=settings.breaker_pause,
-        on_breaker_change=telemetry.breaker,
+        settings.triton_url, in_flight=settings.triton_in_flight, on_breaker_change=telemetry.breaker
     )
 
 

@@ -7,7 +7,10 @@ from typer.testing import CliRunner
 
 from stream.cli import main
 from stream.cli.extract import parse_labels
-from stream.errors import ConfigurationError
+from stream.contract.record import Record
+from stream.errors import BadDocument, ConfigurationError
+from stream.settings import Settings
+from stream.worker.codec import decode_document
 from tests.tiny_model import write_tiny_checkpoint
 
 
@@ -50,6 +53,28 @@ def test_extract_says_what_is_wrong(text, options, words):
     assert result.exit_code == 1
     assert words in result.stderr
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("Ann", ["PER", "per "]),
+        ("Ann", ["x" * 257]),
+        ("Ann", {"PER": "x" * 257}),
+        ("Ann", [f"label {n}" for n in range(65)]),
+        ("Ann", [" "]),
+        ("Ann", []),
+        (" \n", ["PER"]),
+    ],
+)
+def test_extract_refuses_what_a_worker_refuses(text, labels):
+    """Text and labels that are a dead letter in a worker are refused here, in the same words."""
+    value = json.dumps({"text": text, "labels": labels}).encode()
+    with pytest.raises(BadDocument) as refused:
+        decode_document(Record("documents", 0, 0, value=value), Settings())
+    result = CliRunner().invoke(main, ["extract", text, "--labels", json.dumps(labels)])
+    assert result.exit_code == 1
+    assert str(refused.value) in result.stderr
 
 
 def test_extract_labels_by_name_or_definition():

@@ -13,7 +13,7 @@ from stream.engine.forward import ForwardPass
 from stream.engine.kv_cache import KvCache
 from stream.engine.model import session
 from stream.engine.model.checkpoint import Checkpoint
-from stream.engine.model.session import Sessions, default_cache_folder, open_sessions
+from stream.engine.model.session import Sessions, open_sessions
 from stream.errors import CheckpointError
 from tests.engine.checkpoints import write_checkpoint
 
@@ -201,12 +201,6 @@ def test_session_names_a_tensor_of_the_wrong_shape(checkpoint, tmp_path):
     with pytest.raises(CheckpointError, match=r"model\.norm\.weight has shape \(31,\)"):
         opened(checkpoint, tmp_path / "cache")
     assert files(tmp_path / "cache") == []
-
-
-def test_session_cache_folder_follows_the_desktop_convention(monkeypatch, tmp_path):
-    """``XDG_CACHE_HOME`` moves it."""
-    monkeypatch.setitem(os.environ, "XDG_CACHE_HOME", str(tmp_path))
-    assert default_cache_folder() == tmp_path / "padellm"
 
 
 def test_session_leaves_small_floats_as_they_are(checkpoint, tmp_path):

@@ -160,7 +160,7 @@ def test_doctor_fails_on_missing_topics_and_says_how_to_mend(settings, padellm):
     findings = {each["subject"]: each for each in json.loads(result.stdout)["findings"]}
     missing = findings[f"topic {settings.entities_topic}"]
     assert (missing["grade"], findings["broker"]["grade"]) == ("fail", "ok")
-    assert "padellm up" in missing["mend"]
+    assert "padellm topics" in missing["fix"]
 
 
 def test_doctor_passes_a_healthy_stack(topics, padellm):

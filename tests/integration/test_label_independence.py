@@ -9,7 +9,7 @@ import pytest
 
 from stream.bundled import model_folder
 from stream.contract.messages import Document, Entity, Policy
-from stream.contract.reasons import OTHER_LABEL
+from stream.contract.reasons import RemovalReason
 from stream.inference.triton import TritonGenerator
 from stream.kafka.records import read_records
 from stream.local.reaper import Guard
@@ -111,7 +111,7 @@ def test_labels_take_from_each_other_under_the_paper_policy_alone_what_they_repo
     taken = 0
     for everything, settled in zip(answers[Policy.MULTI], answers[Policy.PAPER], strict=True):
         for labels, multi, paper in zip(REQUESTS, everything, settled, strict=True):
-            lost = [one for one in paper.removed if one.reason == OTHER_LABEL]
+            lost = [one for one in paper.removed if one.reason == RemovalReason.OTHER_LABEL]
             taken += len(lost)
             for label in labels:
                 places = {

@@ -20,6 +20,7 @@ from stream.engine.model.config import ModelSpec
 from stream.engine.model.graph import GRAPH_VERSION, build_graph
 from stream.engine.token_shapes import TokenShapes
 from stream.errors import CheckpointError
+from stream.settings import user_cache_folder
 
 GRAPH_FILE = "graph.onnx"
 TENSORS_FILE = "graph.tensors"
@@ -47,12 +48,6 @@ class Sessions:
 
     narrow: onnxruntime.InferenceSession
     wide: onnxruntime.InferenceSession
-
-
-def default_cache_folder() -> Path:
-    """Where built graphs are kept: ``$XDG_CACHE_HOME/padellm``, or else ``~/.cache/padellm``."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "padellm"
 
 
 def open_sessions(
@@ -166,7 +161,7 @@ def _serialise(graph: onnx.ModelProto, folder: Path) -> bytes:
     except (ValueError, EncodeError) as error:
         raise CheckpointError(
             f"a model over 2 GB needs a folder to build its graph in, and {folder} cannot be written: "
-            "set XDG_CACHE_HOME to one that can"
+            "set PADELLM_CACHE_DIR to one that can"
         ) from error
     return serialised
 
@@ -226,7 +221,7 @@ class Model:
             CheckpointError: The folder holds no model that can be served.
         """
         checkpoint = Checkpoint.open(folder)
-        cache = graph_cache or default_cache_folder()
+        cache = graph_cache or user_cache_folder()
         sessions = open_sessions(checkpoint, cache, threads=threads, int8=int8)
         shapes = TokenShapes.load(folder, checkpoint.spec.vocabulary)
         return cls(checkpoint.spec, sessions, shapes, threads)
