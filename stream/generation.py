@@ -61,7 +61,11 @@ class Generator(Protocol):
         ...
 
     async def ready(self) -> bool:
-        """Whether a prompt sent now would be served."""
+        """Whether a prompt sent now would be served.
+
+        Raises:
+            stream.errors.InferenceStopped: The model is gone for good; waiting for it is in vain.
+        """
         ...
 
     async def close(self) -> None:

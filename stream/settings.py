@@ -25,13 +25,6 @@ class Inference(StrEnum):
     IN_PROCESS = "in-process"
 
 
-class EventsPer(StrEnum):
-    """How many events a document becomes: one with all its entities, or one per entity."""
-
-    DOCUMENT = "document"
-    ENTITY = "entity"
-
-
 class Settings(BaseSettings):
     """Effective settings, fixed for the life of a process.
 
@@ -85,16 +78,15 @@ class Settings(BaseSettings):
         description="Multiply in 8-bit integers: faster, and no longer exact (CPU engine).",
     )
 
-    window: int = Field(default=64, ge=1, description="Documents in flight per worker.")
+    max_in_flight: int = Field(default=64, ge=1, description="Documents in flight per worker.")
     document_deadline: PositiveSeconds = Field(
         default=120.0,
-        description="Seconds of model time a document may take, as much again for every 20,000 characters; "
-        "outages do not count. Beyond it is a dead letter.",
+        description="Seconds that the model may leave a document without any answer while it answers later "
+        "documents; then the document is dead-lettered. Outages and queues do not count.",
     )
     drain_limit: PositiveSeconds = Field(
         default=20.0, description="Seconds documents in flight get at shutdown or rebalance."
     )
-    events_per: EventsPer = Field(default=EventsPer.DOCUMENT, description="document or entity.")
 
     policy: Policy = Field(default=Policy.PAPER, description="De-duplication when the document names none.")
     threshold: float = Field(
@@ -113,10 +105,6 @@ class Settings(BaseSettings):
     health_host: str = Field(default="127.0.0.1", description="Address of /livez, /readyz and /metrics.")
     health_port: int = Field(
         default=8088, ge=0, le=65_535, description="Port of the same; 0 picks a free one."
-    )
-    stall_limit: PositiveSeconds = Field(
-        default=180.0,
-        description="Seconds without progress, with documents waiting, after which the worker is not alive.",
     )
     cache_dir: Path = Field(
         default_factory=_user_cache, description="Where the embedded Kafka's jars are kept."

@@ -19,7 +19,7 @@ def config(
 ) -> None:
     """Show the effective settings and where each comes from.
 
-    Example: PADELLM_WINDOW=128 padellm config
+    Example: PADELLM_MAX_IN_FLIGHT=128 padellm config
     """
     rows = [_row(name, field, Settings()) for name, field in Settings.model_fields.items()]
     if as_json:

@@ -11,6 +11,7 @@ from typing import Self
 
 from stream.engine.decoder import Decoder
 from stream.engine.strategy import Strategy
+from stream.errors import InferenceStopped
 from stream.generation import Completion, Prompt
 
 
@@ -30,6 +31,7 @@ class InProcessGenerator:
         self._collected: list[tuple[Prompt, Sequence[int] | None, asyncio.Future[Completion]]] = []
         self._settled: deque[tuple[asyncio.Future[Completion], Future[Completion]]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._closing = False
         decoder.when_settled(self._wake_loop)
 
     @classmethod
@@ -69,11 +71,20 @@ class InProcessGenerator:
         return await answer
 
     async def ready(self) -> bool:
-        """Whether a prompt sent now would be served."""
+        """Whether a prompt sent now would be served.
+
+        Raises:
+            InferenceStopped: The engine broke down; its last log line names the cause.
+        """
+        if self.decoder.closed and not self._closing:
+            raise InferenceStopped(
+                "the engine in this process broke down: see the log, and restart the process"
+            )
         return not self.decoder.closed
 
     async def close(self) -> None:
         """Stop the engine; calls in flight are cancelled."""
+        self._closing = True
         await asyncio.to_thread(self.decoder.close)
 
     def _submit_collected(self) -> None:

@@ -9,7 +9,7 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 _OTHER = "other"
 
 
-class Telemetry:
+class Metrics:
     """Counts what happens to documents.
 
     Entities are counted by the labels the model knows; labels that messages bring along are ``other``, since

@@ -13,6 +13,7 @@ from stream.generation import Completion, Prompt
 from stream.ner.template import PromptTemplate
 from stream.settings import Settings
 from stream.worker.app import run
+from stream.worker.metrics import Metrics
 
 
 class ScriptedGenerator:
@@ -69,5 +70,9 @@ def _is_there(flag: str) -> bool:
     return Path(flag).exists()
 
 
+async def _make(_settings: Settings, folder: Path, _metrics: Metrics) -> ScriptedGenerator:
+    return ScriptedGenerator(folder)
+
+
 if __name__ == "__main__":
-    run(Settings(), make=lambda _settings, folder, _telemetry: ScriptedGenerator(folder))
+    run(Settings(), make=_make)
