@@ -2,13 +2,13 @@
 
 The first word of a text is a person; what follows can tell the model to misbehave:
 ``SLEEP s``, ``WAIT-FOR file`` (until it exists), ``AWAY-WHILE file`` (the model is away while it exists),
-``REJECT``, ``TIMEOUT``, ``FAULT``.
+``DIE-WHILE file`` (the model is gone for good, if the file exists), ``REJECT``, ``TIMEOUT``, ``FAULT``.
 """
 
 import asyncio
 from pathlib import Path
 
-from stream.errors import InferenceRejected, InferenceTimeout, InferenceUnavailable
+from stream.errors import InferenceRejected, InferenceStopped, InferenceTimeout, InferenceUnavailable
 from stream.generation import Completion, Prompt
 from stream.ner.template import PromptTemplate
 from stream.settings import Settings
@@ -22,6 +22,7 @@ class ScriptedGenerator:
     def __init__(self, folder: Path) -> None:
         self._template = PromptTemplate.load(folder)
         self._person = self._template.encode_text("person").ids
+        self._stopped: InferenceStopped | None = None
 
     async def generate(self, prompt: Prompt) -> Completion:
         """Answer as the text orders."""
@@ -34,7 +35,9 @@ class ScriptedGenerator:
         return Completion(ids, (-0.01,) * len(ids))
 
     async def ready(self) -> bool:
-        """Always."""
+        """Until the model is gone for good."""
+        if self._stopped is not None:
+            raise self._stopped
         return True
 
     async def close(self) -> None:
@@ -48,6 +51,9 @@ class ScriptedGenerator:
                 await asyncio.sleep(0.05)
             if order == "AWAY-WHILE" and _is_there(argument):
                 raise InferenceUnavailable("the scripted model is away")
+            if order == "DIE-WHILE" and _is_there(argument):
+                self._stopped = InferenceStopped("the scripted model is gone for good")
+                raise self._stopped
             if order == "REJECT":
                 raise InferenceRejected("the scripted model refuses")
             if order == "TIMEOUT":

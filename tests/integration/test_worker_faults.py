@@ -129,20 +129,21 @@ async def test_worker_commits_over_offsets_without_documents(bench: Bench):
 
 
 async def test_worker_sits_out_a_broker_that_is_away(private_bench: Bench, private_kafka: Any):
-    """The broker stops for ten seconds in the midst of work: the same worker goes on, nothing is lost."""
+    """The broker dies and is away for 45 seconds: the same worker goes on, nothing is lost or stuck."""
     bench = private_bench
-    worker = bench.start_worker(max_in_flight=8)
+    worker = bench.start_worker()
     await worker.is_ready()
-    await bench.produce(*(f"Ada{n} SLEEP 0.1" for n in range(400)))
+    padding = "x" * 500  # of large events a few fill the producer's buffer
+    await bench.produce(*(f"Ada{n} SLEEP 0.1 {padding}" for n in range(3000)))
     await bench.outcomes(lambda records: len(records) >= 60)
-    await asyncio.to_thread(private_kafka.stop)
-    await asyncio.sleep(10)
+    await asyncio.to_thread(private_kafka.kill)
+    await asyncio.sleep(45)
     assert (await worker.page("/readyz"))[0] == 503
     assert (await worker.page("/livez"))[0] == 200
     await asyncio.to_thread(private_kafka.start)
-    records = await bench.outcomes(_all_there(bench, 400))
+    records = await bench.outcomes(_all_there(bench, 3000))
     ids = event_ids(records, bench.settings.entities_topic)
-    assert set(ids) == _documents(400)
+    assert set(ids) == _documents(3000)
     assert all(len(one) == 1 for one in ids.values())
     await worker.is_ready()
     await bench.until_committed({p: end for p, end in (await bench.ends()).items() if end})
@@ -165,6 +166,42 @@ async def test_worker_sits_out_a_model_that_is_away(bench: Bench, tmp_path: Path
     records = await bench.outcomes(_all_there(bench, 60))
     assert {record.topic for record in records} == {bench.settings.entities_topic}
     assert "model unavailable" in {line["event"] for line in worker.lines()}
+
+
+async def test_worker_whose_model_is_gone_for_good_ends(bench: Bench, tmp_path: Path):
+    """A worker whose engine broke down ends with an error, so that it is restarted; nothing is lost."""
+    flag = tmp_path / "broken"
+    flag.touch()
+    worker = bench.start_worker()
+    await worker.is_ready()
+    await bench.produce("Ada", f"Eva DIE-WHILE {flag}", "Bob", partition=0)
+    status = await asyncio.to_thread(worker.process.wait, 30)
+    assert status not in {0, -signal.SIGKILL}
+    assert "the scripted model is gone for good" in worker.log.read_text()
+    flag.unlink()
+    bench.start_worker()
+    records = await bench.outcomes(_all_there(bench, 3))
+    assert {record.topic for record in records} == {bench.settings.entities_topic}
+
+
+async def test_worker_frozen_while_another_came_and_left_repeats_little(bench: Bench):
+    """A worker that wakes up in a group that others have left puts no committed offset back."""
+    frozen = bench.start_worker(max_in_flight=8)
+    await frozen.is_ready()
+    await bench.produce(*(f"Ada{n} SLEEP 0.1" for n in range(300)))
+    await bench.outcomes(lambda records: len(records) >= 50)
+    frozen.process.send_signal(signal.SIGSTOP)
+    other = bench.start_worker(max_in_flight=64)
+    await bench.outcomes(_all_there(bench, 300))
+    ends = {p: end for p, end in (await bench.ends()).items() if end}
+    await bench.until_committed(ends)
+    assert other.terminate() == 0
+    frozen.process.send_signal(signal.SIGCONT)
+    for _ in range(50):
+        assert await bench.committed() == ends
+        await asyncio.sleep(0.1)
+    await frozen.is_ready()
+    assert await bench.committed() == ends
 
 
 async def test_worker_frozen_beyond_its_session_overwrites_nothing(bench: Bench):
