@@ -133,17 +133,17 @@ async def test_worker_sits_out_a_broker_that_is_away(private_bench: Bench, priva
     bench = private_bench
     worker = bench.start_worker()
     await worker.is_ready()
-    padding = "x" * 500  # of large events a few fill the producer's buffer
-    await bench.produce(*(f"Ada{n} SLEEP 0.1 {padding}" for n in range(3000)))
+    padding = {"padding": "x" * 2000}  # a few events of that size fill the producer's buffer
+    await bench.produce(*(f"Ada{n} SLEEP 0.1" for n in range(800)), metadata=padding)
     await bench.outcomes(lambda records: len(records) >= 60)
     await asyncio.to_thread(private_kafka.kill)
     await asyncio.sleep(45)
     assert (await worker.page("/readyz"))[0] == 503
     assert (await worker.page("/livez"))[0] == 200
     await asyncio.to_thread(private_kafka.start)
-    records = await bench.outcomes(_all_there(bench, 3000))
+    records = await bench.outcomes(_all_there(bench, 800))
     ids = event_ids(records, bench.settings.entities_topic)
-    assert set(ids) == _documents(3000)
+    assert set(ids) == _documents(800)
     assert all(len(one) == 1 for one in ids.values())
     await worker.is_ready()
     await bench.until_committed({p: end for p, end in (await bench.ends()).items() if end})

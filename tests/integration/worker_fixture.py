@@ -98,13 +98,15 @@ class Bench:
         self.workers.append(worker)
         return worker
 
-    async def produce(self, *texts: str, partition: int | None = None) -> None:
+    async def produce(
+        self, *texts: str, partition: int | None = None, metadata: dict[str, str] | None = None
+    ) -> None:
         """Send documents with these texts, each with its number as id."""
         async with self.producer() as producer:
             sent = [
                 await producer.send(
                     self.settings.documents_topic,
-                    json.dumps({"id": f"doc-{number}", "text": text}).encode(),
+                    json.dumps({"id": f"doc-{number}", "text": text, "metadata": metadata or {}}).encode(),
                     key=f"doc-{number}".encode(),
                     partition=partition,
                 )
