@@ -61,7 +61,7 @@ class Generator(Protocol):
         ...
 
     async def ready(self) -> bool:
-        """Whether a prompt sent now would be served.
+        """Return whether a prompt sent now would be served.
 
         Raises:
             stream.errors.InferenceStopped: The model is gone for good; waiting for it is in vain.

@@ -9,7 +9,7 @@ from pydantic_core import PydanticUndefined
 from stream import cli
 from stream.contract.messages import EntityEvent
 from stream.settings import Settings
-from stream.worker.metrics import Metrics
+from stream.worker.metrics import WorkerMetrics
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -102,5 +102,5 @@ def test_readme_operations_names_every_metric():
     """docs/operations.md explains every metric of the worker, and none that is not there."""
     samples = {"counter": "_total", "info": "_info"}
     page = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
-    served = {metric.name + samples.get(metric.type, "") for metric in Metrics().registry.collect()}
+    served = {metric.name + samples.get(metric.type, "") for metric in WorkerMetrics().registry.collect()}
     assert set(re.findall(r"`(padellm_\w+)", page)) == served

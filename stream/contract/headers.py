@@ -64,7 +64,7 @@ def size(headers: Headers) -> int:
 
 
 def has_decodable_names(headers: Headers) -> bool:
-    """Whether all names of headers were UTF-8; ``Record.headers`` escapes the other bytes as surrogates."""
+    """Return whether all names were UTF-8; ``Record.headers`` escapes other bytes as surrogates."""
     return all(name == _encodable(name) for name, _ in headers)
 
 

@@ -19,8 +19,8 @@ class InProcessGenerator:
     """A ``Generator`` over the CPU engine, used from one event loop.
 
     Prompts sent in the same turn of the event loop (``asyncio.gather``, a ``TaskGroup``) reach the engine
-    together, so that a shared prefix is read once and their first pass is one. What a pass completed comes
-    back together too, so that prompts which answer it share the next pass.
+    together, so that a shared prefix is prefilled once, in one pass. Completions of one pass come back
+    together too, so that the prompts that follow them share the next pass.
 
     Args:
         decoder: The engine; this object closes it.
@@ -55,8 +55,8 @@ class InProcessGenerator:
         """Continue one prompt.
 
         Args:
-            prompt: What to continue.
-            forced: The answer to give whatever the model says, as ``Decoder.submit_many`` has it.
+            prompt: Sequence to continue.
+            forced: Answer to give in place of the model's, as ``Decoder.submit_many`` has it.
 
         Raises:
             InferenceRejected: The prompt can never be served.
@@ -71,7 +71,7 @@ class InProcessGenerator:
         return await answer
 
     async def ready(self) -> bool:
-        """Whether a prompt sent now would be served.
+        """Return whether a prompt sent now would be served.
 
         Raises:
             InferenceStopped: The engine broke down; its last log line names the cause.
@@ -94,7 +94,7 @@ class InProcessGenerator:
         for answer, future in zip(answers, self.decoder.submit_many(prompts, forced=forced), strict=True):
             answer.add_done_callback(partial(_pass_cancellation_on, future))
             future.add_done_callback(partial(self._collect, answer))
-        # What was refused, or settled before its callback was set, has been announced already.
+        # Refused prompts, and those settled before their callback was set, have been announced already.
         self._deliver()
 
     def _collect(self, answer: asyncio.Future[Completion], future: Future[Completion]) -> None:

@@ -27,7 +27,7 @@ from stream.worker.handler import Handler
 from stream.worker.health_state import DependencyStatus, HealthState
 from stream.worker.intake import InFlightLimit, Intake
 from stream.worker.logs import configure_logs
-from stream.worker.metrics import Metrics
+from stream.worker.metrics import WorkerMetrics
 from stream.worker.model import MakeGenerator, ServedModel, make_generator, serve_with
 from stream.worker.offset_tracker import OffsetTracker
 from stream.worker.publisher import Publisher
@@ -55,10 +55,10 @@ def run(settings: Settings, *, make: MakeGenerator = make_generator) -> None:
     """
     configure_logs(settings.log_level)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(_until_signal(Worker(settings, make)))
+        runner.run(_until_signal(WorkerService(settings, make)))
 
 
-async def _until_signal(worker: "Worker") -> None:
+async def _until_signal(worker: "WorkerService") -> None:
     stop = asyncio.Event()
 
     def on_signal() -> None:
@@ -76,7 +76,7 @@ async def _until_signal(worker: "Worker") -> None:
     await worker.serve(stop)
 
 
-class Worker:
+class WorkerService:
     """A worker and its state.
 
     Args:
@@ -86,7 +86,7 @@ class Worker:
 
     def __init__(self, settings: Settings, make: MakeGenerator = make_generator) -> None:
         self.settings = settings
-        self.metrics = Metrics()
+        self.metrics = WorkerMetrics()
         self.health = HealthState(
             model=DependencyStatus("model", self.metrics), broker=DependencyStatus("broker", self.metrics)
         )

@@ -1,6 +1,6 @@
 """Faust's Kafka consumer, with its acknowledgement, commit and rebalance replaced by ours.
 
-Written against faust-streaming 0.15.3, pinned for that. What is wrong there, and shown by tests/integration:
+Written against faust-streaming 0.15.3, pinned for that. Its faults, shown by tests/integration:
 ``Consumer._new_offset`` commits past documents in flight; a stream acknowledges the messages it skips after a
 rebalance; a commit that failed counts as done; any error of a commit ends the worker; a rebalance waits for
 the documents in flight without limit; gaps in the offsets hold commits up; records before the committed
@@ -23,7 +23,7 @@ from stream.kafka.lenient_records import decode_leniently
 from stream.settings import Settings
 from stream.worker.health_state import HealthState
 from stream.worker.intake import Intake
-from stream.worker.metrics import Metrics
+from stream.worker.metrics import WorkerMetrics
 from stream.worker.offset_tracker import OffsetTracker, Partition
 
 _log = structlog.get_logger(__name__)
@@ -35,8 +35,8 @@ _COMMIT_TIMEOUT = 10.0
 _METADATA_MAX_AGE = 15.0  # new partitions, and a topic made anew, are read within twice that
 _FETCH_PAUSE = 1.0
 _FETCH = "fetch"
-# With the most documents in flight fetching stops, for hours if the model is away that long: no reason to
-# leave the group.
+# With the most documents in flight fetching stops, for hours if the model is unavailable that long: no
+# reason to leave the group.
 _NEVER_MS = 7 * 24 * 3600 * 1000
 # Brokers return the first batch of a fetch whole, whatever its size (KIP-74): a document of the largest size
 # comes through, while a burst of them does not fill the memory.
@@ -64,7 +64,7 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
         tracker: OffsetTracker,
         intake: Intake,
         health: HealthState,
-        metrics: Metrics,
+        metrics: WorkerMetrics,
         **kwargs: Any,
     ) -> None:
         self._settings = settings
@@ -131,7 +131,7 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
         return {tp: lag for tp in self.assignment() if (lag := self._behind(tp)) is not None}
 
     def topic_exists(self) -> bool:
-        """Whether the broker knows the documents topic, as of the last metadata."""
+        """Return whether the broker knows the documents topic, as of the last metadata."""
         return bool(self._thread.topic_partitions(self._settings.documents_topic) != 0)
 
     def dead_task(self) -> str | None:

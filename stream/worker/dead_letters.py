@@ -11,7 +11,7 @@ from stream.contract.reasons import Reason
 from stream.contract.record import Record
 from stream.errors import DeliveryError
 from stream.settings import Settings
-from stream.worker.metrics import Metrics
+from stream.worker.metrics import WorkerMetrics
 from stream.worker.publisher import KeyRequired, MessageTooLarge, Outgoing, Publisher
 
 _log = structlog.get_logger(__name__)
@@ -22,7 +22,7 @@ _CUT = 524_288
 class DeadLetters:
     """Publishes dead letters."""
 
-    def __init__(self, settings: Settings, publisher: Publisher, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, publisher: Publisher, metrics: WorkerMetrics) -> None:
         self._settings = settings
         self._publisher = publisher
         self._metrics = metrics

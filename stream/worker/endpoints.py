@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from stream.errors import ConfigurationError
 from stream.worker.health_state import HealthState
-from stream.worker.metrics import Metrics
+from stream.worker.metrics import WorkerMetrics
 
 _log = structlog.get_logger(__name__)
 _UNAVAILABLE = 503
@@ -21,7 +21,7 @@ _DISTRIBUTION = "padellm-stream"
 class HealthEndpoints:
     """Answers from present knowledge; no endpoint waits for a dependency."""
 
-    def __init__(self, health: HealthState, metrics: Metrics) -> None:
+    def __init__(self, health: HealthState, metrics: WorkerMetrics) -> None:
         self._health = health
         self._metrics = metrics
 
@@ -49,7 +49,7 @@ class HealthEndpoints:
         return _answer(ok=not causes, **causes)
 
     async def metrics(self, _: web.Request) -> web.Response:
-        """Metrics in Prometheus' text format."""
+        """WorkerMetrics in Prometheus' text format."""
         return web.Response(body=self._metrics.page(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def version(self, _: web.Request) -> web.Response:

@@ -8,7 +8,7 @@ from stream.contract.messages import Document
 from stream.errors import InferenceError, InferenceRejected, InferenceTimeout, InferenceUnavailable
 from stream.ner.extractor import Extraction
 from stream.worker.health_state import DependencyStatus
-from stream.worker.metrics import Metrics
+from stream.worker.metrics import WorkerMetrics
 from stream.worker.model import ServedModel, count_completions
 
 _OPERATION = "extract"
@@ -38,7 +38,7 @@ class RetryingExtractor:
     """
 
     def __init__(
-        self, model: ServedModel, *, deadline: float, metrics: Metrics, status: DependencyStatus
+        self, model: ServedModel, *, deadline: float, metrics: WorkerMetrics, status: DependencyStatus
     ) -> None:
         self._model = model
         self._deadline = deadline
@@ -93,7 +93,7 @@ class RetryingExtractor:
             await _cancelled(extracting)
 
     async def _loses_to_a_probe(self, extracting: asyncio.Task[Extraction]) -> bool:
-        """Whether a probe sent now is answered before the extraction ends."""
+        """Return whether a probe sent now is answered before the extraction ends."""
         # In a context of its own: its completions are not the document's.
         probing = asyncio.create_task(self._answers_a_probe(), context=Context())
         try:
@@ -103,7 +103,7 @@ class RetryingExtractor:
             await _cancelled(probing)
 
     async def _answers_a_probe(self) -> bool:
-        """Whether the model answers a document that cannot be at fault; one such question at a time."""
+        """Return whether the model answers a document that cannot be at fault; one probe at a time."""
         async with self._probing:
             self._probes += 1
             # A new text each time, so that no cache answers for the model.

@@ -18,7 +18,7 @@ from stream.worker.dead_letters import DeadLetters
 from stream.worker.extraction import RetryingExtractor
 from stream.worker.health_state import DependencyStatus
 from stream.worker.logs import about
-from stream.worker.metrics import Metrics
+from stream.worker.metrics import WorkerMetrics
 from stream.worker.model import ServedModel
 from stream.worker.publisher import MessageTooLarge, Outgoing, Publisher
 
@@ -42,7 +42,7 @@ class Handler:
         settings: Settings,
         model: ServedModel,
         publisher: Publisher,
-        metrics: Metrics,
+        metrics: WorkerMetrics,
         status: DependencyStatus,
     ) -> None:
         self._settings = settings

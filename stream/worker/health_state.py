@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from stream.worker.metrics import Metrics
+from stream.worker.metrics import WorkerMetrics
 
 _log = structlog.get_logger(__name__)
 STALL_LIMIT = 180.0
@@ -24,7 +24,7 @@ class DependencyStatus:
         metrics: Receives the status.
     """
 
-    def __init__(self, name: str, metrics: Metrics) -> None:
+    def __init__(self, name: str, metrics: WorkerMetrics) -> None:
         self.name = name
         self._metrics = metrics
         self._reached = False

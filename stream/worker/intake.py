@@ -9,7 +9,7 @@ import structlog
 from stream.backoff import pauses
 from stream.contract.record import Record
 from stream.worker.health_state import HealthState
-from stream.worker.metrics import Metrics
+from stream.worker.metrics import WorkerMetrics
 from stream.worker.offset_tracker import Entry, OffsetTracker, Partition
 
 _log = structlog.get_logger(__name__)
@@ -22,7 +22,7 @@ class InFlightLimit:
     A document larger than the bound in bytes travels alone.
     """
 
-    def __init__(self, documents: int, size: int, metrics: Metrics) -> None:
+    def __init__(self, documents: int, size: int, metrics: WorkerMetrics) -> None:
         self._documents = documents
         self._size = size
         self._metrics = metrics

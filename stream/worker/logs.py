@@ -1,4 +1,4 @@
-"""JSON logs on stderr: ours, Faust's and aiokafka's alike, with the document at hand."""
+"""JSON logs on stderr: ours, Faust's and aiokafka's alike, with the document in question."""
 
 import logging
 import sys
@@ -23,10 +23,10 @@ _CHATTY = ("faust", "mode", "aiokafka", "kafka", "aiohttp")
 
 
 def configure_logs(level: str) -> None:
-    """Send every log line to stderr as one JSON object.
+    """Write every log line to stderr as one JSON object.
 
     Args:
-        level: debug, info, warning or error. Libraries speak from warning on, unless debug is asked for.
+        level: debug, info, warning or error. Libraries log from warning on, unless the level is debug.
 
     Raises:
         ConfigurationError: There is no such level.
@@ -58,7 +58,7 @@ def configure_logs(level: str) -> None:
 
 @contextmanager
 def about(record: Record) -> Iterator[None]:
-    """Every line logged inside names the record."""
+    """Add the record's position to every line that is logged inside."""
     with structlog.contextvars.bound_contextvars(
         topic=record.topic, partition=record.partition, offset=record.offset
     ):

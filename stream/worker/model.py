@@ -13,9 +13,9 @@ from stream.ner.calibration import Calibration
 from stream.ner.extractor import Extraction, Extractor
 from stream.ner.template import PromptTemplate
 from stream.settings import Inference, Settings
-from stream.worker.metrics import Metrics
+from stream.worker.metrics import WorkerMetrics
 
-MakeGenerator = Callable[[Settings, Path, Metrics], Awaitable[Generator]]
+MakeGenerator = Callable[[Settings, Path, WorkerMetrics], Awaitable[Generator]]
 
 
 class DocumentExtractor(Protocol):
@@ -34,7 +34,7 @@ class Readiness(Protocol):
     """Readiness of a model, such as a ``stream.generation.Generator``."""
 
     async def ready(self) -> bool:
-        """Whether a prompt sent now would be served.
+        """Return whether a prompt sent now would be served.
 
         Raises:
             stream.errors.InferenceStopped: The model is gone for good.
@@ -87,7 +87,7 @@ class _CountingGenerator:
         return completion
 
 
-async def make_generator(settings: Settings, folder: Path, metrics: Metrics) -> Generator:
+async def make_generator(settings: Settings, folder: Path, metrics: WorkerMetrics) -> Generator:
     """Make a client of Triton, or load the engine into this process, beside the event loop.
 
     Raises:
@@ -113,7 +113,7 @@ def serve_with(
     settings: Settings,
     template: PromptTemplate,
     generator: Generator,
-    metrics: Metrics,
+    metrics: WorkerMetrics,
     on_completion: Callable[[], None],
 ) -> ServedModel:
     """Put template and generator together."""

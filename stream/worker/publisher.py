@@ -21,7 +21,7 @@ from stream.contract.record import Headers
 from stream.errors import DeliveryError
 from stream.settings import Settings
 from stream.worker.health_state import DependencyStatus
-from stream.worker.metrics import Metrics
+from stream.worker.metrics import WorkerMetrics
 
 _log = structlog.get_logger(__name__)
 _REQUEST_TIMEOUT = 15.0
@@ -63,7 +63,7 @@ class Publisher:
     many documents at once, which it batches, and cheaper a message than Faust's send path.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics, broker: DependencyStatus) -> None:
+    def __init__(self, settings: Settings, metrics: WorkerMetrics, broker: DependencyStatus) -> None:
         self._settings = settings
         self._metrics = metrics
         self._broker = broker
@@ -133,7 +133,7 @@ class Publisher:
                 return
 
     async def reaches_broker(self) -> bool:
-        """Whether the broker answers a metadata request now."""
+        """Return whether the broker answers a metadata request now."""
         if self._producer is None:
             return False
         try:

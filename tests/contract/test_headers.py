@@ -68,7 +68,7 @@ def test_headers_of_an_event_hold_exactly_one_traceparent(incoming, outgoing):
 
 
 def test_headers_of_a_repeated_event_are_the_same():
-    """A repeat of an event cannot be told from it."""
+    """A repeat of an event has the same headers."""
     assert event_headers(EVENT, RECORD) == event_headers(EVENT, RECORD)
 
 
@@ -95,7 +95,7 @@ def test_headers_of_a_dead_letter_keep_the_original_ones():
 
 
 def test_headers_of_a_cut_dead_letter_say_how_much_there_was():
-    """Where the original did not fit, its size is told."""
+    """A cut dead letter names the size of the original."""
     assert ("padellm.truncated", b"1") in dead_letter_headers(LETTER, RECORD, truncated=True)
 
 

@@ -1,8 +1,9 @@
 """The real worker over a scripted model, as a program of its own: tests start and kill it.
 
-The first word of a text is a person; what follows can tell the model to misbehave:
-``SLEEP s``, ``WAIT-FOR file`` (until it exists), ``AWAY-WHILE file`` (the model is away while it exists),
-``DIE-WHILE file`` (the model is gone for good, if the file exists), ``REJECT``, ``TIMEOUT``, ``FAULT``.
+The first word of a text is a person; orders after it make the model misbehave:
+``SLEEP s``, ``WAIT-FOR file`` (until it exists), ``AWAY-WHILE file`` (the model is unavailable while it
+exists), ``DIE-WHILE file`` (the model is gone for good, if the file exists), ``REJECT``, ``TIMEOUT``,
+``FAULT``.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from stream.generation import Completion, Prompt
 from stream.ner.template import PromptTemplate
 from stream.settings import Settings
 from stream.worker.app import run
-from stream.worker.metrics import Metrics
+from stream.worker.metrics import WorkerMetrics
 
 
 class ScriptedGenerator:
@@ -50,7 +51,7 @@ class ScriptedGenerator:
             while order == "WAIT-FOR" and not _is_there(argument):  # noqa: ASYNC110 - another process sets it
                 await asyncio.sleep(0.05)
             if order == "AWAY-WHILE" and _is_there(argument):
-                raise InferenceUnavailable("the scripted model is away")
+                raise InferenceUnavailable("the scripted model is unavailable")
             if order == "DIE-WHILE" and _is_there(argument):
                 self._stopped = InferenceStopped("the scripted model is gone for good")
                 raise self._stopped
@@ -76,7 +77,7 @@ def _is_there(flag: str) -> bool:
     return Path(flag).exists()
 
 
-async def _make(_settings: Settings, folder: Path, _metrics: Metrics) -> ScriptedGenerator:
+async def _make(_settings: Settings, folder: Path, _metrics: WorkerMetrics) -> ScriptedGenerator:
     return ScriptedGenerator(folder)
 
 

@@ -1,4 +1,4 @@
-"""What the worker reads and sends, at the edges of what Kafka takes."""
+"""Messages that the worker reads and sends, at the edges of Kafka's limits."""
 
 import asyncio
 import json
@@ -9,6 +9,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
+from stream.kafka.reader import read_topic
 from stream.kafka.topics import ensure_topics, missing_topics
 from tests.integration.worker_fixture import Bench, event_ids
 from tests.kafka.test_lenient_records import NotUtf8
@@ -44,11 +45,11 @@ async def test_worker_messages_that_no_topic_takes_are_cut(bench: Bench):
         for record in records
         if record.topic == bench.settings.dead_letters_topic
     ]
-    told = {
+    found = {
         int(named["__dlq.errors.offset"]): (size, named["padellm.reason"], named.get("padellm.truncated"))
         for size, named in headers
     }
-    assert told == {
+    assert found == {
         0: (0, b"not_json", b"3000000"),
         1: (0, b"event_too_large", str(len(large_event)).encode()),
         2: (13, b"not_json", None),
@@ -57,7 +58,7 @@ async def test_worker_messages_that_no_topic_takes_are_cut(bench: Bench):
 
 
 async def test_worker_messages_wait_for_their_topics(bench: Bench):
-    """A worker that starts before its topics says which are missing, and serves once they are there."""
+    """A worker that starts before its topics names the missing ones, and serves once they are there."""
     settings = bench.settings.model_copy(update={"documents_topic": f"{bench.settings.documents_topic}-late"})
     assert await missing_topics(settings) == [settings.documents_topic]
     worker = bench.start_worker(documents_topic=settings.documents_topic)
@@ -107,6 +108,10 @@ async def test_worker_messages_header_name_that_is_not_utf8(bench: Bench, monkey
     assert dict(letter.headers)["padellm.reason"] == b"not_utf8"
     assert letter.headers[0] == (r"\xff\xfename", b"1")
     assert worker.process.poll() is None
+    reading = read_topic(
+        bench.settings.documents_topic, settings=bench.settings, from_beginning=True, follow=False
+    )
+    assert len([record async for record in reading]) == 3
 
 
 async def test_worker_messages_timestamp_that_is_no_date(bench: Bench):

@@ -37,7 +37,7 @@ class WorkerProcess:
     log: Path
 
     async def is_ready(self) -> None:
-        """Wait until /readyz says so."""
+        """Wait until /readyz answers 200."""
         deadline = time.monotonic() + _PATIENCE
         while (await self.page("/readyz"))[0] != 200:
             assert self.process.poll() is None, f"the worker ended: {self.log.read_text()[-3000:]}"
@@ -61,7 +61,7 @@ class WorkerProcess:
         return next((float(value) for sample, _, value in lines if sample == name), 0.0)
 
     def lines(self) -> list[dict[str, Any]]:
-        """What it has logged."""
+        """Log lines so far."""
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
 
     def kill(self) -> None:

@@ -13,7 +13,7 @@ from stream.ner.extractor import Extraction
 from stream.settings import Settings
 from stream.worker.handler import Handler
 from stream.worker.health_state import DependencyStatus, HealthState
-from stream.worker.metrics import Metrics
+from stream.worker.metrics import WorkerMetrics
 from stream.worker.model import ServedModel
 from stream.worker.publisher import KeyRequired, MessageTooLarge, Outgoing
 
@@ -82,13 +82,13 @@ class RecordingPublisher:
 
 
 @pytest.fixture
-def metrics() -> Metrics:
+def metrics() -> WorkerMetrics:
     """Fresh metrics."""
-    return Metrics()
+    return WorkerMetrics()
 
 
 @pytest.fixture
-def health(metrics: Metrics) -> HealthState:
+def health(metrics: WorkerMetrics) -> HealthState:
     """Health of a worker that has just started."""
     return HealthState(model=DependencyStatus("model", metrics), broker=DependencyStatus("broker", metrics))
 
@@ -114,7 +114,7 @@ def publisher() -> RecordingPublisher:
 
 @pytest.fixture
 def make_handler(
-    model: ScriptedModel, publisher: RecordingPublisher, metrics: Metrics
+    model: ScriptedModel, publisher: RecordingPublisher, metrics: WorkerMetrics
 ) -> Callable[..., Handler]:
     """A handler over the scripted seams; other options are settings."""
 

@@ -11,7 +11,7 @@ import pytest
 
 from stream.errors import InferenceStopped
 from stream.settings import Inference, Settings
-from stream.worker.app import Worker
+from stream.worker.app import WorkerService
 from stream.worker.model import make_generator
 
 _SLOW_TO_LOAD = """
@@ -56,7 +56,7 @@ async def test_app_model_that_is_gone_for_good_is_fatal(served, model, monkeypat
         raise InferenceStopped("the engine broke down")
 
     monkeypatch.setattr(model, "ready", ready)
-    worker = Worker(Settings())
+    worker = WorkerService(Settings())
     with pytest.raises(InferenceStopped):
         await worker._probe(served)
     assert worker.health.stalled() == "the engine broke down"

@@ -39,7 +39,7 @@ async def test_dead_letter_of_nothing_can_be_sent(dead_letters, publisher):
     ("limit", "kept"), [(9_000_000, 5_000_000), (1_000_000, 524_288), (100_000, 0), (5_000, 0)]
 )
 async def test_dead_letter_is_cut_to_what_the_topic_takes(dead_letters, publisher, limit, kept):
-    """Where the original does not fit, as much of it as fits is kept, beside its size."""
+    """An original that does not fit is kept as far as it fits, beside its size."""
     publisher.limits["dead"] = limit
     value = b"\xff" * 5_000_000
     record = Record("docs", 1, 7, value=value, headers=(("h", b"x" * 10_000),))

@@ -110,8 +110,8 @@ async def test_handler_names_the_reason_of_the_model(make_handler, model, publis
     assert _reason(publisher) == reason
 
 
-async def test_handler_waits_for_a_model_that_is_away(make_handler, model, publisher, no_pauses, metrics):
-    """However often the model is away, the document becomes an event."""
+async def test_handler_waits_for_an_unavailable_model(make_handler, model, publisher, no_pauses, metrics):
+    """However often the model is unavailable, the document becomes an event."""
     model.script = [InferenceUnavailable("away")] * 50
     await make_handler(entities_topic="out").handle(GOOD, time.monotonic())
     assert [message.topic for message in publisher.sent] == ["out"]
@@ -162,7 +162,7 @@ async def test_handler_timestamp_that_is_no_date_is_no_fault(make_handler, publi
 
 
 async def test_handler_counts_outcomes(make_handler, publisher, metrics):
-    """Metrics tell events, dead letters by reason, and entities; labels from outside are one."""
+    """WorkerMetrics count events, dead letters by reason, and entities by label; unknown labels are one."""
     handler = make_handler()
     await handler.handle(GOOD, time.monotonic())
     await handler.handle(Record("docs", 1, 8, value=b"{"), time.monotonic())

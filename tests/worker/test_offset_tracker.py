@@ -28,7 +28,7 @@ def test_tracker_commits_exactly_the_finished_prefix(offsets, random):
 
 
 def test_tracker_commits_nothing_twice():
-    """What was committed is not committable again until more is finished; what failed to commit stays."""
+    """A committed offset is not committable again until more is finished; one that failed to commit is."""
     tracker = OffsetTracker()
     first, second = tracker.open(PARTITION, 1, 5), tracker.open(PARTITION, 1, 6)
     tracker.finish(first)
