@@ -5,7 +5,13 @@ from contextvars import Context
 
 from stream.backoff import pauses
 from stream.contract.messages import Document
-from stream.errors import InferenceError, InferenceRejected, InferenceTimeout, InferenceUnavailable
+from stream.errors import (
+    InferenceBusy,
+    InferenceError,
+    InferenceRejected,
+    InferenceTimeout,
+    InferenceUnavailable,
+)
 from stream.ner.extractor import Extraction
 from stream.worker.health_state import DependencyStatus
 from stream.worker.metrics import WorkerMetrics
@@ -59,7 +65,8 @@ class RetryingExtractor:
             try:
                 extraction = await self._attempt(document)
             except InferenceUnavailable as error:
-                self._status.failed(_OPERATION, error)
+                if not isinstance(error, InferenceBusy):  # a full queue is overload, and others are answered
+                    self._status.failed(_OPERATION, error)
             except InferenceError as error:
                 failures += 1
                 if failures >= _TRIES.get(type(error), _OTHER_TRIES):

@@ -117,7 +117,7 @@ class Intake:
             await asyncio.shield(self._limit.leave(len(record.value or b"")))
 
     async def _until_handled(self, record: Record, fetched: float) -> None:
-        """The handler fails only when not even a dead letter could be sent; then it has to try again."""
+        """Handle a record again until it has an outcome: not even a dead letter may be publishable now."""
         for pause in pauses(first=0.5, longest=10.0):
             try:
                 await self._handle(record, fetched)

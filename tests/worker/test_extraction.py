@@ -3,9 +3,16 @@
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from stream.contract.messages import Document
-from stream.errors import InferenceError, InferenceRejected, InferenceTimeout, InferenceUnavailable
+from stream.errors import (
+    InferenceBusy,
+    InferenceError,
+    InferenceRejected,
+    InferenceTimeout,
+    InferenceUnavailable,
+)
 from stream.generation import Completion, Prompt
 from stream.worker.extraction import RetryingExtractor
 from stream.worker.health_state import DependencyStatus
@@ -152,6 +159,15 @@ async def test_extraction_sits_out_an_outage(extractor, model, no_pauses):
     """However often the model is unavailable, the document is extracted in the end."""
     model.script = [InferenceUnavailable("away")] * 50
     assert await extractor(deadline=0.01).extract(DOCUMENT)
+
+
+async def test_extraction_full_queue_is_no_outage(extractor, model, status, no_pauses):
+    """A model whose queue is full answers others, and is not reported as unavailable."""
+    status.worked("probe")
+    model.script = [InferenceBusy("queue full")] * 3
+    with capture_logs() as logs:
+        assert await extractor().extract(DOCUMENT)
+    assert logs == []
 
 
 async def test_extraction_cancelled_takes_its_prompts_back(extractor):
