@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -114,20 +115,14 @@ def publisher() -> RecordingPublisher:
 
 @pytest.fixture
 def make_handler(
-    model: ScriptedModel, publisher: RecordingPublisher, metrics: WorkerMetrics
+    served: ServedModel, publisher: RecordingPublisher, metrics: WorkerMetrics
 ) -> Callable[..., Handler]:
     """A handler over the scripted seams; other options are settings."""
 
     def make(calibration: Calibration | None = None, **options: Any) -> Handler:
-        served = ServedModel(
-            generator=model,
-            extractor=model,
-            info=ModelInfo(name="tiny", version="1", template_hash="0" * 16),
-            default_labels=("person",),
-            calibration=calibration,
-        )
+        model = replace(served, calibration=calibration)
         scripted: Any = publisher
-        return Handler(Settings(**options), served, scripted, metrics, DependencyStatus("model", metrics))
+        return Handler(Settings(**options), model, scripted, metrics, DependencyStatus("model", metrics))
 
     return make
 

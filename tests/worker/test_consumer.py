@@ -1,12 +1,13 @@
-"""Commits of the consumer."""
+"""Commits, fetches and background tasks of the consumer."""
 
+import asyncio
 from types import SimpleNamespace
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import IllegalGenerationError
+from aiokafka.errors import CorruptRecordException, IllegalGenerationError
 
-from stream.worker.consumer import _ConsumerThread
+from stream.worker.consumer import OrderedConsumer, _ConsumerThread
 
 PARTITION = TopicPartition("docs", 0)
 
@@ -60,3 +61,35 @@ async def test_consumer_refused_commit_is_sent_once(thread, coordinator):
     coordinator.error = IllegalGenerationError()
     assert not await thread._commit({PARTITION: 5})
     assert len(coordinator.commits) == 1
+
+
+@pytest.mark.parametrize("dies", ["fetcher", "coordinator"])
+async def test_consumer_background_task_that_ended_is_named(thread, coordinator, dies):
+    """A fetch or coordination task that has died is known, since no record would come without it."""
+    tasks = {name: asyncio.get_running_loop().create_future() for name in ("fetcher", "coordinator")}
+    thread._consumer._fetcher = SimpleNamespace(_fetch_task=tasks["fetcher"])
+    coordinator._coordination_task = tasks["coordinator"]
+    assert thread.dead_task() is None
+    tasks[dies].set_exception(RuntimeError("a bug"))
+    assert "a bug" in thread.dead_task()
+
+
+async def test_consumer_fetch_that_fails_is_an_outage(health, monkeypatch):
+    """Records that cannot be fetched end no worker: the cause is visible until they come."""
+    monkeypatch.setattr("stream.worker.consumer._FETCH_PAUSE", 0)
+    answers = [CorruptRecordException("Invalid CRC"), {PARTITION: ["record"]}]
+
+    async def getmany(_partitions, _timeout):
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    consumer = OrderedConsumer.__new__(OrderedConsumer)
+    consumer._health, consumer._thread = health, SimpleNamespace(getmany=getmany)
+    health.broker.worked("probe")
+    assert await consumer._getmany({PARTITION}, timeout=1) == {}
+    health.broker.worked("probe")
+    assert "Invalid CRC" in health.broker.cause
+    assert await consumer._getmany({PARTITION}, timeout=1) == {PARTITION: ["record"]}
+    assert health.broker.cause is None
