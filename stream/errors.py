@@ -7,7 +7,8 @@ PadellmError
 ├── InferenceError            the model did not answer
 │   ├── InferenceUnavailable  worth another try: server down, queue full, breaker open
 │   │   ├── InferenceBusy     the server is up, but its queue is full
-│   │   └── InferenceOutage   the server has failed for a while; the circuit breaker is open
+│   │   ├── InferenceOutage   the server has failed for a while; the circuit breaker is open
+│   │   └── InferenceStopped  the engine in this process is gone for good; a new process is needed
 │   ├── InferenceTimeout      the deadline passed
 │   └── InferenceRejected     the server refused the request as malformed; a retry would fail alike
 ├── DeliveryError             Kafka did not take a message
@@ -53,6 +54,10 @@ class InferenceBusy(InferenceUnavailable):
 
 class InferenceOutage(InferenceUnavailable):
     """The server has failed for a while: the circuit breaker is open, and its latest probe failed too."""
+
+
+class InferenceStopped(InferenceUnavailable):
+    """The engine in this process is gone for good: only a new process brings it back."""
 
 
 class InferenceTimeout(InferenceError):  # noqa: N818 - names what it is

@@ -61,7 +61,11 @@ class Generator(Protocol):
         ...
 
     async def ready(self) -> bool:
-        """True if a prompt sent now would be served."""
+        """Return whether a prompt sent now would be served.
+
+        Raises:
+            stream.errors.InferenceStopped: The model is gone for good; waiting for it is in vain.
+        """
         ...
 
     async def close(self) -> None:

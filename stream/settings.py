@@ -72,13 +72,6 @@ class Inference(StrEnum):
     IN_PROCESS = "in-process"
 
 
-class EventsPer(StrEnum):
-    """Events of a document: one with all its entities, or one per entity."""
-
-    DOCUMENT = "document"
-    ENTITY = "entity"
-
-
 class LogLevel(StrEnum):
     """The least severe log lines to write."""
 
@@ -138,20 +131,15 @@ class Settings(BaseSettings):
         description="Multiply in 8-bit integers: faster, and no longer exact (CPU engine).",
     )
 
-    window: int = Field(default=64, ge=1, description="Documents in flight per worker.")
+    max_in_flight: int = Field(default=64, ge=1, description="Documents in flight per worker.")
     document_deadline: Seconds = Field(
         default=120.0,
-        description="Seconds of model time a document may take, as much again for every 20,000 characters; "
-        "outages do not count. Beyond it is a dead letter.",
+        description="Seconds that the model may leave a document without any answer while it answers later "
+        "documents; then the document is dead-lettered. Outages and queues do not count.",
     )
     drain_limit: Seconds = Field(
         default=20.0,
         description="Seconds for documents in flight to finish at a shutdown or a rebalance.",
-    )
-    events_per: EventsPer = Field(default=EventsPer.DOCUMENT, description="document or entity.")
-    stall_limit: Seconds = Field(
-        default=180.0,
-        description="Seconds without progress, with documents waiting, after which the worker is not alive.",
     )
 
     policy: Policy | None = Field(

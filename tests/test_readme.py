@@ -6,7 +6,7 @@ import pytest
 
 from stream import cli
 from stream.contract.messages import EntityEvent
-from stream.worker.metrics import Telemetry
+from stream.worker.metrics import WorkerMetrics
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -77,7 +77,7 @@ def test_readme_operations_names_every_metric():
     """docs/operations.md explains every metric of the worker, and none that is not there."""
     samples = {"counter": "_total", "info": "_info"}
     page = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
-    served = {metric.name + samples.get(metric.type, "") for metric in Telemetry().registry.collect()}
+    served = {metric.name + samples.get(metric.type, "") for metric in WorkerMetrics().registry.collect()}
     assert set(re.findall(r"`(padellm_\w+)", page)) == served
 
 

@@ -138,7 +138,7 @@ class _Ways:
         async def serve(documents: Sequence[Document], rate: float | None) -> Serving:
             if rate is not None:
                 return await serve_at_rate(extractor, documents, rate=rate)
-            return await serve_saturated(extractor, documents, in_flight=self._settings.window)
+            return await serve_saturated(extractor, documents, in_flight=self._settings.max_in_flight)
 
         try:
             yield serve

@@ -21,7 +21,7 @@ from stream.kafka.round_trip import Summary, round_trip
 from stream.kafka.topics import ensure_topics
 from stream.local.plan import make_plan, one_start_at_a_time, running
 from stream.local.supervisor import Change, State, Supervisor
-from stream.settings import EventsPer, Inference, Settings
+from stream.settings import Inference, Settings
 
 
 @asynccontextmanager
@@ -32,11 +32,7 @@ async def bench_stack(model: Path | None) -> AsyncIterator[tuple[Settings, Super
         StackError: A part does not start.
         CheckpointError: The folder holds no model that can be served.
     """
-    chosen = {
-        "inference": Inference.TRITON,
-        "events_per": EventsPer.DOCUMENT,
-        "model": model or Settings().model,
-    }
+    chosen = {"inference": Inference.TRITON, "model": model or Settings().model}
     # Nothing counts as set: a broker or Triton that the environment names is not for a benchmark to load.
     settings = Settings.model_construct(_fields_set=set(), **(Settings().model_dump() | chosen))
     with ExitStack() as stack:
@@ -97,8 +93,9 @@ async def through_kafka(
     Raises:
         StackError: A document had no outcome, or became a dead letter.
     """
-    # Twice the worker's window is on its way: it is never idle, and no document waits in a long queue.
-    unanswered = threading.Semaphore(2 * settings.window)
+    # Twice the worker's documents in flight are on their way: it is never idle, and no document waits in a
+    # long queue.
+    unanswered = threading.Semaphore(2 * settings.max_in_flight)
 
     def answered(*_: object) -> None:
         unanswered.release()
@@ -108,7 +105,6 @@ async def through_kafka(
         _paced(documents, unanswered if rate is None else None, rate),
         settings=settings,
         on_outcome=answered,
-        stall_limit=settings.stall_limit,
     )
     if summary.dead_letters:
         raise StackError(f"{summary.dead_letters} of {summary.documents} documents became dead letters")

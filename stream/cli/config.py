@@ -14,7 +14,7 @@ def config(
 ) -> None:
     """Show the effective settings and where each comes from.
 
-    Example: PADELLM_WINDOW=128 padellm config
+    Example: PADELLM_MAX_IN_FLIGHT=128 padellm config
     """
     values = Settings().model_dump(mode="json")
     rows = [_row(name, field, values[name]) for name, field in Settings.model_fields.items()]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stream.settings import EventsPer, Inference, Settings
+from stream.settings import Inference, Settings
 
 if TYPE_CHECKING:
     from stream.cli.up_view import View
@@ -57,7 +57,7 @@ def up(  # noqa: PLR0917 - the command line passes names
     from stream.kafka.records import count_records
     from stream.local.plan import locked, make_plan, one_start_at_a_time
 
-    chosen = {"inference": inference, "model": model, "events_per": EventsPer.DOCUMENT if once else None}
+    chosen = {"inference": inference, "model": model}
     given = {name: value for name, value in chosen.items() if value is not None}
     settings = Settings().model_copy(update=given)
     view = View(as_json=as_json)
@@ -113,7 +113,6 @@ async def _stream_through(plan: "Plan", view: "View", file: str) -> None:
         read_records(file),
         settings=plan.settings,
         on_outcome=view.outcome,
-        stall_limit=plan.settings.stall_limit,
     )
     view.summary(summary)
 

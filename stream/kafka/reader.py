@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from stream.contract.messages import Document, Source
 from stream.errors import DeliveryError
+from stream.kafka.lenient_records import decode_leniently
 from stream.settings import Settings
 
 _WAIT_MS = 500
@@ -85,6 +86,7 @@ class SourceTexts:
 @asynccontextmanager
 async def _consumer(settings: Settings, topic: str) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer of all partitions of a topic."""
+    decode_leniently()
     consumer = AIOKafkaConsumer(
         bootstrap_servers=settings.broker,
         group_id=None,

@@ -63,7 +63,7 @@ async def round_trip(
     *,
     settings: Settings,
     on_outcome: Callable[[OutgoingRecord, Outcome], None],
-    stall_limit: float,
+    stall_limit: float = 180.0,
 ) -> Summary:
     """Produce the records and wait until each has its outcome.
 

@@ -1,4 +1,4 @@
-"""JSON logs on stderr: ours, Faust's and aiokafka's alike, with the document at hand."""
+"""JSON logs on stderr: ours, Faust's and aiokafka's alike, with the document in question."""
 
 import logging
 import sys
@@ -52,7 +52,7 @@ def configure_logs(level: LogLevel) -> None:
 
 @contextmanager
 def about(record: Record) -> Iterator[None]:
-    """Every line logged inside names the record."""
+    """Add the record's position to every line that is logged inside."""
     with structlog.contextvars.bound_contextvars(
         topic=record.topic, partition=record.partition, offset=record.offset
     ):

@@ -18,16 +18,16 @@ def _config() -> dict:
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch):
     """No setting comes from the machine that runs the tests."""
-    for name in ("BROKER", "PADELLM_BROKER", "PADELLM_WINDOW", "PADELLM_MODEL"):
+    for name in ("BROKER", "PADELLM_BROKER", "PADELLM_MAX_IN_FLIGHT", "PADELLM_MODEL"):
         monkeypatch.delenv(name, raising=False)
 
 
 def test_config_shows_every_setting(monkeypatch):
     """Every setting is there with its effective value."""
-    monkeypatch.setenv("PADELLM_WINDOW", "128")
+    monkeypatch.setenv("PADELLM_MAX_IN_FLIGHT", "128")
     shown = _config()
     assert set(shown) == set(Settings.model_fields)
-    assert shown["window"] == {"value": 128, "from": "PADELLM_WINDOW"}
+    assert shown["max_in_flight"] == {"value": 128, "from": "PADELLM_MAX_IN_FLIGHT"}
     assert shown["drain_limit"] == {"value": 20.0, "from": "default"}
 
 

@@ -49,9 +49,9 @@ def test_main_help_imports_no_command():
 
 def test_main_names_the_variable_of_a_wrong_setting():
     """A setting of the wrong kind becomes one message that names its variable and what is wrong with it."""
-    answer = _run("config", PADELLM_WINDOW="many")
+    answer = _run("config", PADELLM_MAX_IN_FLIGHT="many")
     assert answer.returncode == 1
-    assert "PADELLM_WINDOW=many: Input should be a valid integer" in answer.stderr
+    assert "PADELLM_MAX_IN_FLIGHT=many: Input should be a valid integer" in answer.stderr
     assert "Traceback" not in answer.stderr
 
 
