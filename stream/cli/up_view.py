@@ -15,7 +15,7 @@ from rich.text import Text
 
 from stream.cli.highlight import document_line, printable
 from stream.kafka.records import OutgoingRecord
-from stream.kafka.round_trip import Outcome, Summary
+from stream.kafka.round_trip import DocumentOutcome, Summary
 from stream.local.plan import Plan
 from stream.local.supervisor import Change, State
 
@@ -84,7 +84,7 @@ class View:
         self._err.print(table)
         self._err.print(f"\nIn another terminal:\n{_next_commands(plan)}\n\nCtrl-C ends all of it.")
 
-    def outcome(self, record: OutgoingRecord, outcome: Outcome) -> None:
+    def outcome(self, record: OutgoingRecord, outcome: DocumentOutcome) -> None:
         """What became of one document."""
         name = printable((record.key or b"").decode())
         event = outcome.event

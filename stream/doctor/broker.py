@@ -5,12 +5,13 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, for_code
 
 from stream.doctor.finding import Finding, fail, ok, warn
+from stream.kafka.topics import topic_names
 from stream.settings import Settings
 
-_MAKE_TOPICS = "padellm up and padellm worker make them; or make it with your own tools"
+_CREATE_TOPIC = "create it with padellm topics, or correct its name"
 _SIZE = "max.message.bytes"
 
 
@@ -21,8 +22,12 @@ async def check_broker(settings: Settings) -> AsyncIterator[Finding]:
         await admin.start()
         cluster = await admin.describe_cluster()
         yield ok("broker", f"{len(cluster['brokers'])} answering at {settings.broker}")
-        names = (settings.documents_topic, settings.entities_topic, settings.dead_letters_topic)
-        for topic in await admin.describe_topics(list(names)):
+        listed = set(await admin.list_topics())  # to describe a missing topic might create it
+        existing = [name for name in topic_names(settings) if name in listed]
+        for name in topic_names(settings):
+            if name not in listed:
+                yield fail(f"topic {name}", "does not exist", _CREATE_TOPIC)
+        for topic in await admin.describe_topics(existing) if existing else ():
             yield await _topic(admin, topic, settings)
     except (KafkaError, OSError) as error:
         yield fail(
@@ -35,7 +40,7 @@ async def check_broker(settings: Settings) -> AsyncIterator[Finding]:
 async def _topic(admin: AIOKafkaAdminClient, topic: dict[str, Any], settings: Settings) -> Finding:
     subject = f"topic {topic['topic']}"
     if topic["error_code"]:
-        return fail(subject, "is not there", _MAKE_TOPICS)
+        return fail(subject, for_code(topic["error_code"]).__name__, "see the broker's log")
     limit = await _limit(admin, topic["topic"])
     found = f"{len(topic['partitions'])} partitions, messages up to {limit:,} bytes"
     if limit < settings.max_message_bytes:

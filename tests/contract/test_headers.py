@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from stream.contract.headers import dead_letter_headers, event_headers
+from stream.contract.headers import dead_letter_headers, event_headers, read_dead_letter
 from stream.contract.messages import Coverage, DeadLetter, EntityEvent, ModelInfo, Source, Stage
 from stream.contract.record import Record
 
@@ -89,3 +89,20 @@ def test_headers_of_a_dead_letter_keep_the_original_ones():
 def test_headers_of_a_cut_dead_letter_say_how_much_there_was():
     """Where the original did not fit, its size is told."""
     assert ("padellm.truncated", b"1") in dead_letter_headers(LETTER, RECORD, truncated=True)
+
+
+def test_headers_of_a_dead_letter_are_read_back():
+    """The headers of a dead letter give the dead letter again, whatever else is among them."""
+    original = (("n", None), ("\udcff", b"\xff"), ("__dlq.errors.topic", b"earlier"))
+    headers = dead_letter_headers(LETTER, replace(RECORD, headers=original), truncated=True)
+    assert read_dead_letter(headers) == LETTER
+
+
+@pytest.mark.parametrize(
+    "spoilt", [{"padellm.stage": None}, {"padellm.stage": b"lunch"}, {"__dlq.errors.offset": b"\xff"}]
+)
+def test_headers_of_others_are_no_dead_letter(spoilt):
+    """Without all headers of a dead letter, each with a value it can have, there is none."""
+    headers = dict(dead_letter_headers(LETTER, RECORD, truncated=False)) | spoilt
+    assert read_dead_letter(headers.items()) is None
+    assert read_dead_letter(()) is None
