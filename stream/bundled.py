@@ -1,9 +1,15 @@
-"""Where the bundled checkpoints are."""
+"""Files that come with the package: checkpoints, Triton's model repository, sample documents.
+
+A wheel holds them in ``_bundled``, a source checkout beside the package.
+"""
 
 from pathlib import Path
 
 from stream.errors import CheckpointError
 
+_PACKAGE = Path(__file__).resolve().parent
+_ROOTS = (_PACKAGE / "_bundled", _PACKAGE.parent)
+SAMPLES = _PACKAGE / "local" / "samples" / "documents.jsonl"
 ENGLISH = "padellm-small-en"
 CHINESE = "padellm-small-zh"
 
@@ -24,12 +30,13 @@ def model_folder(model: Path | None) -> Path:
     return model
 
 
+def model_repository() -> Path:
+    """Triton's model repository of the CPU engine."""
+    return next(root for root in _ROOTS if root.is_dir()) / "triton_models" / "cpu"
+
+
 def _bundled(name: str) -> Path:
-    """In an installed wheel as in a source checkout."""
-    package = Path(__file__).resolve().parent
-    places = [
-        root / "triton_models" / "checkpoints" / name for root in (package / "_bundled", package.parent)
-    ]
+    places = [root / "triton_models" / "checkpoints" / name for root in _ROOTS]
     for place in places:
         if (place / "config.json").is_file():
             return place

@@ -5,7 +5,7 @@ import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from importlib.resources import as_file, files
 from itertools import islice
 from pathlib import Path
@@ -18,9 +18,8 @@ from stream.corpora.jsonl import read_documents
 from stream.errors import ConfigurationError, StackError
 from stream.kafka.records import OutgoingRecord, read_records
 from stream.kafka.round_trip import Summary, round_trip
-from stream.kafka.topics import ensure_topics
-from stream.local.plan import make_plan, one_start_at_a_time, running
-from stream.local.supervisor import Change, State, Supervisor
+from stream.local.plan import running_stack
+from stream.local.supervisor import ServiceState, StateChange, Supervisor
 from stream.settings import EventsPer, Inference, Settings
 
 
@@ -39,17 +38,9 @@ async def bench_stack(model: Path | None) -> AsyncIterator[tuple[Settings, Super
     }
     # Nothing counts as set: a broker or Triton that the environment names is not for a benchmark to load.
     settings = Settings.model_construct(_fields_set=set(), **(Settings().model_dump() | chosen))
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="padellm-bench-")))
-        starting = stack.enter_context(ExitStack())
-        starting.enter_context(one_start_at_a_time(settings))
-        plan = make_plan(settings, data_dir=folder)
-
-        async def make_topics() -> None:
-            await ensure_topics(plan.settings)
-
-        async with running(plan, make_topics=make_topics, on_change=_tell_of_death) as supervisor:
-            starting.close()
+    with tempfile.TemporaryDirectory(prefix="padellm-bench-") as folder:
+        stack = running_stack(settings, data_dir=Path(folder), on_change=_tell_of_death)
+        async with stack as (plan, supervisor):
             yield plan.settings, supervisor
 
 
@@ -145,9 +136,9 @@ def _paced(
         yield OutgoingRecord(document.id.encode() or None, value, document.text)
 
 
-def _tell_of_death(change: Change) -> None:
-    if change.state is State.DIED:
+def _tell_of_death(change: StateChange) -> None:
+    if change.state is ServiceState.DIED:
         message = (
-            f"{change.part.name} died and is started again: measure anew, this run's figures are no good"
+            f"{change.service.name} died and is started again: measure anew, this run's figures are no good"
         )
         Console(stderr=True).print(message, style="red")

@@ -75,7 +75,7 @@ def _trace(record: Record, event_id: str) -> Headers:
 
 
 def read_dead_letter(headers: Iterable[tuple[str, bytes | None]]) -> DeadLetter | None:
-    """The dead letter that a record's headers describe; None where they describe none, or only a part of one."""
+    """The dead letter that a record's headers describe; None if one of them is missing or invalid."""
     values = {name: (value or b"").decode(errors="replace") for name, value in headers}
     names = {name: DEAD_LETTER_PREFIX + name for name in DeadLetter.model_fields}
     names |= {"stage": STAGE, "reason": REASON}

@@ -85,7 +85,7 @@ def test_up_once_gives_every_document_one_outcome(start_up, tmp_path, inference)
         *lines, summary = map(json.loads, output.splitlines())
         assert sorted(int(line["document_id"]) for line in lines) == list(range(25))
         assert summary.keys() == {
-            "documents", "events", "dead_letters", "entities",
+            "documents", "events", "dead_letters", "repeats", "entities",
             "seconds", "documents_per_second", "p50_ms", "p99_ms",
         }  # fmt: skip
         assert (summary["documents"], summary["events"], summary["dead_letters"]) == (25, 25, 0)
