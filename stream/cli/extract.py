@@ -10,6 +10,7 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from stream.contract.messages import Document, Policy
+from stream.corpora.files import BYTE_ORDER_MARK
 from stream.engine.strategy import Strategy
 from stream.errors import ConfigurationError
 from stream.ner.extractor import Extraction
@@ -54,7 +55,7 @@ def extract(  # noqa: PLR0917 - the command line passes names
     Example: padellm extract "Angela Merkel visited Paris." --explain --strategy jacobi
     """
     document = _document(
-        text=_stdin() if text == "-" else text,
+        text=(_stdin() if text == "-" else text).removeprefix(BYTE_ORDER_MARK),
         labels=parse_labels(labels),
         policy=policy,
         threshold=threshold,
@@ -157,8 +158,9 @@ def _document(**fields: Any) -> Document:
 
 
 def _stdin() -> str:
+    """Standard input without its last line end, so that a line is the same text as in ``padellm produce``."""
     try:
-        return sys.stdin.buffer.read().decode()
+        return sys.stdin.buffer.read().decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"stdin is not UTF-8 (byte {error.start + 1})") from error
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stream.bundled import SAMPLES
-from stream.settings import EventsPer, Inference, Settings
+from stream.settings import Inference, Settings
 
 if TYPE_CHECKING:
     from stream.cli.up_view import StackView
@@ -58,7 +58,7 @@ def up(  # noqa: PLR0917 - the command line passes names
     file = (documents or str(SAMPLES)) if once else None
     if file is not None:
         count_records(file)  # a bad line is reported before anything is started
-    chosen = {"inference": inference, "model": model, "events_per": EventsPer.DOCUMENT if once else None}
+    chosen = {"inference": inference, "model": model}
     given = {name: value for name, value in chosen.items() if value is not None}
     settings = Settings().model_copy(update=given)
     with StackView(as_json=as_json) as view:
@@ -97,9 +97,7 @@ async def _stream_through(settings: Settings, view: "StackView", file: str) -> N
     from stream.kafka.records import read_records
     from stream.kafka.round_trip import round_trip
 
-    summary = await round_trip(
-        read_records(file), settings=settings, on_outcome=view.outcome, stall_limit=settings.stall_limit
-    )
+    summary = await round_trip(read_records(file), settings=settings, on_outcome=view.outcome)
     view.summary(summary)
 
 

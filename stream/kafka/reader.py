@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from stream.contract.headers import read_dead_letter
 from stream.contract.messages import DeadLetter, Document, EntityEvent, Source
 from stream.errors import DeliveryError, ForeignRecord
-from stream.kafka.header_names import accept_any_header_name
+from stream.kafka.lenient_records import decode_leniently
 from stream.kafka.topics import partitions_of
 from stream.settings import Settings
 
@@ -53,7 +53,7 @@ async def open_consumer(
     Raises:
         DeliveryError: The broker does not answer, or lacks a topic.
     """
-    accept_any_header_name()
+    decode_leniently()
     consumer = AIOKafkaConsumer(
         bootstrap_servers=settings.broker,
         group_id=None,

@@ -17,10 +17,8 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from stream.contract.messages import Document
+from stream.corpora.files import BYTE_ORDER_MARK
 from stream.errors import ConfigurationError
-
-BYTE_ORDER_MARK = "\ufeff"
-"""Some programs begin a text with it; it is no part of the text."""
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _ARRAY = re.compile(rb'\[\s*(\]?\s*$|[{"])')  # and not "[1] a footnote" or "[ ] buy milk"

@@ -73,7 +73,7 @@ async def round_trip(
     *,
     settings: Settings,
     on_outcome: Callable[[OutgoingRecord, DocumentOutcome], None],
-    stall_limit: float,
+    stall_limit: float = 180.0,
 ) -> Summary:
     """Produce the records and wait until each has its outcome.
 
