@@ -26,7 +26,7 @@ Message = TypeVar("Message")
 
 def consume(
     follow: Annotated[
-        bool, typer.Option("--follow", help="Wait for new records. [default: show the present ones and end]")
+        bool, typer.Option("--follow", help="Wait for new records; default: show the present ones and end.")
     ] = False,
     from_beginning: Annotated[
         bool, typer.Option("--from-beginning", help="With --follow: show the present records first.")

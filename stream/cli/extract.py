@@ -26,21 +26,20 @@ def extract(  # noqa: PLR0917 - the command line passes names
         str | None,
         typer.Option(help='Entity types, PER,LOC or {"PER": "definition"}; default: the model\'s own.'),
     ] = None,
-    policy: Annotated[Policy | None, typer.Option(help="What is kept when entities compete.")] = None,
-    threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Entities scored below it are removed.")
-    ] = None,
+    policy: Annotated[Policy | None, typer.Option(help="De-duplication of competing entities.")] = None,
+    threshold: Annotated[float | None, typer.Option(min=0, max=1, help="Lowest score of an entity.")] = None,
     model: Annotated[
         Path | None, typer.Option(help="Model folder, or the name of a bundled one; default: English.")
     ] = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Show what every forward pass read, drafted and accepted.")
+        bool,
+        typer.Option("--explain", help="Show the tokens of every forward pass: read, drafted, accepted."),
     ] = False,
     strategy: Annotated[
         Strategy, typer.Option(help="How next tokens are found; all but lud answer alike.")
     ] = Strategy.DRAFTS,
     html: Annotated[
-        Path | None, typer.Option(help="Write that as a page into this file; it needs no network.")
+        Path | None, typer.Option(help="Write this explanation as one HTML page into a file.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

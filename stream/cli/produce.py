@@ -21,7 +21,7 @@ def produce(
 ) -> None:
     """Send documents to the documents topic, and wait until the broker has confirmed every one.
 
-    Each line of stdin is sent as soon as it is complete; Ctrl-C ends, and what was read is delivered.
+    Each line of stdin is sent as soon as it is complete. Ctrl-C stops after delivering the lines read so far.
 
     Example: padellm produce documents.jsonl.gz
 

@@ -10,10 +10,11 @@ from stream.settings import Settings
 
 def topics(
     partitions: Annotated[
-        int, typer.Option(min=1, help="Partitions of a new topic: as many workers can share the documents.")
+        int,
+        typer.Option(min=1, help="Partitions of a new topic: the most workers that can share its documents."),
     ] = 4,
     replication: Annotated[
-        int, typer.Option(min=-1, help="Copies of a new topic; -1 leaves it to the broker.")
+        int, typer.Option(min=-1, help="Copies of a new topic; -1 for the broker's default.")
     ] = -1,
 ) -> None:
     """Create the topics that are missing. Topics that exist are left as they are.

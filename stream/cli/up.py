@@ -18,14 +18,15 @@ _INTERRUPTED = 130
 
 def up(  # noqa: PLR0917 - the command line passes names
     inference: Annotated[
-        Inference | None, typer.Option(help="Where the model runs: in Triton, or inside the worker.")
+        Inference | None, typer.Option(help="Run the model in Triton, or in the worker; default: triton.")
     ] = None,
     model: Annotated[
-        Path | None, typer.Option(help="Model folder, Hugging Face layout. [default: the bundled model]")
+        Path | None,
+        typer.Option(help="Model folder, Hugging Face layout; default: the bundled model."),
     ] = None,
     data_dir: Annotated[Path, typer.Option(help="Folder for Kafka's data and all logs.")] = Path(".padellm"),
     broker_port: Annotated[
-        int | None, typer.Option(help="Port of the embedded Kafka. [default: 9092]")
+        int | None, typer.Option(help="Port of the embedded Kafka; default: 9092, or a free one.")
     ] = None,
     once: Annotated[
         bool, typer.Option("--once", help="Stream documents through, show their events, and end.")
@@ -33,7 +34,7 @@ def up(  # noqa: PLR0917 - the command line passes names
     documents: Annotated[
         str | None,
         typer.Option(
-            help="With --once: JSON Lines, a JSON array or plain text; - is stdin. [default: the samples]"
+            help="With --once: JSON Lines, a JSON array or plain text; - is stdin; default: the samples."
         ),
     ] = None,
     as_json: Annotated[
@@ -43,8 +44,7 @@ def up(  # noqa: PLR0917 - the command line passes names
     """Start the whole stack on this machine: Kafka, Triton, topics and worker.
 
     It waits until all services are ready, prints their addresses, restarts a service that dies, and stops all
-    of them on Ctrl-C. A broker named by BROKER, or a Triton named by PADELLM_TRITON_URL, is used, and none is
-    started.
+    of them on Ctrl-C. If BROKER or PADELLM_TRITON_URL names a broker or Triton, it starts none of its own.
 
     Example: padellm up
 
