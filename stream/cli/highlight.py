@@ -76,7 +76,7 @@ def entities_line(entities: Sequence[Entity]) -> Text:
         style = label_colour(entity.label)
         line.append("  " if line else "")
         line.append(printable(entity.text), style=f"bold {style}")
-        line.append(f" {entity.label} {entity.start}-{entity.end}", style=f"dim {style}")
+        line.append(f" {printable(entity.label)} {entity.start}-{entity.end}", style=f"dim {style}")
     return line or Text("no entities", style="dim")
 
 

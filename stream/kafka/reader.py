@@ -133,6 +133,9 @@ class SourceTexts:
         partition = TopicPartition(source.topic, source.partition)
         if partition not in self._consumer.assignment():  # an event about another topic
             return
+        ends = await self._consumer.end_offsets([partition])
+        if source.offset >= ends[partition]:  # a topic that was created anew, or an offset that cannot be
+            return
         self._consumer.seek(partition, source.offset)
         batch = await self._consumer.getmany(partition, timeout_ms=_SOURCE_WAIT_MS)
         for record in batch.get(partition, ()):

@@ -35,7 +35,9 @@ def test_highlight_changes_no_text(text, data):
 
 def test_highlight_label_cannot_steer_the_terminal():
     """A label with control characters is shown escaped."""
-    assert "\x1b" not in highlight("x", [entity("x", 0, 1, "\x1b[2J")]).plain
+    steering = [entity("x", 0, 1, "\x1b[2J")]
+    assert "\x1b" not in highlight("x", steering).plain
+    assert "\x1b" not in entities_line(steering).plain
 
 
 def test_highlight_tells_the_usual_labels_apart():

@@ -199,9 +199,9 @@ def test_consume_shows_entities_in_their_text(topics, padellm):
 def test_consume_lists_entities_whose_text_is_gone(topics, padellm):
     """Where the document cannot be had, or is another, the entities are listed."""
     assert padellm("produce", "-", stdin="Bob met Ann.\n").exit_code == 0
-    for offset in (0, 99):
+    for offset in (0, 99, 10**30):
         _put(topics, topics.entities_topic, _event(topics.documents_topic, offset).model_dump_json().encode())
-    assert padellm("consume").stdout == "doc-7  Ann person 0-3\n" * 2
+    assert padellm("consume").stdout == "doc-7  Ann person 0-3\n" * 3
 
 
 def test_consume_ends_after_the_limit(topics, padellm):
