@@ -94,7 +94,7 @@ def read_event(record: ConsumerRecord) -> EntityEvent:
 
 
 def read_letter(record: ConsumerRecord) -> DeadLetter:
-    """The dead letter that a record of the dead-letter topic is.
+    """The dead letter in a record of the dead-letter topic.
 
     Raises:
         ForeignRecord: Its headers do not make it one.

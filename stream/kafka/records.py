@@ -99,7 +99,7 @@ def _lines(file: str) -> Iterator[Iterator[bytes]]:
 def _stdin() -> io.BufferedReader:
     """Standard input behind a buffer of its own.
 
-    A thread may be blocked in its read when the program ends, which Python takes ill of ``sys.stdin.buffer``.
+    A thread may still block in a read when the program ends; for ``sys.stdin.buffer`` Python aborts then.
     """
     buffer: Any = sys.stdin.buffer
     return io.BufferedReader(getattr(buffer, "raw", buffer))

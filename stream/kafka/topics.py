@@ -27,7 +27,7 @@ async def ensure_topics(settings: Settings, *, partitions: int = 4, replication:
 
     Args:
         settings: Names the broker and the topics.
-        partitions: Partitions of each new topic: as many workers can share the documents.
+        partitions: Partitions of each new topic: the most workers that can share its documents.
         replication: Copies of each new topic; -1 leaves it to the broker's default.
 
     Returns:

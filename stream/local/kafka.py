@@ -82,10 +82,6 @@ class Kafka:
             and f"cluster.id={cluster['cluster_id']}\n" in self._meta_file.read_text()
         )
 
-    def describe(self) -> str:
-        """Its version, address and data folder."""
-        return f"Apache Kafka {VERSION} at {self.bootstrap}, data in {self.folder}"
-
     @cached_property
     def _java(self) -> Java:
         return find_java()

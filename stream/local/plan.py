@@ -60,10 +60,6 @@ class WorkerService:
         """True if its ``/readyz`` answers 200."""
         return await asyncio.to_thread(self._answers_ready)
 
-    def describe(self) -> str:
-        """Its consumer group and where its model runs."""
-        return f"worker, group {self.settings.group}, model {self.settings.inference.value}"
-
     @property
     def address(self) -> str:
         """URL of its health and metrics pages."""

@@ -46,10 +46,6 @@ class Service(Protocol):
         """True if it would serve a request now."""
         ...
 
-    def describe(self) -> str:
-        """Its name and address in one line for a person."""
-        ...
-
 
 class ServiceProcess:
     """One run of a service, in a process group of its own; the reaper ends it if this program dies first."""

@@ -1,8 +1,8 @@
 """Ends the services of the stack when the program that started them is gone, even after ``kill -9``.
 
-A small process in a session of its own reads the process groups to watch from a pipe. The pipe ends when the
-owner ends, and then it ends the groups. Run as a script, this file is that process; it imports nothing of the
-package, so that it starts at once.
+A small process in a session of its own reads the process groups to watch from a pipe. When the owner ends,
+the pipe ends, and the process ends the groups. Run as a script, this file is that process; it imports nothing
+of the package, so that it starts at once.
 """
 
 import os

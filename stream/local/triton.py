@@ -133,10 +133,6 @@ class TritonServer:
         finally:
             await client.close()
 
-    def describe(self) -> str:
-        """Its address, model and threads."""
-        return f"Triton at {self.url} (gRPC), model {self.checkpoint.name}, {self.threads} engine threads"
-
     @cached_property
     def _backends(self) -> Path:
         return self.folder / "backends"

@@ -48,10 +48,6 @@ class Script:
         """Whether the flag is there."""
         return self.flag.exists()
 
-    def describe(self) -> str:
-        """Its name."""
-        return self.name
-
 
 STAY = "import pathlib, sys, time; pathlib.Path(sys.argv[1]).touch(); time.sleep(600)"
 """Gets ready and stays."""
