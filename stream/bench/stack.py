@@ -6,13 +6,13 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from importlib.resources import as_file, files
 from itertools import islice
 from pathlib import Path
 
 from rich.console import Console
 
 from stream.bench.processes import Usage, usage, usage_below
+from stream.bundled import sample_documents
 from stream.contract.messages import Document
 from stream.corpora.jsonl import read_documents
 from stream.errors import ConfigurationError, StackError
@@ -54,17 +54,16 @@ def bench_documents(file: str | None, limit: int) -> list[Document]:
     Raises:
         ConfigurationError: The file cannot be read or holds no document.
     """
-    with as_file(files("stream.local") / "samples" / "documents.jsonl") as samples:
-        path = file or str(samples)
+    path = file or str(sample_documents())
+    try:
+        records = islice(read_records(path), limit)
+        documents = [Document.model_validate_json(record.value) for record in records]
+    except ConfigurationError as error:
         try:
-            records = islice(read_records(path), limit)
-            documents = [Document.model_validate_json(record.value) for record in records]
-        except ConfigurationError as error:
-            try:
-                annotated = islice(read_documents(Path(path)), limit)
-                documents = [Document(id=each.id, text=each.text) for each in annotated]
-            except ConfigurationError:
-                raise error from None
+            annotated = islice(read_documents(Path(path)), limit)
+            documents = [Document(id=each.id, text=each.text) for each in annotated]
+        except ConfigurationError:
+            raise error from None
     if not documents:
         raise ConfigurationError(f"{path} holds no document")
     return documents

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stream.bundled import SAMPLES
+from stream.bundled import sample_documents
 from stream.settings import Inference, Settings
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def up(  # noqa: PLR0917 - the command line passes names
     from stream.cli.up_view import StackView
     from stream.kafka.records import count_records
 
-    file = (documents or str(SAMPLES)) if once else None
+    file = (documents or str(sample_documents())) if once else None
     if file is not None:
         count_records(file)  # a bad line is reported before anything is started
     chosen = {"inference": inference, "model": model}
