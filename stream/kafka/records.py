@@ -85,7 +85,7 @@ def _lines(file: str) -> Iterator[Iterator[bytes]]:
     """Lines without their ends, read one by one."""
     try:
         with ExitStack() as stack:
-            stream = _stdin() if file == "-" else stack.enter_context(Path(file).open("rb"))
+            stream = _PromptReader(_stdin() if file == "-" else stack.enter_context(Path(file).open("rb", 0)))
             if stream.peek(2)[:2] == _GZIP_MAGIC:
                 unpacked: BinaryIO = stack.enter_context(gzip.open(stream))  # type: ignore[assignment]  # reads as one
             else:
@@ -96,13 +96,19 @@ def _lines(file: str) -> Iterator[Iterator[bytes]]:
         raise ConfigurationError(f"{file} cannot be read: {reason}") from error
 
 
-def _stdin() -> io.BufferedReader:
-    """Standard input behind a buffer of its own.
+class _PromptReader(io.BufferedReader):
+    """A buffer that returns the bytes at hand; gzip's reader would else wait until a pipe fills a block."""
 
-    A thread may still block in a read when the program ends; for ``sys.stdin.buffer`` Python aborts then.
+    def read(self, size: int | None = -1) -> bytes:
+        return self.read1(-1 if size is None else size)
+
+
+def _stdin() -> Any:
+    """Standard input without its buffer.
+
+    A thread may still block in a read when the program ends; in ``sys.stdin.buffer`` Python would abort.
     """
-    buffer: Any = sys.stdin.buffer
-    return io.BufferedReader(getattr(buffer, "raw", buffer))
+    return getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
 
 
 def _documents(lines: Iterable[bytes], name: str) -> Iterator[Document]:

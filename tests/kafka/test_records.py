@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import threading
+import zlib
 
 import pytest
 from hypothesis import given
@@ -71,6 +72,15 @@ def test_records_of_an_open_pipe_come_line_by_line(open_stdin, first, text):
     assert next(records).text == text
     open_stdin.write(first.replace(b"one", b"two"))
     assert next(records).text == "two"
+
+
+def test_records_of_an_open_pipe_come_line_by_line_from_gzip_too(open_stdin):
+    """A line that a packing program has flushed is a record while the pipe stays open."""
+    packer = zlib.compressobj(wbits=31)
+    records = read_records("-")
+    for text in ("one", "two"):
+        open_stdin.write(packer.compress(f"{text}\n".encode()) + packer.flush(zlib.Z_SYNC_FLUSH))
+        assert next(records).text == text
 
 
 def test_records_of_stdin_are_named_after_it(open_stdin):
