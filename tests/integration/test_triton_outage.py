@@ -62,7 +62,7 @@ def _stub(server: RunningTriton) -> psutil.Process:
 
 
 def _regions(server: RunningTriton) -> list[Path]:
-    return list(Path("/dev/shm").glob(f"padellm_{server.part.grpc_port}_*"))
+    return list(Path("/dev/shm").glob(f"padellm_{server.service.grpc_port}_*"))
 
 
 async def test_triton_client_outlasts_a_restart(private_triton: RunningTriton) -> None:
