@@ -17,10 +17,10 @@ _MAGIC_OF_HEADERS = 2
 
 def decode_leniently() -> None:
     """Make every consumer of this process escape such bytes as surrogates (PEP 383) instead of failing."""
-    fetcher.MemoryRecords = _Records
+    fetcher.MemoryRecords = _FetchedRecords
 
 
-class _Records(_MemoryRecordsPy):  # type: ignore[misc]  # final for type checkers; aiokafka offers no seam
+class _FetchedRecords(_MemoryRecordsPy):  # type: ignore[misc]  # final for type checkers; aiokafka offers no seam
     """Batches of a fetch."""
 
     def next_batch(self) -> Any:
@@ -28,10 +28,10 @@ class _Records(_MemoryRecordsPy):  # type: ignore[misc]  # final for type checke
         batch = super().next_batch()
         if batch is None or piece is None or batch.magic < _MAGIC_OF_HEADERS or batch.is_control_batch:
             return batch
-        return _Batch(batch, piece)
+        return _RecordBatch(batch, piece)
 
 
-class _Batch:
+class _RecordBatch:
     """A batch that is decoded by aiokafka, and by itself where aiokafka fails."""
 
     def __init__(self, batch: Any, content: memoryview) -> None:
@@ -45,10 +45,10 @@ class _Batch:
         try:
             yield from self._batch
         except (UnicodeDecodeError, CorruptRecordException):
-            yield from _LenientBatch(self._content)  # the fetcher skips the records that it has had
+            yield from _LenientRecordBatch(self._content)  # the fetcher skips the records that it has had
 
 
-class _LenientBatch(_DefaultRecordBatchPy):  # type: ignore[misc]
+class _LenientRecordBatch(_DefaultRecordBatchPy):  # type: ignore[misc]
     """A batch whose header names may hold any bytes."""
 
     _buffer: bytearray

@@ -3,7 +3,7 @@
 import pytest
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
-from stream.kafka.lenient_records import _Records
+from stream.kafka.lenient_records import _FetchedRecords
 
 
 class NotUtf8(str):
@@ -27,7 +27,7 @@ def _batch(codec: int, *header_names: str) -> bytes:
 @pytest.mark.parametrize("codec", range(5), ids=["none", "gzip", "snappy", "lz4", "zstd"])
 def test_lenient_records_escape_names_that_are_not_utf8(codec):
     """Such a record and its neighbours come through, with their bytes kept, whatever compresses them."""
-    records = _Records(_batch(codec, "before", NotUtf8(), "after") + _batch(codec, "next"))
+    records = _FetchedRecords(_batch(codec, "before", NotUtf8(), "after") + _batch(codec, "next"))
     first, second = records.next_batch(), records.next_batch()
     assert first.validate_crc()
     found = {record.offset: (record.headers[0][0], record.value) for record in first}
