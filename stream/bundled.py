@@ -1,4 +1,4 @@
-"""Folders that come with the package: checkpoints and Triton's model repository."""
+"""Files that come with the package: checkpoints, Triton's model repository and sample documents."""
 
 from pathlib import Path
 
@@ -28,6 +28,11 @@ def model_repository() -> Path:
     """Find the model repository that Triton serves with the CPU engine."""
     in_wheel, in_checkout = _places("cpu")
     return in_wheel if in_wheel.is_dir() else in_checkout
+
+
+def sample_documents() -> Path:
+    """The file of sample documents, JSON Lines."""
+    return Path(__file__).parent / "local" / "samples" / "documents.jsonl"
 
 
 def _bundled(name: str) -> Path:

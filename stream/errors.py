@@ -12,6 +12,7 @@ PadellmError
 │   ├── InferenceTimeout      the deadline passed
 │   └── InferenceRejected     the server refused the request as malformed; a retry would fail alike
 ├── DeliveryError             Kafka did not take a message
+├── ForeignRecord             a record on a topic of the service that another program wrote
 └── StackError                a part of the embedded stack did not start or died for good
 """
 
@@ -70,6 +71,10 @@ class InferenceRejected(InferenceError):  # noqa: N818 - names what it is
 
 class DeliveryError(PadellmError):
     """Kafka did not take a message."""
+
+
+class ForeignRecord(PadellmError):  # noqa: N818 - names what it is
+    """A record on a topic of the service that is no message of its; names the position and the reason."""
 
 
 class StackError(PadellmError):

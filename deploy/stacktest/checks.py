@@ -12,7 +12,7 @@ from stacktest.compose import Compose, Container
 from stacktest.shell import StackTestError
 from stream.errors import PadellmError
 from stream.kafka.records import OutgoingRecord, read_records
-from stream.kafka.round_trip import Outcome, Summary, round_trip
+from stream.kafka.round_trip import DocumentOutcome, Summary, round_trip
 from stream.settings import Settings
 
 _STALL_LIMIT = 60.0
@@ -24,10 +24,10 @@ def serve(settings: Settings, records: list[OutgoingRecord]) -> Summary:
     """Stream documents through, and check every entity against its text.
 
     Raises:
-        StackTestError: A document has no outcome or two, or an entity is not where its event says.
+        StackTestError: A document has no outcome, or an entity is not where its event says.
     """
 
-    def check(record: OutgoingRecord, outcome: Outcome) -> None:
+    def check(record: OutgoingRecord, outcome: DocumentOutcome) -> None:
         for entity in outcome.event.entities if outcome.event else ():
             if record.text[entity.start : entity.end] != entity.text:
                 raise StackTestError(f"entity {entity} is not in its document at {entity.start}:{entity.end}")

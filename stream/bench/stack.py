@@ -5,22 +5,21 @@ import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager
-from importlib.resources import as_file, files
+from contextlib import asynccontextmanager
 from itertools import islice
 from pathlib import Path
 
 from rich.console import Console
 
 from stream.bench.processes import Usage, usage, usage_below
+from stream.bundled import sample_documents
 from stream.contract.messages import Document
 from stream.corpora.jsonl import read_documents
 from stream.errors import ConfigurationError, StackError
 from stream.kafka.records import OutgoingRecord, read_records
 from stream.kafka.round_trip import Summary, round_trip
-from stream.kafka.topics import ensure_topics
-from stream.local.plan import make_plan, one_start_at_a_time, running
-from stream.local.supervisor import Change, State, Supervisor
+from stream.local.plan import running_stack
+from stream.local.supervisor import ServiceState, StateChange, Supervisor
 from stream.settings import Inference, Settings
 
 
@@ -35,17 +34,9 @@ async def bench_stack(model: Path | None) -> AsyncIterator[tuple[Settings, Super
     chosen = {"inference": Inference.TRITON, "model": model or Settings().model}
     # Nothing counts as set: a broker or Triton that the environment names is not for a benchmark to load.
     settings = Settings.model_construct(_fields_set=set(), **(Settings().model_dump() | chosen))
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="padellm-bench-")))
-        starting = stack.enter_context(ExitStack())
-        starting.enter_context(one_start_at_a_time(settings))
-        plan = make_plan(settings, data_dir=folder)
-
-        async def make_topics() -> None:
-            await ensure_topics(plan.settings)
-
-        async with running(plan, make_topics=make_topics, on_change=_tell_of_death) as supervisor:
-            starting.close()
+    with tempfile.TemporaryDirectory(prefix="padellm-bench-") as folder:
+        stack = running_stack(settings, data_dir=Path(folder), on_change=_tell_of_death)
+        async with stack as (plan, supervisor):
             yield plan.settings, supervisor
 
 
@@ -59,17 +50,16 @@ def bench_documents(file: str | None, limit: int) -> list[Document]:
     Raises:
         ConfigurationError: The file cannot be read or holds no document.
     """
-    with as_file(files("stream.local") / "samples" / "documents.jsonl") as samples:
-        path = file or str(samples)
+    path = file or str(sample_documents())
+    try:
+        records = islice(read_records(path), limit)
+        documents = [Document.model_validate_json(record.value) for record in records]
+    except ConfigurationError as error:
         try:
-            records = islice(read_records(path), limit)
-            documents = [Document.model_validate_json(record.value) for record in records]
-        except ConfigurationError as error:
-            try:
-                annotated = islice(read_documents(Path(path)), limit)
-                documents = [Document(id=each.id, text=each.text) for each in annotated]
-            except ConfigurationError:
-                raise error from None
+            annotated = islice(read_documents(Path(path)), limit)
+            documents = [Document(id=each.id, text=each.text) for each in annotated]
+        except ConfigurationError:
+            raise error from None
     if not documents:
         raise ConfigurationError(f"{path} holds no document")
     return documents
@@ -141,9 +131,9 @@ def _paced(
         yield OutgoingRecord(document.id.encode() or None, value, document.text)
 
 
-def _tell_of_death(change: Change) -> None:
-    if change.state is State.DIED:
+def _tell_of_death(change: StateChange) -> None:
+    if change.state is ServiceState.DIED:
         message = (
-            f"{change.part.name} died and is started again: measure anew, this run's figures are no good"
+            f"{change.service.name} died and is started again: measure anew, this run's figures are no good"
         )
         Console(stderr=True).print(message, style="red")

@@ -1,4 +1,4 @@
-"""``padellm``, the command line: one module a command, imported when its command is used."""
+"""``padellm``, the command line: one module per command, imported when its command is used."""
 
 import logging
 from importlib import import_module
@@ -12,13 +12,13 @@ from stream.errors import PadellmError
 _COMMANDS = {
     "up": "Start the whole stack on this machine: Kafka, Triton, topics and worker.",
     "worker": "Run one worker: documents in, entity events out.",
-    "topics": "Make the topics that are not there.",
+    "topics": "Create the topics that are missing.",
     "produce": "Send documents to the documents topic.",
-    "consume": "Show entity events as they come, or dead letters.",
+    "consume": "Show entity events, or dead letters.",
     "extract": "Find the entities of a text in this process, without a broker.",
     "evaluate": "Score a model on annotated documents.",
     "baseline": "Score a model that answers in another format, for comparison.",
-    "bench": "Measure decoding, serving, and how cost grows.",
+    "bench": "Measure decoding, serving, and the growth of cost.",
     "train": "Train a model.",
     "convert": "Convert annotated documents from one format into another.",
     "config": "Show the effective settings and where each comes from.",
@@ -47,7 +47,7 @@ class _Commands(TyperGroup):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        # What a client logs of a failed connection, its error says as well; the worker logs it all the same.
+        # The error of a failed connection repeats what aiokafka logs of it; the worker logs it all the same.
         logging.getLogger("aiokafka").addHandler(logging.NullHandler())
         try:
             return super().invoke(ctx)
@@ -108,7 +108,7 @@ main = typer.Typer(
 
 
 def _only_listed() -> None:
-    """Stands for a command in the list of commands; the real one is loaded when it is called."""
+    """Placeholder in the list of commands; the command itself is loaded when it is called."""
 
 
 for _name, _help in _COMMANDS.items():

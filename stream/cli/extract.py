@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from stream.contract.messages import Document, Policy
 from stream.contract.rules import check_labels, check_text
+from stream.corpora.files import BYTE_ORDER_MARK
 from stream.engine.strategy import Strategy
 from stream.errors import BadDocument, ConfigurationError
 from stream.ner.extractor import Extraction
@@ -27,21 +28,20 @@ def extract(  # noqa: PLR0917 - the command line passes names
         str | None,
         typer.Option(help='Entity types, PER,LOC or {"PER": "definition"}; default: the model\'s own.'),
     ] = None,
-    policy: Annotated[Policy | None, typer.Option(help="What is kept when entities compete.")] = None,
-    threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Entities scored below it are removed.")
-    ] = None,
+    policy: Annotated[Policy | None, typer.Option(help="De-duplication of competing entities.")] = None,
+    threshold: Annotated[float | None, typer.Option(min=0, max=1, help="Lowest score of an entity.")] = None,
     model: Annotated[
         Path | None, typer.Option(help="Model folder, or the name of a bundled one; default: English.")
     ] = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Show what every forward pass read, drafted and accepted.")
+        bool,
+        typer.Option("--explain", help="Show the tokens of every forward pass: read, drafted, accepted."),
     ] = False,
     strategy: Annotated[
         Strategy, typer.Option(help="How next tokens are found; all but lud answer alike.")
     ] = Strategy.DRAFTS,
     html: Annotated[
-        Path | None, typer.Option(help="Write that as a page into this file; it needs no network.")
+        Path | None, typer.Option(help="Write this explanation as one HTML page into a file.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -55,7 +55,7 @@ def extract(  # noqa: PLR0917 - the command line passes names
 
     Example: padellm extract "Angela Merkel visited Paris." --explain --strategy jacobi
     """
-    text = _stdin() if text == "-" else text
+    text = (_stdin() if text == "-" else text).removeprefix(BYTE_ORDER_MARK)
     check_text(text, most=Settings().max_text_characters)
     document = _document(
         text=text,
@@ -161,8 +161,9 @@ def _document(**fields: Any) -> Document:
 
 
 def _stdin() -> str:
+    """Standard input without its last line end, so that a line is the same text as in ``padellm produce``."""
     try:
-        return sys.stdin.buffer.read().decode()
+        return sys.stdin.buffer.read().decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"stdin is not UTF-8 (byte {error.start + 1})") from error
 

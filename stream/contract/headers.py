@@ -2,9 +2,11 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from urllib.parse import quote
+
+from pydantic import ValidationError
 
 from stream.contract.messages import DeadLetter, EntityEvent
 from stream.contract.record import Headers, Record
@@ -98,3 +100,14 @@ def _trace(record: Record, event_id: str) -> Headers:
             return (("traceparent", value), *(("tracestate", state) for state in states[:1]))
     digest = hashlib.sha256(event_id.encode()).hexdigest()
     return (("traceparent", f"00-{digest[:32]}-{digest[32:48]}-00".encode()),)
+
+
+def read_dead_letter(headers: Iterable[tuple[str, bytes | None]]) -> DeadLetter | None:
+    """The dead letter that a record's headers describe; None if one of them is missing or invalid."""
+    values = {name: (value or b"").decode(errors="replace") for name, value in headers}
+    names = {name: DEAD_LETTER_PREFIX + name for name in DeadLetter.model_fields}
+    names |= {"stage": STAGE, "reason": REASON}
+    try:
+        return DeadLetter.model_validate({field: values.get(name) for field, name in names.items()})
+    except ValidationError:
+        return None

@@ -39,6 +39,17 @@ def test_extract_reads_stdin(model):
 
 
 @pytest.mark.parametrize(
+    ("argument", "stdin"), [("-", b"\xef\xbb\xbfAnn\r\nBob\r\n"), ("\ufeffAnn\r\nBob", b"")]
+)
+def test_extract_takes_no_byte_order_mark_for_text(model, argument, stdin):
+    """A byte order mark before a text and the last line end are no part of it; other line ends are."""
+    options = ["--model", model, "--labels", "PER", "--json"]
+    result = CliRunner().invoke(main, ["extract", argument, *options], input=stdin)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["coverage"]["characters"] == len("Ann\r\nBob")
+
+
+@pytest.mark.parametrize(
     ("text", "options", "words"),
     [
         ("", [], "text"),

@@ -5,7 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from stream.contract.headers import dead_letter_headers, event_headers, has_decodable_names, size
+from stream.contract.headers import (
+    dead_letter_headers,
+    event_headers,
+    has_decodable_names,
+    read_dead_letter,
+    size,
+)
 from stream.contract.messages import Coverage, DeadLetter, EntityEvent, ModelInfo, Source, Stage
 from stream.contract.record import Record
 
@@ -106,3 +112,20 @@ def test_headers_names_that_are_not_utf8_are_found_and_spelt_out():
     assert has_decodable_names(dead_letter_headers(LETTER, strange, truncated=False))
     assert dead_letter_headers(LETTER, strange, truncated=False)[0] == ("\\xffé", b"1")
     assert size(strange.headers) > len("\\xffé") + 1
+
+
+def test_headers_of_a_dead_letter_are_read_back():
+    """The headers of a dead letter give the dead letter again, whatever else is among them."""
+    original = (("n", None), ("\udcff", b"\xff"), ("__dlq.errors.topic", b"earlier"))
+    headers = dead_letter_headers(LETTER, replace(RECORD, headers=original), truncated=True)
+    assert read_dead_letter(headers) == LETTER
+
+
+@pytest.mark.parametrize(
+    "spoilt", [{"padellm.stage": None}, {"padellm.stage": b"lunch"}, {"__dlq.errors.offset": b"\xff"}]
+)
+def test_headers_of_others_are_no_dead_letter(spoilt):
+    """Without all headers of a dead letter, each with a value it can have, there is none."""
+    headers = dict(dead_letter_headers(LETTER, RECORD, truncated=False)) | spoilt
+    assert read_dead_letter(headers.items()) is None
+    assert read_dead_letter(()) is None

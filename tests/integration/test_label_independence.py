@@ -12,7 +12,7 @@ from stream.contract.messages import Document, Entity, Policy
 from stream.contract.reasons import RemovalReason
 from stream.inference.triton import TritonGenerator
 from stream.kafka.records import read_records
-from stream.local.reaper import Guard
+from stream.local.reaper import Reaper
 from stream.local.triton import why_unavailable
 from stream.ner.extractor import Extraction, Extractor
 from stream.ner.template import PromptTemplate
@@ -45,8 +45,8 @@ def answers(
 ) -> dict[Policy, list[list[Extraction]]]:
     """What all requests for each text got, by policy; each policy's requests were in flight together."""
     folder = model_folder(None)
-    with Guard() as guard:
-        server = RunningTriton(tmp_path_factory.mktemp("bundled-triton"), folder, guard)
+    with Reaper() as reaper:
+        server = RunningTriton(tmp_path_factory.mktemp("bundled-triton"), folder, reaper)
         try:
             server.start()
             return asyncio.run(_ask_all(server.url, PromptTemplate.load(folder), texts))

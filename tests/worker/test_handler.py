@@ -58,7 +58,7 @@ async def test_handler_event_id_is_that_of_the_question(make_handler, publisher)
         await _event(handler, publisher, b'{"id": "e", "text": "Ada"}'),
         await _event(handler, publisher, b'{"id": "d", "text": "Ada", "labels": ["place"]}'),
         await _event(handler, publisher, b'{"id": "d", "text": "Ada", "labels": {"person": "a human"}}'),
-        await _event(make_handler(policy="flat"), publisher),
+        await _event(make_handler({"policy": Policy.FLAT}), publisher),
         await _event(make_handler(threshold=0.5), publisher),
     ]
     assert len({first, *(event["event_id"] for event in others)}) == 8

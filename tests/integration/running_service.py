@@ -1,25 +1,25 @@
-"""A part of the stack that a test starts, stops and kills.
+"""A service of the stack that a test starts, stops and kills.
 
-Its methods block until the part is as they say; from an async test call them with ``asyncio.to_thread``.
+Its methods block until the service is as they say; from an async test call them with ``asyncio.to_thread``.
 """
 
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from stream.local.process import Part, PartProcess
-from stream.local.reaper import Guard
+from stream.local.process import Service, ServiceProcess
+from stream.local.reaper import Reaper
 
 _PATIENCE = 90.0
 
 
-class RunningPart:
-    """A part on ports, and with data, that it keeps over restarts."""
+class RunningService:
+    """A service on ports, and with data, that it keeps over restarts."""
 
-    def __init__(self, part: Part, guard: Guard) -> None:
-        self.part = part
-        self._guard = guard
-        self._process: PartProcess | None = None
+    def __init__(self, service: Service, reaper: Reaper) -> None:
+        self.service = service
+        self._reaper = reaper
+        self._process: ServiceProcess | None = None
 
     @property
     def pid(self) -> int:
@@ -29,12 +29,12 @@ class RunningPart:
 
     def start(self) -> None:
         """Start it and wait until it serves."""
-        self.part.prepare()
-        self._process = process = PartProcess(self.part, self._guard)
+        self.service.prepare()
+        self._process = process = ServiceProcess(self.service, self._reaper)
         deadline = time.monotonic() + _PATIENCE
-        while not _run(self.part.is_ready()):
-            assert process.exit_status() is None, f"{self.part.name} ended: {process.log_tail()}"
-            assert time.monotonic() < deadline, f"{self.part.name} is not ready: {process.log_tail()}"
+        while not _run(self.service.is_ready()):
+            assert process.exit_status() is None, f"{self.service.name} ended: {process.log_tail()}"
+            assert time.monotonic() < deadline, f"{self.service.name} is not ready: {process.log_tail()}"
             time.sleep(0.1)
 
     def stop(self) -> None:
