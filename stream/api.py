@@ -2,12 +2,13 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from stream.bundled import model_folder
-from stream.engine.decoder import Decoder
-from stream.engine.strategy import Strategy
+from stream.engine.decoder import Decoder, EngineOptions
+from stream.engine.model.session import Model
 from stream.engine.trace import OnPass
 from stream.inference.in_process import InProcessGenerator
 from stream.ner.extractor import Extractor
@@ -22,8 +23,8 @@ class OpenModel:
     Attributes:
         folder: Its checkpoint.
         template: Its prompts.
-        generator: What runs it.
-        extractor: What asks it, with the settings' policy and threshold.
+        generator: The engine.
+        extractor: Over the engine, with the settings' policy and threshold.
     """
 
     folder: Path
@@ -37,16 +38,24 @@ class OpenModel:
         return self.generator.decoder.statistics().passes
 
 
+class OpenDecoder(Protocol):
+    """Opens a decoder over a model; ``Decoder`` itself is one."""
+
+    def __call__(self, model: Model, options: EngineOptions, *, on_pass: OnPass | None) -> Decoder:
+        """Open one."""
+        ...
+
+
 @asynccontextmanager
 async def open_model(
-    folder: Path | None, *, on_pass: OnPass | None = None, strategy: Strategy = Strategy.DRAFTS
+    folder: Path | None, *, on_pass: OnPass | None = None, open_decoder: OpenDecoder = Decoder
 ) -> AsyncIterator[OpenModel]:
     """Open a model folder, or else the settings' one, or else the bundled one.
 
     Args:
         folder: The model.
-        on_pass: Told of every forward pass; they are then run one after the other.
-        strategy: How next tokens are found.
+        on_pass: Called with a trace of every forward pass; they then run one after the other.
+        open_decoder: Opens the decoder.
 
     Raises:
         CheckpointError: The folder holds no model that can be served.
@@ -54,17 +63,11 @@ async def open_model(
     settings = Settings()
     chosen = model_folder(folder or settings.model)
     template = PromptTemplate.load(chosen)
-    threads = settings.engine_threads if on_pass is None else 1
-    generator = InProcessGenerator(
-        Decoder.load(
-            chosen,
-            threads=threads,
-            strategy=strategy,
-            grounded=settings.grounded,
-            int8=settings.int8,
-            on_pass=on_pass,
-        )
-    )
+    options = EngineOptions.from_settings(settings)
+    if on_pass is not None:
+        options = replace(options, threads=1)
+    loaded = Model.load(chosen, threads=options.threads, int8=options.int8, graph_cache=options.graph_cache)
+    generator = InProcessGenerator(open_decoder(loaded, options, on_pass=on_pass))
     try:
         yield OpenModel(
             chosen,

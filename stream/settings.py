@@ -13,7 +13,7 @@ from stream.contract.messages import Policy
 PositiveSeconds = Annotated[float, Field(gt=0)]
 
 
-def _user_cache() -> Path:
+def user_cache_folder() -> Path:
     """``$XDG_CACHE_HOME/padellm``, by default ``~/.cache/padellm``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "padellm"
 
@@ -76,13 +76,16 @@ class Settings(BaseSettings):
         default=2.0, description="Seconds the breaker stays open before a probe."
     )
     engine_threads: int = Field(default=2, ge=1, description="Threads of the CPU engine.")
-    grounded: bool = Field(
-        default=False, description="Hold mentions to pieces of the text while they are decoded (CPU engine)."
+    kv_cache_mb: int = Field(
+        default=128,
+        ge=1,
+        description="MiB of the CPU engine's KV cache, rounded to hold between 4,096 and 65,536 tokens.",
     )
-
+    constrained: bool = Field(
+        default=False, description="Constrain decoded mentions to substrings of the text (CPU engine)."
+    )
     int8: bool = Field(
-        default=False,
-        description="Multiply in 8-bit integers: faster, and no longer exact (CPU engine).",
+        default=False, description="int8 quantisation: faster, and no longer exact (CPU engine)."
     )
 
     window: int = Field(default=64, ge=1, description="Documents in flight per worker.")
@@ -119,6 +122,7 @@ class Settings(BaseSettings):
         description="Seconds without progress, with documents waiting, after which the worker is not alive.",
     )
     cache_dir: Path = Field(
-        default_factory=_user_cache, description="Where the embedded Kafka's jars are kept."
+        default_factory=user_cache_folder,
+        description="Folder for the embedded Kafka's jars and the CPU engine's graphs.",
     )
     log_level: str = Field(default="info", description="debug, info, warning or error.")

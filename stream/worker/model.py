@@ -36,11 +36,10 @@ def make_generator(settings: Settings, folder: Path, telemetry: Telemetry) -> Ge
         stream.errors.CheckpointError: The engine cannot run the model folder.
     """
     if settings.inference is Inference.IN_PROCESS:
-        from stream.inference.in_process import InProcessGenerator  # noqa: PLC0415 - needs the extra [local]
+        from stream.engine.decoder import EngineOptions  # noqa: PLC0415 - needs the extra [local]
+        from stream.inference.in_process import InProcessGenerator  # noqa: PLC0415
 
-        return InProcessGenerator.load(
-            folder, threads=settings.engine_threads, grounded=settings.grounded, int8=settings.int8
-        )
+        return InProcessGenerator.load(folder, EngineOptions.from_settings(settings))
     from stream.inference.triton import TritonGenerator  # noqa: PLC0415 - half a second of gRPC
 
     telemetry.breaker("closed")
