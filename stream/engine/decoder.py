@@ -232,6 +232,10 @@ class Decoder:
         """
         prompts = list(prompts)
         answers = [None] * len(prompts) if forced is None else list(forced)
+        if len(answers) != len(prompts):
+            raise ValueError(
+                f"{len(answers)} forced answers for {len(prompts)} prompts; each needs one, or None"
+            )
         futures: list[Future[Completion]] = []
         accepted: list[Sequence] = []
         for prompt, answer in zip(prompts, answers, strict=True):

@@ -12,7 +12,7 @@ from stream.engine.drafts.rates import ONLY, AnswerIndex, AnswerIndexer, SpanRat
 
 @given(rates=st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=8), count=st.integers(1, 5), data=st.data())
 def test_starts_of_weighs_all_ways_to_choose_so_many_starts(rates, count, data):
-    """Every choice of n starts is weighted by the product of their rates; the k-th of each is the answer's."""
+    """Every choice of n starts is weighted by the product of their rates; the k-th of each counts."""
     index = data.draw(st.integers(0, count - 1))
     found = SpanRates(np.array(rates), np.ones(len(rates) - 1)).starts_of(AnswerIndex(index, count))
     assert found.sum() == pytest.approx(1)

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from stream.engine.kv_cache import KvCache
 from stream.engine.model.config import ModelSpec, Rotary
-from stream.engine.prefix_tree import Node, PrefixTree, PassMark, common_prefix
+from stream.engine.prefix_tree import Node, PassMark, PrefixTree, common_prefix
 
 SPEC = ModelSpec(
     vocabulary=10, hidden=4, layers=1, heads=1, kv_heads=1, head_width=4, max_positions=99, norm_epsilon=1e-5,

@@ -7,8 +7,8 @@ import pytest
 
 from stream.engine.batch import Batch
 from stream.engine.drafts.draft import DraftBuilder
-from stream.engine.kv_cache import KvCache
 from stream.engine.forward import PassOutput
+from stream.engine.kv_cache import KvCache
 from stream.engine.scheduler import Scheduler
 from stream.engine.sequence import Group, Sequence
 from stream.generation import Prompt
