@@ -54,7 +54,7 @@ class Generator(Protocol):
         ...
 
     async def ready(self) -> bool:
-        """Whether a prompt sent now would be served."""
+        """True if a prompt sent now would be served."""
         ...
 
     async def close(self) -> None:

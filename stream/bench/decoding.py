@@ -24,5 +24,5 @@ class Decoding(StrEnum):
 
     @property
     def lossless(self) -> bool:
-        """Whether it equals plain greedy decoding."""
+        """True if it equals plain greedy decoding."""
         return self is not Decoding.LUD

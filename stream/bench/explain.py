@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 
 from stream.bench.parallel_decoding import GUESS
 from stream.engine.drafts.draft import Draft
@@ -91,7 +91,7 @@ def fixings(traces: Sequence[PassTrace], template: PromptTemplate) -> list[Fixin
     """Fixings of all answers of more than one token, in the order of their completion."""
     by_sequence: dict[object, list[SequenceTrace]] = {}
     found = []
-    for each in (each for trace in traces for each in trace.sequences):
+    for each in chain.from_iterable(trace.sequences for trace in traces):
         steps = by_sequence.setdefault(each.sequence, [])
         steps.append(each)
         if each.finished and len(answer := (*each.earlier, *each.chosen)) > 1:
@@ -115,7 +115,7 @@ def _fixed_at(steps: Sequence[SequenceTrace]) -> tuple[int, ...]:
 
 
 def _guessed(step: SequenceTrace, index: int, token: int) -> bool:
-    """Whether the passes before a step had guessed a token of the answer."""
+    """True if the pass before a step had guessed a token of the answer."""
     draft = step.draft
     return draft is not None and any(
         (draft.depths[at], draft.ids[at], draft.sources[at]) == (index - len(step.earlier), token, GUESS)

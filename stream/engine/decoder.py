@@ -191,7 +191,7 @@ class Decoder:
 
     @property
     def closed(self) -> bool:
-        """Whether it takes no more prompts, after ``close`` or a failure."""
+        """True once it takes no more prompts, after ``close`` or a failure."""
         return self._closed
 
     @property

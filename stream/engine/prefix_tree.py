@@ -43,7 +43,7 @@ class Node:
 
     @property
     def computing(self) -> bool:
-        """Whether a pass in flight fills its slots."""
+        """True while a pass in flight fills its slots."""
         return self.mark is not None and not self.mark.done
 
     @property

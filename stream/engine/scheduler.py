@@ -190,17 +190,17 @@ class Scheduler:
 
     @property
     def single_group(self) -> bool:
-        """Whether there is only one group, waiting or running."""
+        """True if there is only one group, waiting or running."""
         return len(self._groups) == 1
 
     @property
     def waiting(self) -> bool:
-        """Whether some group has no pass in flight."""
+        """True if some group has no pass in flight."""
         return any(not group.running for group in self._groups.values())
 
     @property
     def running(self) -> bool:
-        """Whether some pass is in flight."""
+        """True if some pass is in flight."""
         return any(group.running for group in self._groups.values())
 
     @property

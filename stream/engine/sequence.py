@@ -124,6 +124,6 @@ class Group:
     running: bool = False
 
     def suits(self, ids: TokenIds) -> bool:
-        """Whether a prompt shares enough with this group to be computed with it."""
+        """True if a prompt shares enough with this group to be computed with it."""
         shared = common_prefix(self.ids, ids)
         return len(self.ids) + len(ids) - 2 * shared <= 2 * max(shared, _FEW_TOKENS)

@@ -60,7 +60,7 @@ class InProcessGenerator:
         return await answer
 
     async def ready(self) -> bool:
-        """Whether a prompt sent now would be served."""
+        """True if a prompt sent now would be served."""
         return not self.decoder.closed
 
     async def close(self) -> None:

@@ -47,7 +47,7 @@ class DraftBuilder:
 
     @property
     def full(self) -> bool:
-        """Whether the width is reached."""
+        """True once the width is reached."""
         return len(self._ids) >= self.width
 
     def add(self, parent: int, token: int, source: str) -> int | None:

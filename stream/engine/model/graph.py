@@ -92,7 +92,7 @@ class Operators:
         self._outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
 
     def has(self, name: str) -> bool:
-        """Whether the model has a tensor."""
+        """True if the model has a tensor of this name."""
         return name in self._weights
 
     def tensor(self, name: str, shape: tuple[int, ...] | None = None) -> FloatArray:

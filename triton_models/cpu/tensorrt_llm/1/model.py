@@ -64,7 +64,7 @@ class Job:
         _send(self._sender, response)
 
     def is_abandoned(self, now: float) -> bool:
-        """Whether its client is gone; checked less often as the request ages.
+        """True once its client is gone; checked less often as the request ages.
 
         Once the response is on its way the sender must not be called: the server has released the request by
         then, and would crash.
