@@ -79,7 +79,7 @@ class Settings(BaseSettings):
     kv_cache_mb: int = Field(
         default=128,
         ge=1,
-        description="MiB of the CPU engine's KV cache, rounded to hold between 4,096 and 65,536 tokens.",
+        description="MiB of the CPU engine's KV cache, which holds at least 4,096 and at most 65,536 tokens.",
     )
     constrained: bool = Field(
         default=False, description="Constrain decoded mentions to substrings of the text (CPU engine)."

@@ -56,7 +56,7 @@ class EngineOptions:
         draft_tokens: Maximum number of drafted tokens per sequence and pass.
         pass_tokens: Maximum number of new tokens in a pass, at most ``MAX_PASS_TOKENS``; longer prompts are
             prefilled in chunks.
-        kv_cache_mb: MiB of the KV cache, rounded to hold between 4,096 and 65,536 tokens.
+        kv_cache_mb: MiB of the KV cache, which holds at least 4,096 and at most 65,536 tokens.
         kv_cache_tokens: Exact size of the KV cache instead, in tokens.
         graph_cache: Folder for built graphs; None: the user's cache folder.
     """
