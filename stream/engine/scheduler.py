@@ -106,20 +106,15 @@ class Scheduler:
         group.sequences[sequence] = None
         self._group_of[sequence] = group
 
-    def remove(self, sequence: Sequence) -> bool:
-        """Remove a sequence, finished or not; its cached tokens stay for reuse.
-
-        Returns:
-            Whether it was present.
-        """
+    def remove(self, sequence: Sequence) -> None:
+        """Remove a sequence, finished or not, if it is still present; its cached tokens stay for reuse."""
         group = self._group_of.pop(sequence, None)
         if group is None:
-            return False
+            return
         self._release(sequence)
         del group.sequences[sequence]
         if not (group.sequences or group.running):
             self._remove_group(group)
-        return True
 
     def schedule(self) -> Batch | None:
         """The next pass; None when nothing can run now."""
