@@ -35,7 +35,7 @@ _DOCUMENTS = 20
 _TRITON_LIMIT = 2_000_000_000
 _BUILD_PATIENCE = 1800.0
 _START_PATIENCE = 240.0
-_OURS = {"triton": "padellm-triton-cpu:0.1.0", "worker": "padellm-worker:0.1.0"}
+_OURS = {"triton": "padellm-triton-cpu:0.2.0", "worker": "padellm-worker:0.1.0"}
 
 
 @dataclass

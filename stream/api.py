@@ -6,17 +6,17 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from stream.aio import loop_factory
 from stream.bundled import model_folder
 from stream.contract.messages import Document, Entity, Policy
-from stream.engine.decoder import Decoder
-from stream.engine.strategy import Strategy
+from stream.engine.decoder import Decoder, EngineOptions
+from stream.engine.model.session import Model
 from stream.engine.trace import OnPass
 from stream.errors import InferenceUnavailable
 from stream.inference.in_process import InProcessGenerator
@@ -24,7 +24,7 @@ from stream.ner.extractor import Extraction, Extractor
 from stream.ner.template import PromptTemplate
 from stream.settings import Settings
 
-__all__ = ["Entity", "Extraction", "Labels", "Model", "Policy", "open_model"]
+__all__ = ["Entity", "Extraction", "Labels", "NerModel", "Policy", "open_model"]
 
 Labels = Sequence[str] | Mapping[str, str]
 """Entity types to look for: names, or names with their definitions."""
@@ -52,15 +52,23 @@ class LoadedModel:
         return self.generator.decoder.statistics().passes
 
 
+class OpenDecoder(Protocol):
+    """Opens a decoder over a model; ``Decoder`` itself is one."""
+
+    def __call__(self, model: Model, options: EngineOptions, *, on_pass: OnPass | None) -> Decoder:
+        """Open one."""
+        ...
+
+
 def load(
-    model: Path | None, *, on_pass: OnPass | None = None, strategy: Strategy = Strategy.DRAFTS
+    model: Path | None, *, on_pass: OnPass | None = None, open_decoder: OpenDecoder = Decoder
 ) -> LoadedModel:
     """Load a model folder, or else the settings' model, or else the bundled one.
 
     Args:
         model: A folder, or the name of a bundled model.
-        on_pass: Called after every forward pass; passes then run one after the other.
-        strategy: Of decoding.
+        on_pass: Called with a trace of every forward pass; passes then run one after the other.
+        open_decoder: Opens the decoder.
 
     Raises:
         CheckpointError: The folder holds no model that can be served.
@@ -68,33 +76,30 @@ def load(
     settings = Settings()
     folder = model_folder(model or settings.model)
     template = PromptTemplate.load(folder)
-    generator = InProcessGenerator(
-        Decoder.load(
-            folder,
-            threads=settings.engine_threads if on_pass is None else 1,
-            strategy=strategy,
-            grounded=settings.grounded,
-            int8=settings.int8,
-            on_pass=on_pass,
-        )
+    options = EngineOptions.from_settings(settings)
+    if on_pass is not None:
+        options = replace(options, threads=1)
+    engine_model = Model.load(
+        folder, threads=options.threads, int8=options.int8, graph_cache=options.graph_cache
     )
+    generator = InProcessGenerator(open_decoder(engine_model, options, on_pass=on_pass))
     extractor = Extractor(generator, template, policy=settings.policy, threshold=settings.threshold)
     return LoadedModel(folder, template, generator, extractor)
 
 
 @asynccontextmanager
 async def loaded(
-    model: Path | None, *, on_pass: OnPass | None = None, strategy: Strategy = Strategy.DRAFTS
+    model: Path | None, *, on_pass: OnPass | None = None, open_decoder: OpenDecoder = Decoder
 ) -> AsyncIterator[LoadedModel]:
     """``load``, closed at the end, for commands that ask the generator itself."""
-    opened = load(model, on_pass=on_pass, strategy=strategy)
+    opened = load(model, on_pass=on_pass, open_decoder=open_decoder)
     try:
         yield opened
     finally:
         await opened.generator.close()
 
 
-def open_model(model: str | Path | None = None) -> "Model":
+def open_model(model: str | Path | None = None) -> "NerModel":
     """Open a model for extraction; ``PADELLM_*`` variables set its threads, int8, policy and threshold.
 
     Args:
@@ -104,10 +109,10 @@ def open_model(model: str | Path | None = None) -> "Model":
     Raises:
         stream.errors.CheckpointError: The folder holds no model that can be served.
     """
-    return Model(load(None if model is None else Path(model)))
+    return NerModel(load(None if model is None else Path(model)))
 
 
-class Model:
+class NerModel:
     """Extracts entities; every method may be called from any thread and any event loop.
 
     The engine runs in threads of its own. Close the model when done, or use it in a ``with`` or

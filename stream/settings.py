@@ -122,13 +122,16 @@ class Settings(BaseSettings):
     )
     triton_in_flight: int = Field(default=256, ge=1, description="Concurrent requests to Triton.")
     engine_threads: int = Field(default=2, ge=1, description="Threads of the CPU engine.")
-    grounded: bool = Field(
-        default=False, description="Hold mentions to pieces of the text while they are decoded (CPU engine)."
+    kv_cache_mb: int = Field(
+        default=128,
+        ge=1,
+        description="MiB of the CPU engine's KV cache, which holds at least 4,096 and at most 65,536 tokens.",
     )
-
+    constrained: bool = Field(
+        default=False, description="Constrain decoded mentions to substrings of the text (CPU engine)."
+    )
     int8: bool = Field(
-        default=False,
-        description="Multiply in 8-bit integers: faster, and no longer exact (CPU engine).",
+        default=False, description="int8 quantisation: faster, and no longer exact (CPU engine)."
     )
 
     max_in_flight: int = Field(default=64, ge=1, description="Documents in flight per worker.")

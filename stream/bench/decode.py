@@ -200,10 +200,15 @@ def _rates(measured: dict[str, Measured]) -> Table:
 
 
 def _tokens(measured: dict[str, Measured]) -> Table:
-    table = _table("Tokens a document", "read", "drafted", "accepted", "produced")
+    table = _table("Tokens a document", "computed", "drafted", "accepted", "produced")
     for name, each in measured.items():
         totals = each.totals
-        counts = (totals.read, sum(totals.drafted.values()), sum(totals.accepted.values()), totals.produced)
+        counts = (
+            totals.computed,
+            sum(totals.drafted.values()),
+            sum(totals.accepted.values()),
+            totals.produced,
+        )
         table.add_row(_shown(name), *(f"{count / len(each.ms):.1f}" for count in counts))
     return table
 

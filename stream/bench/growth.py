@@ -114,7 +114,7 @@ class Growth:
                 spent = strategy.totals() - before
             finally:
                 await strategy.close()
-            axis.append(Point(size, median(ms), spent.passes / len(ms), spent.read / len(ms), 0.0))
+            axis.append(Point(size, median(ms), spent.passes / len(ms), spent.computed / len(ms), 0.0))
         return axis
 
     async def in_flight(self, sizes: Sequence[int] = IN_FLIGHT) -> Axis:
@@ -131,7 +131,7 @@ class Growth:
     ) -> Point:
         """Extract from texts, the first of them to warm up."""
         first, *rest = (Document(text=text, labels=list(labels)) for text in texts)
-        decoder = Decoder.of(self._opener.model)
+        decoder = Decoder(self._opener.model)
         generator = InProcessGenerator(decoder)
         try:
             extractor = Extractor(generator, self._template)
@@ -157,7 +157,7 @@ def _point(size: int, ms: float, before: Statistics, after: Statistics, document
         size,
         ms,
         (after.passes - before.passes) / documents,
-        (after.tokens_read - before.tokens_read) / documents,
+        (after.tokens_computed - before.tokens_computed) / documents,
         after.slots_used / after.slots_bound,
     )
 

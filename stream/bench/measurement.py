@@ -40,7 +40,7 @@ class ModelArithmetic:
     def useful(self, totals: Totals) -> float:
         """Operations that answers needed; drafts that were rejected are waste."""
         rejected = sum(totals.drafted.values()) - sum(totals.accepted.values())
-        return (totals.read - rejected) * self.token + totals.produced * self.row
+        return (totals.computed - rejected) * self.token + totals.produced * self.row
 
 
 def machine_rate() -> float:

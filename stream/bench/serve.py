@@ -15,6 +15,7 @@ from stream.bench.processes import Usage
 from stream.bench.stack import bench_documents, bench_stack, through_kafka, usages
 from stream.bundled import model_folder
 from stream.contract.messages import Document
+from stream.engine.decoder import EngineOptions
 from stream.generation import Generator
 from stream.inference.in_process import InProcessGenerator
 from stream.inference.triton import TritonGenerator
@@ -147,9 +148,7 @@ class _Ways:
 
     def _engine(self) -> Generator:
         return InProcessGenerator.load(
-            model_folder(self._settings.model),
-            threads=self._settings.engine_threads,
-            int8=self._settings.int8,
+            model_folder(self._settings.model), EngineOptions.from_settings(self._settings)
         )
 
     def _triton(self) -> Generator:

@@ -3,16 +3,17 @@
 import asyncio
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import TypeAdapter, ValidationError
 
+from stream.bench.decoding import Decoding
 from stream.contract.messages import Document, Policy
 from stream.contract.rules import check_labels, check_text
 from stream.corpora.files import BYTE_ORDER_MARK
-from stream.engine.strategy import Strategy
 from stream.errors import BadDocument, ConfigurationError
 from stream.ner.extractor import Extraction
 from stream.settings import Settings
@@ -35,11 +36,11 @@ def extract(  # noqa: PLR0917 - the command line passes names
     ] = None,
     explain: Annotated[
         bool,
-        typer.Option("--explain", help="Show the tokens of every forward pass: read, drafted, accepted."),
+        typer.Option("--explain", help="Show every forward pass: tokens prefilled, drafted and accepted."),
     ] = False,
     strategy: Annotated[
-        Strategy, typer.Option(help="How next tokens are found; all but lud answer alike.")
-    ] = Strategy.DRAFTS,
+        Decoding, typer.Option(help="Decoding method; all but lud give the same answers.")
+    ] = Decoding.DRAFTS,
     html: Annotated[
         Path | None, typer.Option(help="Write this explanation as one HTML page into a file.")
     ] = None,
@@ -108,22 +109,25 @@ def as_json_line(extraction: Extraction) -> str:
     return json.dumps(content, ensure_ascii=False)
 
 
-async def _extract(document: Document, model: Path | None, strategy: Strategy) -> Extraction:
+async def _extract(document: Document, model: Path | None, strategy: Decoding) -> Extraction:
     from stream.api import loaded
+    from stream.bench.parallel_decoding import open_decoder
 
-    async with loaded(model, strategy=strategy) as opened:
+    async with loaded(model, open_decoder=partial(open_decoder, strategy)) as opened:
         return await opened.extractor.extract(document)
 
 
 async def _extract_and_explain(
-    document: Document, model: Path | None, strategy: Strategy
+    document: Document, model: Path | None, strategy: Decoding
 ) -> "tuple[Extraction, list[Step], list[Fixing]]":
     from stream.api import loaded
     from stream.bench.explain import explain as tell
     from stream.bench.explain import fixings
+    from stream.bench.parallel_decoding import open_decoder
 
     passes: list[PassTrace] = []
-    async with loaded(model, on_pass=passes.append, strategy=strategy) as opened:
+    open_method = partial(open_decoder, strategy)
+    async with loaded(model, on_pass=passes.append, open_decoder=open_method) as opened:
         extraction = await opened.extractor.extract(document)
         return extraction, tell(passes, opened.template), fixings(passes, opened.template)
 

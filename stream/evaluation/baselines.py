@@ -8,7 +8,7 @@ from stream.baselines.config import Baseline, BaselineConfig
 from stream.baselines.reading import baseline_extractor, usual_policy
 from stream.contract.messages import Policy
 from stream.corpora.document import AnnotatedDocument
-from stream.engine.strategy import Strategy
+from stream.engine.decoder import EngineOptions
 from stream.evaluation.runner import Evaluation, evaluate
 from stream.inference.in_process import InProcessGenerator
 
@@ -73,7 +73,7 @@ async def evaluate_baseline(
     """
     baseline = BaselineConfig.load(folder).format
     chosen = policy or usual_policy(baseline)
-    generator = InProcessGenerator.load(folder, threads=threads, strategy=Strategy.PLAIN)
+    generator = InProcessGenerator.load(folder, EngineOptions(threads=threads, drafts=False))
     try:
         extractor = baseline_extractor(folder, generator, generator.decoder.longest_sequence)
         scores = await evaluate(

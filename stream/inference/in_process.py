@@ -9,8 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
-from stream.engine.decoder import Decoder
-from stream.engine.strategy import Strategy
+from stream.engine.decoder import Decoder, EngineOptions
 from stream.errors import InferenceStopped
 from stream.generation import Completion, Prompt
 
@@ -35,28 +34,20 @@ class InProcessGenerator:
         decoder.when_settled(self._wake_loop)
 
     @classmethod
-    def load(
-        cls,
-        folder: Path,
-        *,
-        threads: int = 2,
-        strategy: Strategy = Strategy.DRAFTS,
-        grounded: bool = False,
-        int8: bool = False,
-    ) -> Self:
-        """Load a model folder; the options are those of ``Decoder.load``.
+    def load(cls, folder: Path, options: EngineOptions | None = None) -> Self:
+        """Load a model folder.
 
         Raises:
             CheckpointError: The folder holds no model that can be served.
         """
-        return cls(Decoder.load(folder, threads=threads, strategy=strategy, grounded=grounded, int8=int8))
+        return cls(Decoder.load(folder, options or EngineOptions()))
 
     async def generate(self, prompt: Prompt, *, forced: Sequence[int] | None = None) -> Completion:
         """Continue one prompt.
 
         Args:
-            prompt: Sequence to continue.
-            forced: Answer to give in place of the model's, as ``Decoder.submit_many`` has it.
+            prompt: What to continue.
+            forced: Forced decoding: the answer to give, as in ``Decoder.submit_many``.
 
         Raises:
             InferenceRejected: The prompt can never be served.

@@ -85,7 +85,10 @@ def _lines(file: str) -> Iterator[Iterator[bytes]]:
     """Lines without their ends, read one by one."""
     try:
         with ExitStack() as stack:
-            stream = _PromptReader(_stdin() if file == "-" else stack.enter_context(Path(file).open("rb", 0)))
+            raw = _stdin() if file == "-" else stack.enter_context(Path(file).open("rb", 0))
+            stream = _PromptReader(raw)
+            # Closing the buffer would close standard input too; a later reader may want it.
+            stack.callback(stream.detach)
             if stream.peek(2)[:2] == _GZIP_MAGIC:
                 unpacked: BinaryIO = stack.enter_context(gzip.open(stream))  # type: ignore[assignment]  # reads as one
             else:

@@ -43,9 +43,10 @@ class TritonServer:
         http_port: Port of health over HTTP, on loopback.
         grpc_port: Port for clients, on loopback.
         metrics_port: Port of Triton's own Prometheus metrics, on loopback.
-        log_file: The file for its output.
-        grounded: Whether mentions are held to pieces of the text while they are decoded.
-        int8: Whether the engine multiplies in 8-bit integers.
+        log_file: Where its output goes.
+        kv_cache_mb: MiB of the engine's KV cache.
+        constrained: Whether decoded mentions are constrained to substrings of the text.
+        int8: Whether the engine is int8-quantised.
     """
 
     folder: Path
@@ -56,7 +57,8 @@ class TritonServer:
     grpc_port: int
     metrics_port: int
     log_file: Path
-    grounded: bool = False
+    kv_cache_mb: int = 128
+    constrained: bool = False
     int8: bool = False
 
     name = "triton"
@@ -116,7 +118,8 @@ class TritonServer:
         return {
             "PADELLM_MODEL": str(self.checkpoint.resolve()),
             "PADELLM_ENGINE_THREADS": str(self.threads),
-            "PADELLM_GROUNDED": str(self.grounded).lower(),
+            "PADELLM_KV_CACHE_MB": str(self.kv_cache_mb),
+            "PADELLM_CONSTRAINED": str(self.constrained).lower(),
             "PADELLM_INT8": str(self.int8).lower(),
             "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))),
             **({"LD_LIBRARY_PATH": str(folder)} if folder else {}),

@@ -8,7 +8,7 @@ from stream.settings import Settings, variables
 _SECTIONS = {
     "broker": "Kafka",
     "inference": "Model",
-    "window": "Documents in flight",
+    "max_in_flight": "Documents in flight",
     "policy": "Documents",
     "health_host": "Process",
 }

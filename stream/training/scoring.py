@@ -14,8 +14,7 @@ from stream.aio import all_of
 from stream.baselines.reading import baseline_extractor
 from stream.contract.messages import Document
 from stream.contract.reasons import RemovalReason
-from stream.engine.decoder import Decoder
-from stream.engine.strategy import Strategy
+from stream.engine.decoder import Decoder, EngineOptions
 from stream.inference.in_process import InProcessGenerator
 from stream.ner.extractor import Extraction
 from stream.ner.template import PromptTemplate
@@ -186,7 +185,7 @@ async def _read(
     # A checkpoint in training is soon replaced: its graph would only push others out of the user's cache.
     with TemporaryDirectory() as graphs:
         generator = InProcessGenerator(
-            Decoder.load(folder, threads=threads, strategy=Strategy.PLAIN, graph_cache=Path(graphs))
+            Decoder.load(folder, EngineOptions(threads=threads, drafts=False, graph_cache=Path(graphs)))
         )
         try:
             extractor = baseline_extractor(folder, generator, generator.decoder.longest_sequence)

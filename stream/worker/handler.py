@@ -160,6 +160,6 @@ class Handler:
             document.policy or self._model.policy,
             self._settings.threshold if document.threshold is None else document.threshold,
             calibration and calibration.model_dump(),
-            (self._settings.grounded, self._settings.int8) if in_process else None,
+            (self._settings.constrained, self._settings.int8) if in_process else None,
         ]
         return str(uuid.uuid5(_EVENT_IDS, json.dumps(asked, sort_keys=True)))

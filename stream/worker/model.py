@@ -127,8 +127,7 @@ def serve_with(
 
 
 def _load_engine(settings: Settings, folder: Path) -> Generator:
-    from stream.inference.in_process import InProcessGenerator  # noqa: PLC0415 - needs the extra [local]
+    from stream.engine.decoder import EngineOptions  # noqa: PLC0415 - needs the extra [local]
+    from stream.inference.in_process import InProcessGenerator  # noqa: PLC0415
 
-    return InProcessGenerator.load(
-        folder, threads=settings.engine_threads, grounded=settings.grounded, int8=settings.int8
-    )
+    return InProcessGenerator.load(folder, EngineOptions.from_settings(settings))

@@ -16,7 +16,7 @@ def test_arithmetic_counts_two_operations_a_weight_and_no_rejected_draft():
     """A token read costs every layer's matrices, a token chosen the head; a rejected draft is no use."""
     model = ModelArithmetic.of(WEIGHTS)
     assert (model.token, model.row) == (64, 80)
-    totals = Totals(read=10, produced=3, drafted={"shape": 5}, accepted={"shape": 1})
+    totals = Totals(computed=10, produced=3, drafted={"shape": 5}, accepted={"shape": 1})
     assert model.useful(totals) == 6 * 64 + 3 * 80
 
 

@@ -38,7 +38,7 @@ async def test_in_process_gathered_prompts_share_one_pass(generator):
     """What one ``gather`` sends reaches the engine together."""
     await asyncio.gather(*(generator.generate(Prompt((*TEXT, label), 1, -1)) for label in range(8)))
     statistics = generator.decoder.statistics()
-    assert (statistics.passes, statistics.tokens_read) == (1, len(TEXT) + 8)
+    assert (statistics.passes, statistics.tokens_computed) == (1, len(TEXT) + 8)
 
 
 async def test_in_process_cancelling_the_task_cancels_the_generation(generator):

@@ -59,8 +59,8 @@ def test_records_of_a_pipe_are_not_used_up_by_counting(tmp_path):
 def open_stdin(monkeypatch):
     """The write end of a pipe that is standard input."""
     reading, writing = os.pipe()
-    monkeypatch.setattr("sys.stdin", os.fdopen(reading))
-    with os.fdopen(writing, "wb", buffering=0) as pipe:
+    with os.fdopen(reading) as stdin, os.fdopen(writing, "wb", buffering=0) as pipe:
+        monkeypatch.setattr("sys.stdin", stdin)
         yield pipe
 
 

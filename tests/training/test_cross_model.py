@@ -65,10 +65,10 @@ def prompts_of(checkpoint: Path) -> list[Prompt]:
 
 def test_cross_model_engine_writes_the_same_greedy_tokens(checkpoint, tmp_path):
     """Our engine answers every prompt as transformers does, whatever the architecture."""
-    from stream.engine.decoder import Decoder
+    from stream.engine.decoder import Decoder, EngineOptions
 
     prompts = prompts_of(checkpoint)
-    decoder = Decoder.load(checkpoint, graph_cache=tmp_path)
+    decoder = Decoder.load(checkpoint, EngineOptions(graph_cache=tmp_path))
     try:
         answers = [future.result(60) for future in decoder.submit_many(prompts)]
     finally:

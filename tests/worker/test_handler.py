@@ -75,7 +75,7 @@ async def test_handler_event_id_follows_the_record_made_anew(make_handler, publi
 
 async def test_handler_event_id_follows_the_engine(make_handler, publisher):
     """Settings of the engine in this process decide the answer, and so the id."""
-    options = ({}, {"int8": True}, {"grounded": True})
+    options = ({}, {"int8": True}, {"constrained": True})
     ids = [
         (await _event(make_handler(inference=Inference.IN_PROCESS, **each), publisher))["event_id"]
         for each in options

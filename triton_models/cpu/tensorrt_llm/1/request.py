@@ -1,4 +1,4 @@
-"""What one request to the ``tensorrt_llm`` model asks for, and the tensors that answer it."""
+"""A request to the ``tensorrt_llm`` model, and the tensors of its response."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from stream.generation import Completion, Prompt
 from stream.inference.triton import BATCH_REFUSED, STREAMING_REFUSED, decode_word_list
 
-_NO_END = -1  # an end id that no token has
+_NO_END = -1  # the id of no token
 
-# Inputs that must keep the value at which they change nothing, and inputs that must not come at all.
+# Inputs that must keep their neutral value, and inputs that must be absent.
 _NEUTRAL: dict[str, tuple[float, ...]] = {
     "beam_width": (1,),
     "num_return_sequences": (1,),
@@ -43,7 +43,7 @@ Inputs = dict[str, NDArray[Any]]
 
 
 class Refusal(Exception):  # noqa: N818 - names what it is
-    """A request that gets an error instead of an answer."""
+    """A request that is answered with an error."""
 
     def __init__(self, message: str, *, unsupported: bool = False) -> None:
         super().__init__(message)
@@ -52,8 +52,8 @@ class Refusal(Exception):  # noqa: N818 - names what it is
 
 
 @dataclass(frozen=True)
-class Question:
-    """What one request asks for."""
+class GenerationRequest:
+    """The content of one request."""
 
     prompt: Prompt
     outputs: frozenset[str]
@@ -63,11 +63,11 @@ class Question:
     return_num_output_tokens: bool
 
     @classmethod
-    def read(cls, request: Any, *, exclude_input: bool) -> "Question":
-        """Copy a request's content; its buffers may go once this returns.
+    def parse(cls, request: Any, *, exclude_input: bool) -> "GenerationRequest":
+        """Copy a request's content; its buffers may be freed once this returns.
 
         Raises:
-            Refusal: It is malformed, or asks for what a greedy engine cannot do.
+            Refusal: It is malformed, or needs more than greedy decoding.
         """
         inputs = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
         outputs = frozenset(request.requested_output_names())
@@ -86,8 +86,8 @@ class Question:
             return_num_output_tokens=_scalar(inputs, "return_num_output_tokens", False),
         )
 
-    def answer(self, completion: Completion) -> Any:
-        """The response; optional outputs that were not asked for are left out."""
+    def response(self, completion: Completion) -> Any:
+        """The response; outputs that were not requested are omitted."""
         tensors = [
             pb_utils.Tensor(name, array) for name, array in self._tensors(completion) if name in self.outputs
         ]
@@ -116,7 +116,7 @@ def _check(inputs: Inputs, outputs: frozenset[str]) -> None:
         raise Refusal(BATCH_REFUSED)
     if inputs["input_ids"].size == 0:
         raise Refusal("input_ids holds no token")
-    if "request_output_len" not in inputs:  # Triton counts required inputs, and does not look which they are
+    if "request_output_len" not in inputs:  # Triton checks the number of required inputs, not their names
         raise Refusal("request_output_len is not present in the request")
     if _scalar(inputs, "request_output_len", 0) < 1:
         raise Refusal("request_output_len must be at least 1")
