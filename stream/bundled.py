@@ -1,4 +1,4 @@
-"""Where the bundled checkpoints are."""
+"""Files that come with the package: checkpoints and sample documents."""
 
 from pathlib import Path
 
@@ -22,6 +22,11 @@ def model_folder(model: Path | None) -> Path:
     if str(model) in {ENGLISH, CHINESE} and not model.exists():
         return _bundled(str(model))
     return model
+
+
+def sample_documents() -> Path:
+    """The file of sample documents, JSON Lines."""
+    return Path(__file__).parent / "local" / "samples" / "documents.jsonl"
 
 
 def _bundled(name: str) -> Path:

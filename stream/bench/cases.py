@@ -7,7 +7,7 @@ without a model trained for it.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from stream.baselines.answers import Marked
+from stream.baselines.answers import GoldMention
 from stream.baselines.config import Baseline
 from stream.baselines.prompts import BaselinePrompts
 from stream.corpora.document import AnnotatedDocument, GoldEntity
@@ -94,7 +94,7 @@ class CaseMaker:
     def _case(self, text: str, entities: list[GoldEntity]) -> Case:
         spelled = SpelledText.of(text, self._template)
         prefix = self._template.prefix_ids(spelled.encoded.ids)
-        mentions = [Marked(entity.label, entity.start, entity.end) for entity in entities]
+        mentions = [GoldMention(entity.label, entity.start, entity.end) for entity in entities]
         answers = {
             each: tuple(self._baseline(prompts, prefix, spelled, mentions))
             for each, prompts in self._baselines.items()
@@ -113,12 +113,16 @@ class CaseMaker:
         )
 
     def _baseline(
-        self, prompts: BaselinePrompts, prefix: tuple[int, ...], text: SpelledText, mentions: list[Marked]
+        self,
+        prompts: BaselinePrompts,
+        prefix: tuple[int, ...],
+        text: SpelledText,
+        mentions: list[GoldMention],
     ) -> Iterator[Forced]:
         labels = {label: LabelWords(words, words) for label, words in self._labels.items()}
-        for question in prompts.questions(prefix, labels):
-            answer = prompts.answer(question, text, mentions)
-            yield Forced(Prompt(question.ids, len(answer) + 1, self._template.end_id), answer)
+        for prompt in prompts.prompts(prefix, labels):
+            answer = prompts.answer(prompt, text, mentions)
+            yield Forced(Prompt(prompt.ids, len(answer) + 1, self._template.end_id), answer)
 
     def _label_case(self, prefix: tuple[int, ...], words: str, mentions: list[tuple[int, ...]]) -> LabelCase:
         prompt = self._template.count_prompt(prefix, self._template.encode_text(words).ids)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from stream.aio import all_of
 from stream.bench.cases import Case
-from stream.bench.strategies import Found, Strategy, Totals
+from stream.bench.strategies import GOLD, Found, Strategy, Totals
 from stream.evaluation.scores import Score
 
 _SIDE = 1024
@@ -38,7 +38,7 @@ class ModelArithmetic:
         return cls(2.0 * token, 2.0 * head.size)
 
     def useful(self, totals: Totals) -> float:
-        """Operations that answers needed; drafts that were rejected are waste."""
+        """Operations that answers needed, without those of rejected drafts."""
         rejected = sum(totals.drafted.values()) - sum(totals.accepted.values())
         return (totals.read - rejected) * self.token + totals.produced * self.row
 
@@ -67,10 +67,10 @@ class Measured:
     Attributes:
         ms: Milliseconds of each document, one at a time.
         passes: Forward passes of each, one after the other.
-        totals: What all of them took.
+        totals: Counts over all of them.
         documents_per_second: By documents in flight.
-        found: What it found in each document, where it decoded the model's own answers.
-        score: Of that, against the annotation.
+        found: Mentions of each document, if it decoded the model's own answers.
+        score: Of those mentions, against the annotation.
     """
 
     ms: list[float] = field(default_factory=list)
@@ -140,7 +140,7 @@ async def measure(
 
 
 def documents_to_decode(workload: Workload, in_flight: Sequence[int] = IN_FLIGHT) -> int:
-    """How often ``measure`` calls ``on_document`` for each strategy."""
+    """Number of calls of ``on_document`` by ``measure`` for each strategy."""
     return len(workload.one_by_one) + sum(len(workload.at_once[: max(2 * level, 48)]) for level in in_flight)
 
 
@@ -174,8 +174,13 @@ async def _latencies(
     return measured
 
 
+def shown(name: str) -> str:
+    """A strategy's name in tables and charts."""
+    return name.replace(GOLD, ", gold")
+
+
 def agreement(left: Measured, right: Measured) -> float:
-    """Micro-F1 of what one strategy found against what another did, in the same documents."""
+    """Micro-F1 of one strategy's mentions against another's, in the same documents."""
     pairs = zip(left.found, right.found, strict=True)
     return sum((Score.of(*pair) for pair in pairs), Score()).f1
 

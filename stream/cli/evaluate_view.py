@@ -7,13 +7,14 @@ from stream.evaluation.alignment import Matches
 from stream.evaluation.policies import GOLD
 from stream.evaluation.report import Analyses, Report
 from stream.evaluation.scores import Score
+from stream.evaluation.tables import figure_table
 
 
 def show(report: Report) -> None:
-    """Tables of what was found, on stdout."""
+    """Print tables of the figures on stdout."""
     console = Console()
     evaluation = report.evaluation
-    table = _table("Label", "Precision", "Recall", "F1", "Exact", "Partial", "Type", "Gold")
+    table = figure_table("Label", "Precision", "Recall", "F1", "Exact", "Partial", "Type", "Gold")
     for name, score in evaluation.by_label.items():
         _add(table, name, score, evaluation.matches[name])
     _add(table, "all", evaluation.score, evaluation.all_matches, style="bold")
@@ -34,13 +35,14 @@ def show(report: Report) -> None:
 def _add(table: Table, name: str, score: Score, matches: Matches, *, style: str | None = None) -> None:
     shares = (score.precision, score.recall, score.f1)
     places = (each.f1 for each in (matches.strict, matches.partial, matches.type))
-    gold = str(int(score.right + score.missed))
+    gold = str(int(score.tp + score.fn))
     table.add_row(name, *(f"{100 * share:.2f}" for share in (*shares, *places)), gold, style=style)
 
 
 def _sentence(report: Report) -> str:
     evaluation = report.evaluation
-    parts = [f"{evaluation.documents} documents"]
+    subject = [report.about[name] for name in ("format", "policy") if name in report.about]
+    parts = [f"{evaluation.documents} documents ({', '.join(subject)})"]
     if report.without:
         parts.append(f"{report.without} without predictions")
     if evaluation.counts.total:
@@ -58,7 +60,9 @@ def _sentence(report: Report) -> str:
 
 
 def _show_analyses(console: Console, analyses: Analyses) -> None:
-    policies = _table("Policy", "Precision", "Recall", "F1", "Exact F1", "Duplicates", "Removed", "right")
+    policies = figure_table(
+        "Policy", "Precision", "Recall", "F1", "Exact F1", "Duplicates", "Removed", "right"
+    )
     for name, each in analyses.policies.items():
         if name != GOLD:
             policies.add_row(
@@ -71,22 +75,15 @@ def _show_analyses(console: Console, analyses: Analyses) -> None:
             )
     console.print("")
     console.print(policies)
-    if analyses.costs is None:
+    if analyses.wrong_counts is None:
         return
-    costs = _table("Counts", "Share", "Changed", "Precision", "Recall", "F1")
-    for change, cost in analyses.costs.items():
-        costs.add_row(change.kind, f"{change.share:.0%}", str(cost.changed), *_shares(cost.score))
+    counts = figure_table("Counts", "Share", "Changed", "Precision", "Recall", "F1")
+    for changed, perturbed in analyses.wrong_counts.items():
+        shares = _shares(perturbed.score)
+        counts.add_row(changed.counts.value, f"{changed.share:.0%}", str(perturbed.changed), *shares)
     console.print("")
-    console.print(costs)
+    console.print(counts)
 
 
 def _shares(score: Score) -> list[str]:
     return [f"{100 * share:.2f}" for share in (score.precision, score.recall, score.f1)]
-
-
-def _table(first: str, *columns: str) -> Table:
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column(first)
-    for column in columns:
-        table.add_column(column, justify="right")
-    return table

@@ -1,4 +1,4 @@
-"""What programs take of the machine."""
+"""Processor time and memory of programs."""
 
 import subprocess
 import sys
@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from stream.bench.processes import Usage, usage, usage_below
+from stream.bench.stack import Usage, usage, usage_below
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="read from Linux's /proc")
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="peaks are read from Linux's /proc"
+)
 
 HOLD = "x = bytearray(80 * 2**20); del x; y = bytearray(20 * 2**20); print('holding', flush=True); input()"
 SPIN = "import time\nwhile time.process_time() < 0.5: pass\nprint('done', flush=True); input()"
@@ -30,7 +32,7 @@ def running(code: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_processes_tell_memory_now_from_the_peak():
-    """What was given back counts for the peak alone; a parent's own figure leaves its child out."""
+    """Memory given back counts for the peak alone; a parent's own figure leaves its child out."""
     with running(HOLD) as parent:
         own, below = usage(parent.pid), usage_below(parent.pid)
     assert below.peak_mb > 80 > below.resident_mb > 20

@@ -1,13 +1,17 @@
 """Baselines scored on annotated documents."""
 
+from pathlib import Path
+
 import pytest
 
-from stream.baselines.answers import Marked
+from stream.baselines.answers import GoldMention
 from stream.baselines.config import Baseline, BaselineConfig
 from stream.baselines.prompts import BaselinePrompts
 from stream.contract.messages import Policy
 from stream.corpora.document import AnnotatedDocument
-from stream.evaluation.baselines import evaluate_baseline
+from stream.errors import ConfigurationError
+from stream.evaluation.report import figures
+from stream.evaluation.task import Task, evaluate_model
 from stream.inference.in_process import InProcessGenerator
 from stream.ner.encoded_text import SpelledText
 from stream.ner.labels import LabelWords
@@ -36,38 +40,72 @@ def right_answers(folder, baseline):
     answers = {}
     for document in DOCUMENTS:
         text = SpelledText.of(document.text, template)
-        mentions = [Marked(one.label, one.start, one.end) for one in document.entities]
-        for question in prompts.questions(template.prefix_ids(text.encoded.ids), words):
-            answers[question.ids] = prompts.answer(question, text, mentions)
+        mentions = [GoldMention(one.label, one.start, one.end) for one in document.entities]
+        for prompt in prompts.prompts(template.prefix_ids(text.encoded.ids), words):
+            answers[prompt.ids] = prompts.answer(prompt, text, mentions)
     return answers
 
 
-@pytest.mark.parametrize("baseline", Baseline)
-async def test_baselines_scores_and_passes_are_those_of_the_answers(tmp_path, monkeypatch, baseline):
-    """A right model scores 100, and takes a pass for each token of its longest answer and for its end."""
-    folder = write_tiny_checkpoint(tmp_path / "tiny", baseline=baseline)
-    answers = right_answers(folder, baseline)
-    generate = InProcessGenerator.generate
-    monkeypatch.setattr(
-        InProcessGenerator,
-        "generate",
-        lambda self, prompt: generate(self, prompt, forced=answers[prompt.ids]),
+def task(policy=None, *, analyse=False):
+    """The documents, to be scored."""
+    return Task(
+        Path("data"), DOCUMENTS, LABELS, named=False, policy=policy, limit=None, in_flight=1, analyse=analyse
     )
-    result = await evaluate_baseline(folder, DOCUMENTS, LABELS)
-    figures = result.as_dict()
-    assert (figures["format"], figures["documents"]) == (baseline.value, 2)
-    assert (figures["f1"], figures["precision"], figures["recall"]) == (100, 100, 100)
-    assert (figures["count_accuracy"], figures["count_accuracy_present"]) == (100, 100)
+
+
+@pytest.fixture
+def perfect(tmp_path, monkeypatch):
+    """Makes a tiny baseline whose every answer is the right one; its folder and its answers."""
+
+    def make(baseline):
+        folder = write_tiny_checkpoint(tmp_path / "tiny", baseline=baseline)
+        answers, generate = right_answers(folder, baseline), InProcessGenerator.generate
+        monkeypatch.setattr(
+            InProcessGenerator,
+            "generate",
+            lambda self, prompt: generate(self, prompt, forced=answers[prompt.ids]),
+        )
+        return folder, answers
+
+    return make
+
+
+@pytest.mark.parametrize("baseline", Baseline)
+async def test_baselines_scores_and_passes_are_those_of_the_answers(perfect, baseline):
+    """A right model scores 100, and takes a pass for each token of its longest answer and for its end."""
+    folder, answers = perfect(baseline)
+    found = figures(await evaluate_model(task(), folder, calibrate=False))
+    assert (found["format"], found["documents"]) == (baseline.value, 2)
+    assert (found["f1"], found["precision"], found["recall"]) == (100, 100, 100)
+    assert (found["count_accuracy"], found["count_accuracy_present"]) == (100, 100)
     at_once = 2 if baseline is Baseline.ONESTEP else 1
     lengths = [len(answer) + 1 for answer in answers.values()]
-    assert result.passes == sum(max(lengths[n : n + at_once]) for n in range(0, len(lengths), at_once))
-    assert result.policy is (Policy.PAPER if baseline is Baseline.ONESTEP else Policy.MULTI)
+    passes = sum(max(lengths[n : n + at_once]) for n in range(0, len(lengths), at_once))
+    assert found["passes_per_document"] == passes / 2
+    assert found["policy"] == (Policy.PAPER if baseline is Baseline.ONESTEP else Policy.MULTI)
+
+
+async def test_baselines_are_analysed_without_wrong_counts(perfect):
+    """A report has policies and mistakes; counts are not asked for, so none can be perturbed."""
+    folder, _ = perfect(Baseline.AUTOREG_STRUCT)
+    report = await evaluate_model(task(analyse=True), folder, calibrate=False)
+    assert report.analyses.policies[Policy.MULTI].score == report.evaluation.score
+    assert report.analyses.differences == {0: 4}
+    assert report.analyses.wrong_counts is None
+    assert "wrong_counts" not in figures(report)
 
 
 async def test_baselines_scores_are_the_models_own(tmp_path):
-    """Without help, a model of random weights finds nothing, and runs into the limit of its answers."""
+    """A model of random weights finds nothing, and runs into the limit of its answers."""
     folder = write_tiny_checkpoint(tmp_path / "tiny", baseline=Baseline.AUTOREG_STRUCT)
-    result = await evaluate_baseline(folder, DOCUMENTS, LABELS, policy=Policy.FLAT)
-    assert result.as_dict()["f1"] == 0
-    assert result.policy is Policy.FLAT
-    assert result.passes <= 2 * 16 + 8 * sum(len(document.text) for document in DOCUMENTS)
+    found = figures(await evaluate_model(task(Policy.FLAT), folder, calibrate=False))
+    assert (found["f1"], found["policy"]) == (0, "flat")
+    most = 2 * 16 + 8 * sum(len(document.text) for document in DOCUMENTS)
+    assert found["passes_per_document"] <= most / 2
+
+
+async def test_baselines_are_not_calibrated(tmp_path):
+    """A baseline is never served, so no calibration is stored beside it."""
+    folder = write_tiny_checkpoint(tmp_path / "tiny", baseline=Baseline.ONESTEP)
+    with pytest.raises(ConfigurationError, match="leave out --calibrate"):
+        await evaluate_model(task(), folder, calibrate=True)
