@@ -1,4 +1,4 @@
-"""Where the bundled checkpoints are."""
+"""Files that come with the package."""
 
 from pathlib import Path
 

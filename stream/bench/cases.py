@@ -1,6 +1,6 @@
-"""Annotated documents as prompts with the answers they should get, for decoding with forced answers.
+"""Annotated documents as prompts with their gold answers, for forced decoding.
 
-Speed depends on how long answers are. Forcing every method to the gold answer gives each its right length
+Speed depends on the length of answers. Forcing every method to the gold answer gives each its right length
 without a model trained for it.
 """
 
@@ -27,7 +27,7 @@ class Forced:
 
     @property
     def steps(self) -> int:
-        """Tokens to choose until the answer is complete, the end id included where there is one."""
+        """Number of tokens to choose, the end id included unless the limit comes first."""
         return min(len(self.answer) + 1, self.prompt.max_new_tokens)
 
 
@@ -46,7 +46,7 @@ class Case:
     Attributes:
         text_tokens: Tokens of the text.
         labels: PaDeLLM (arXiv 2402.04838, section 3).
-        struct: AutoReg_Struct, as ``stream/baselines/`` has it, like the others.
+        struct: AutoReg_Struct of ``stream/baselines/``, as are the next two.
         aug: AutoReg_Aug.
         onestep: OneStep, for every label.
     """
@@ -63,7 +63,7 @@ class CaseMaker:
 
     Args:
         template: The checkpoint's prompts and tokenizer.
-        labels: Asked for in every document; entities under others are left out.
+        labels: Asked for in every document; entities under other labels are left out.
     """
 
     def __init__(self, template: PromptTemplate, labels: Sequence[str]) -> None:
@@ -72,9 +72,9 @@ class CaseMaker:
         self._baselines = {each: BaselinePrompts(template, each, forced=True) for each in Baseline}
 
     def cases(self, documents: Iterable[AnnotatedDocument]) -> list[Case]:
-        """A case for the first window of each document that has one; most documents are one window.
+        """A case for the first window of each document; a document without words has none.
 
-        Without labels there is nothing to ask, and no case.
+        Without labels there are no prompts, and no cases.
         """
         cut = (self._first_window(document) for document in documents if self._labels)
         return [self._case(*window) for window in cut if window is not None]
@@ -126,7 +126,7 @@ class CaseMaker:
 
     def _label_case(self, prefix: tuple[int, ...], words: str, mentions: list[tuple[int, ...]]) -> LabelCase:
         prompt = self._template.count_prompt(prefix, self._template.encode_text(words).ids)
-        # More than the checkpoint can count, it cannot be asked for.
+        # The checkpoint cannot be asked for more mentions than it can count.
         count = min(len(mentions), self._template.config.max_count)
         return LabelCase(
             Forced(prompt, self._template.count_answer_ids(count)),

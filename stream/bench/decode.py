@@ -41,7 +41,7 @@ _REFERENCE = "autoreg_struct"
 
 
 def chosen_names(chosen: Sequence[str] | None, *, forced: bool) -> list[str]:
-    """The strategies to open for those that were asked for.
+    """The strategies to open for the chosen ones, which are compared with others.
 
     Raises:
         ConfigurationError: There is no such strategy.
@@ -69,16 +69,16 @@ async def run(
 
     Args:
         names: From ``chosen_names``.
-        data: Annotated documents; None: the samples, with the model's own answers for gold.
-        model: Model folder; None: the settings' one.
+        data: Annotated documents; None takes the samples, with the model's own answers for gold.
+        model: Model folder; None takes the settings' one.
         limit: Documents decoded one by one.
         at_once: Most documents decoded many at once.
 
     Returns:
-        Figures by strategy, and the folder of the model they are of.
+        Figures by strategy, and the model's folder.
 
     Raises:
-        ConfigurationError: The data cannot be read, or holds too little.
+        ConfigurationError: The data cannot be read, or has too few documents.
         CheckpointError: The folder holds no model that can be served.
     """
     wanted = _WARM_UP + max(limit, at_once)

@@ -1,4 +1,4 @@
-"""Strategies measured side by side: documents go round all strategies, so that noise hits all alike."""
+"""Strategies measured side by side: each document goes through all of them, so noise hits all alike."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -100,9 +100,8 @@ class Workload:
 
     Attributes:
         one_by_one: For latency.
-        at_once: For documents a second; a level takes at least twice as many as it has in flight, as far as
-            there are.
-        warm_up: Decoded before, and not counted.
+        at_once: For documents a second; a level takes at least twice as many as it has in flight, or all.
+        warm_up: Decoded before and not counted.
     """
 
     one_by_one: Sequence[Case]
@@ -147,7 +146,7 @@ def documents_to_decode(workload: Workload, in_flight: Sequence[int] = IN_FLIGHT
 async def _latencies(
     names: Sequence[str], open_strategy: Open, workload: Workload, on_document: Callable[[], None]
 ) -> dict[str, Measured]:
-    """One document at a time; each goes round all strategies, beginning with another one each time."""
+    """One document at a time, through all strategies, each time beginning with another."""
     strategies = {name: open_strategy(name) for name in names}
     measured = {name: Measured() for name in names}
     try:
@@ -198,7 +197,7 @@ async def _rate(
     in_flight: int,
     on_document: Callable[[], None],
 ) -> float | None:
-    """Documents a second; None where more in flight means more machines, which are not simulated."""
+    """Documents a second; None for a strategy of simulated machines, of which more in flight need more."""
     queue = iter(documents)
 
     async def serve() -> None:

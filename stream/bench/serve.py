@@ -64,11 +64,11 @@ async def run(
     """Start the stack and measure.
 
     Args:
-        file: Documents; None: the samples.
+        file: Documents; None takes the samples.
         limit: Documents in a run, at most.
         rounds: Runs through each way.
         rate: Documents a second of one more run through each way; None for no such run.
-        model: Model folder; None: the settings' one.
+        model: Model folder; None takes the settings' one.
 
     Raises:
         ConfigurationError: The file cannot be read or holds no document.
@@ -99,7 +99,7 @@ async def _measure(served: ServeResults, ways: "_Ways", rounds: int) -> None:
 
 
 class _Ways:
-    """Sends documents one way or another; each run with copies unlike those of all others."""
+    """Sends documents one way or another; every run has copies of its own."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class _Ways:
         self._show = show
 
     async def through(self, way: str, rate: float | None) -> tuple[Serving, dict[str, float]]:
-        """Figures of a run, and the seconds that each process spent on a core meanwhile."""
+        """Figures of a run, and the processor seconds of each process during it."""
         warm_up, documents = next(self._copies)[:_WARM_UP], next(self._copies)
         self._show(f"{len(documents)} documents through {way}{f', {rate:g} a second' if rate else ''}")
         async with self._server(way) as serve:

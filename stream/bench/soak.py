@@ -97,16 +97,16 @@ class Soaked:
 
 
 async def run(file: str | None, *, limit: int, model: Path | None) -> Soaked:
-    """Start the stack, stream documents through it, and watch.
+    """Start the stack, stream documents through it, and sample its memory.
 
     Args:
-        file: Documents, which go round, each time unlike; None: the samples.
+        file: Documents, repeated with a new number each time; None takes the samples.
         limit: Documents to stream.
-        model: Model folder; None: the settings' one.
+        model: Model folder; None takes the settings' one.
 
     Raises:
         ConfigurationError: The file cannot be read or holds no document.
-        StackError: A part does not start or dies for good, or documents do not become events.
+        StackError: A part does not start or fails permanently, or documents do not become events.
         CheckpointError: The folder holds no model that can be served.
     """
     documents = bench_documents(file, limit)

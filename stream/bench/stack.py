@@ -36,7 +36,7 @@ async def bench_stack(model: Path | None) -> AsyncIterator[tuple[Settings, Super
         "events_per": EventsPer.DOCUMENT,
         "model": model or Settings().model,
     }
-    # Nothing counts as set: a broker or Triton that the environment names is not for a benchmark to load.
+    # Nothing counts as set: a benchmark must not load a broker or Triton that the environment names.
     settings = Settings.model_construct(_fields_set=set(), **(Settings().model_dump() | chosen))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="padellm-bench-")))
@@ -64,13 +64,13 @@ async def through_kafka(
     Args:
         documents: At least one.
         settings: Of the stack.
-        rate: Documents a second; None: as many as the worker takes.
+        rate: Documents a second; None sends as many as the worker takes.
         on_event: Called at each event.
 
     Raises:
         StackError: A document had no outcome, or became a dead letter.
     """
-    # Twice the worker's window is on its way: it is never idle, and no document waits in a long queue.
+    # Twice the worker's window is in flight: it is never idle, and no document waits in a long queue.
     unanswered = threading.Semaphore(2 * settings.window)
 
     def answered(*_: object) -> None:
@@ -155,7 +155,7 @@ def usages(supervisor: Supervisor) -> dict[str, Usage]:
 def _paced(
     documents: Sequence[Document], unanswered: threading.Semaphore | None, rate: float | None
 ) -> Iterator[OutgoingRecord]:
-    """Records, each when there is room for it or its time has come; blocks, so a thread must read it."""
+    """Records, each as soon as fewer are in flight or its time has come; blocks, so a thread must read it."""
     began = time.perf_counter()
     for at, document in enumerate(documents):
         if unanswered is not None:
