@@ -1,12 +1,11 @@
 """Load for benchmarks: documents, and their throughput and latency at saturation or at a fixed rate."""
 
 import asyncio
-import itertools
 import time
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
@@ -121,7 +120,7 @@ def unlike_copies(documents: Sequence[Document]) -> Iterator[list[Document]]:
     So no engine answers a later run from the cache of an earlier one, and all runs cost the same. Nor do the
     texts of one run share a prefix, as they would behind the number of the run.
     """
-    for run in itertools.count():
+    for run in count():
         yield [
             document.model_copy(update={"text": f"{_number(run, at)} {document.text}"})
             for at, document in enumerate(documents)

@@ -31,7 +31,7 @@ _HASHES = 2**32
 _Ids = tuple[int, ...]
 
 
-class Counts(StrEnum):
+class CountSource(StrEnum):
     """The counts that mentions are decoded under.
 
     ``UNDER`` and ``OVER`` are one less and one more where the model counted a mention; ``INVENTED`` is one
@@ -55,18 +55,18 @@ class Perturbation:
             run changes the same ones, and a smaller share is part of a larger.
     """
 
-    counts: Counts
+    counts: CountSource
     share: float = 1.0
 
 
 PERTURBATIONS = (
-    Perturbation(Counts.OWN),
+    Perturbation(CountSource.OWN),
     *(
         Perturbation(counts, share)
-        for counts in (Counts.UNDER, Counts.OVER, Counts.INVENTED)
+        for counts in (CountSource.UNDER, CountSource.OVER, CountSource.INVENTED)
         for share in _SHARES
     ),
-    Perturbation(Counts.GOLD),
+    Perturbation(CountSource.GOLD),
 )
 
 
@@ -117,13 +117,13 @@ class _Pair:
         """The count under a perturbation."""
         applies = zlib.crc32(repr(self.prompt.ids).encode()) < perturbation.share * _HASHES
         match perturbation.counts:
-            case Counts.GOLD:
+            case CountSource.GOLD:
                 return self.gold
-            case Counts.UNDER if applies:
+            case CountSource.UNDER if applies:
                 return max(self.own - 1, 0)
-            case Counts.OVER if applies and self.own:
+            case CountSource.OVER if applies and self.own:
                 return min(self.own + 1, most)
-            case Counts.INVENTED if applies and not self.own:
+            case CountSource.INVENTED if applies and not self.own:
                 return 1
             case _:
                 return self.own

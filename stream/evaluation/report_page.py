@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from stream.evaluation.charts import QUIET, Bar, as_svg, bar_chart
-from stream.evaluation.count_errors import Counts, Perturbation, PerturbedScore
+from stream.evaluation.count_errors import CountSource, Perturbation, PerturbedScore
 from stream.evaluation.mistakes import Mark, MarkedDocument, MatchKind, kinds, surest, worst
 from stream.evaluation.policies import GOLD
 from stream.evaluation.reliability import Reliability
@@ -259,9 +259,10 @@ def _wrong_counts_chart(scores: Mapping[Perturbation, PerturbedScore]) -> _Chart
 
     def draw(figure: Figure) -> None:
         axes = _unit_square(figure, title, "share of counts changed", "F1")
-        axes.axhline(scores[Perturbation(Counts.GOLD)].score.f1, color=QUIET, linestyle="--", linewidth=1)
-        for counts in (Counts.UNDER, Counts.OVER, Counts.INVENTED):
-            points = [(0.0, scores[Perturbation(Counts.OWN)].score.f1)]
+        perfect = scores[Perturbation(CountSource.GOLD)].score.f1
+        axes.axhline(perfect, color=QUIET, linestyle="--", linewidth=1)
+        for counts in (CountSource.UNDER, CountSource.OVER, CountSource.INVENTED):
+            points = [(0.0, scores[Perturbation(CountSource.OWN)].score.f1)]
             points += [(key.share, each.score.f1) for key, each in scores.items() if key.counts is counts]
             axes.plot(*zip(*points, strict=True), marker="o", markersize=4, label=counts.value)
         axes.legend(loc="lower left")

@@ -108,7 +108,7 @@ WORDS = [TEMPLATE.encode_text(word).ids for word in ("x", "group", "place")]
 @pytest.mark.parametrize("baseline", Baseline)
 @given(st.data())
 def test_prompts_read_any_answer(baseline, data):
-    """Whatever a model writes is read without failing: known labels, and mentions that hold no marks."""
+    """Any answer is read without failing: known labels, and mentions that hold no marks."""
     pieces = st.sampled_from([*((mark,) for mark in MARKS[baseline]), *WORDS])
     answer = [token for piece in data.draw(st.lists(pieces, max_size=20)) for token in piece]
     for prompt in PROMPTS[baseline].prompts((1,), LABELS):

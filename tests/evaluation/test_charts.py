@@ -38,7 +38,7 @@ def test_charts_bars_are_on_one_scale_from_zero():
 
 
 def test_charts_show_names_and_totals_as_text():
-    """Whatever the names hold, the file is valid and shows them; a character that XML forbids is replaced."""
+    """The file is valid and shows any name; a character that XML forbids is replaced."""
     shown = "".join(drawn(Bar(HOSTILE, {"run": 1.25, "rest": 1.0}), Bar("none", {"run": 0.0})).itertext())
     assert HOSTILE.replace("\x00", "\ufffd") in shown
     assert "2.25" in shown

@@ -8,7 +8,7 @@ from stream.contract.messages import Policy
 from stream.evaluation.count_errors import (
     PERTURBATIONS,
     CountErrors,
-    Counts,
+    CountSource,
     Perturbation,
     Recorder,
     differences,
@@ -69,18 +69,16 @@ async def test_count_errors_of_no_change_is_the_evaluation(decoded):
     alone = await evaluate(
         DOCUMENTS, Extractor(Obedient(tiny_template(), names), tiny_template()), LABELS, policy=Policy.PAPER
     )
-    assert scores[Perturbation(Counts.OWN)].score == alone.score
-    assert scores[Perturbation(Counts.OWN)].changed == 0
+    assert scores[Perturbation(CountSource.OWN)].score == alone.score
+    assert scores[Perturbation(CountSource.OWN)].changed == 0
 
 
 def test_count_errors_change_the_counts_of_their_kind(decoded):
     """Under loses a mention of every counted pair, over and invented add one, and gold counts find all."""
     scores, *_ = decoded
-    own = scores[Perturbation(Counts.OWN)].score
+    own = scores[Perturbation(CountSource.OWN)].score
     assert (own.tp, own.fp, own.fn) == (5, 0, 1)
-    under, over, invented, gold = (
-        scores[Perturbation(counts)] for counts in (Counts.UNDER, Counts.OVER, Counts.INVENTED, Counts.GOLD)
-    )
+    under, over, invented, gold = (scores[Perturbation(counts)] for counts in list(CountSource)[1:])
     assert (under.changed, under.score.tp) == (4, 1)
     # Too much is asked for: "here" is in one text only, and not there where a mention was counted.
     assert (over.changed, over.score) == (4, own)
@@ -91,7 +89,7 @@ def test_count_errors_change_the_counts_of_their_kind(decoded):
 def test_count_errors_of_smaller_shares_are_among_those_of_larger(decoded):
     """The more counts are changed, the more are, and none is decoded twice."""
     scores, model, asked, _ = decoded
-    for counts in (Counts.UNDER, Counts.OVER, Counts.INVENTED):
+    for counts in (CountSource.UNDER, CountSource.OVER, CountSource.INVENTED):
         changed = [scores[each].changed for each in PERTURBATIONS if each.counts is counts]
         assert changed == sorted(changed)
     again = [prompt.ids for prompt in model.prompts[asked:]]
@@ -114,7 +112,7 @@ async def test_count_errors_stay_within_what_can_be_counted():
     recorder = Recorder(Obedient(template, lambda text, label: ["Ann", "Ann"]))
     await answer([document], Extractor(recorder, template), ["PER"])
     scores = await CountErrors(recorder, template, ["PER"]).measure(iter([document]))
-    over, gold = (scores[Perturbation(counts)] for counts in (Counts.OVER, Counts.GOLD))
+    over, gold = (scores[Perturbation(counts)] for counts in (CountSource.OVER, CountSource.GOLD))
     assert over.changed == gold.changed == 0
 
 
