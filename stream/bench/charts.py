@@ -76,10 +76,12 @@ def _growth(name: str, axis: Axis) -> str:
         plot.set_yscale("log")
         plot.set_xticks(sizes, list(map(str, sizes)))
         plot.set_xticks([], minor=True)
+        plot.yaxis.set_major_formatter("{x:g}")
+        plot.yaxis.set_minor_formatter("")
         plot.plot(sizes, _in_proportion(points), color=QUIET, linestyle="--", linewidth=1)
         plot.plot(sizes, costs, marker="o", markersize=5)
 
-    return as_svg(draw, width=5.6, height=3.6)
+    return as_svg(draw, width=7, height=4)
 
 
 def _in_proportion(points: Sequence[tuple[int, float]]) -> list[float]:
