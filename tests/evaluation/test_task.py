@@ -1,4 +1,4 @@
-"""Baselines scored on annotated documents."""
+"""Baselines as ``padellm evaluate`` scores them."""
 
 from pathlib import Path
 
@@ -71,7 +71,7 @@ def perfect(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("baseline", Baseline)
-async def test_baselines_scores_and_passes_are_those_of_the_answers(perfect, baseline):
+async def test_task_scores_and_passes_of_a_baseline_are_those_of_its_answers(perfect, baseline):
     """A right model scores 100, and takes a pass for each token of its longest answer and for its end."""
     folder, answers = perfect(baseline)
     found = figures(await evaluate_model(task(), folder, calibrate=False))
@@ -85,7 +85,7 @@ async def test_baselines_scores_and_passes_are_those_of_the_answers(perfect, bas
     assert found["policy"] == (Policy.PAPER if baseline is Baseline.ONESTEP else Policy.MULTI)
 
 
-async def test_baselines_are_analysed_without_wrong_counts(perfect):
+async def test_task_analyses_a_baseline_without_wrong_counts(perfect):
     """A report has policies and mistakes; counts are not asked for, so none can be perturbed."""
     folder, _ = perfect(Baseline.AUTOREG_STRUCT)
     report = await evaluate_model(task(analyse=True), folder, calibrate=False)
@@ -95,7 +95,7 @@ async def test_baselines_are_analysed_without_wrong_counts(perfect):
     assert "wrong_counts" not in figures(report)
 
 
-async def test_baselines_scores_are_the_models_own(tmp_path):
+async def test_task_scores_a_baselines_own_answers(tmp_path):
     """A model of random weights finds nothing, and runs into the limit of its answers."""
     folder = write_tiny_checkpoint(tmp_path / "tiny", baseline=Baseline.AUTOREG_STRUCT)
     found = figures(await evaluate_model(task(Policy.FLAT), folder, calibrate=False))
@@ -104,7 +104,7 @@ async def test_baselines_scores_are_the_models_own(tmp_path):
     assert found["passes_per_document"] <= most / 2
 
 
-async def test_baselines_are_not_calibrated(tmp_path):
+async def test_task_calibrates_no_baseline(tmp_path):
     """A baseline is never served, so no calibration is stored beside it."""
     folder = write_tiny_checkpoint(tmp_path / "tiny", baseline=Baseline.ONESTEP)
     with pytest.raises(ConfigurationError, match="leave out --calibrate"):
