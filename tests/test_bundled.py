@@ -1,4 +1,4 @@
-"""Files that come with the package."""
+"""Where the bundled checkpoints are."""
 
 from pathlib import Path
 

@@ -3,12 +3,13 @@
 import asyncio
 import signal
 from contextlib import ExitStack
+from importlib.resources import as_file, files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stream.bundled import sample_documents
 from stream.settings import EventsPer, Inference, Settings
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def up(  # noqa: PLR0917 - the command line passes names
     settings = Settings().model_copy(update=given)
     view = View(as_json=as_json)
     with ExitStack() as stack:
-        file = (documents or str(sample_documents())) if once else None
+        file = None if not once else documents or str(stack.enter_context(as_file(_samples())))
         if file is not None:
             count_records(file)  # a bad line is better known before anything is started
         stack.enter_context(locked(data_dir))
@@ -72,6 +73,10 @@ def up(  # noqa: PLR0917 - the command line passes names
         finished = asyncio.run(_run(plan, view, file, starting))
     if once and not finished:
         raise typer.Exit(_INTERRUPTED)
+
+
+def _samples() -> Traversable:
+    return files("stream.local") / "samples" / "documents.jsonl"
 
 
 async def _run(plan: "Plan", view: "View", file: str | None, starting: ExitStack) -> bool:

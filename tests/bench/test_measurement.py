@@ -1,12 +1,10 @@
 """Strategies measured side by side."""
 
-import numpy as np
 import pytest
 
-from stream.bench import measurement
 from stream.bench.cases import CaseMaker
-from stream.bench.measurement import ModelArithmetic, Workload, documents_to_decode, machine_rate, measure
-from stream.bench.strategies import FLOOR, GOLD, NAMES, OWN_ANSWERS, Opener, Totals
+from stream.bench.measurement import Workload, documents_to_decode, measure
+from stream.bench.strategies import FLOOR, GOLD, NAMES, OWN_ANSWERS, Opener
 from stream.corpora.document import AnnotatedDocument
 from stream.engine.decoder import Decoder
 from stream.engine.model.session import Model
@@ -14,11 +12,6 @@ from stream.ner.template import PromptTemplate
 from tests.tiny_model import write_tiny_checkpoint
 
 TEXTS = ("Ann met Bo in Rome.", "Bo left for Paris and Oslo.", "nothing at all")
-WEIGHTS = {
-    "model.embed_tokens.weight": np.zeros((10, 4), np.float32),
-    "model.layers.0.mlp.up_proj.weight": np.zeros((8, 4), np.float32),
-    "model.layers.0.input_layernorm.weight": np.zeros(4, np.float32),
-}
 MENTIONS = {"Ann": "PER", "Bo": "PER", "Rome": "LOC", "Paris": "LOC", "Oslo": "LOC"}
 
 
@@ -104,18 +97,3 @@ async def test_benchmark_measures_every_document_with_every_strategy(opener, cas
         assert len(each.ms) == len(each.passes) == len(cases)
         assert set(each.as_dict()["documents_per_second"]) == {"1", "2"}
         assert all(rate > 0 for rate in each.documents_per_second.values())
-
-
-def test_benchmark_arithmetic_counts_two_operations_a_weight_and_no_rejected_draft():
-    """A token read costs every layer's matrices, a token chosen the head; a rejected draft is no use."""
-    model = ModelArithmetic.of(WEIGHTS)
-    assert (model.token, model.row) == (64, 80)
-    totals = Totals(read=10, produced=3, drafted={"shape": 5}, accepted={"shape": 1})
-    assert model.useful(totals) == 6 * 64 + 3 * 80
-
-
-def test_benchmark_machine_rate_is_that_of_the_quickest_try(monkeypatch):
-    """A machine that is disturbed in some tries is as fast as in the others: 2 n^3 operations a product."""
-    clock = iter([0, 3, 10, 11, 20, 22, 30, 32, 40, 42])
-    monkeypatch.setattr(measurement.time, "perf_counter", lambda: float(next(clock)))
-    assert machine_rate() == 2 * 1024**3
