@@ -47,7 +47,7 @@ async def bench_stack(model: Path | None) -> AsyncIterator[tuple[Settings, Super
         async def make_topics() -> None:
             await ensure_topics(plan.settings)
 
-        async with running(plan, make_topics=make_topics, on_change=_report_death) as supervisor:
+        async with running(plan, make_topics=make_topics, on_change=_tell_of_death) as supervisor:
             starting.close()
             yield plan.settings, supervisor
 
@@ -70,7 +70,7 @@ async def through_kafka(
     Raises:
         StackError: A document had no outcome, or became a dead letter.
     """
-    # Twice the worker's window is in flight: it is never idle, and no document waits in a long queue.
+    # Twice the worker's window is on its way: it is never idle, and no document waits in a long queue.
     unanswered = threading.Semaphore(2 * settings.window)
 
     def answered(*_: object) -> None:
@@ -166,7 +166,9 @@ def _paced(
         yield OutgoingRecord(document.id.encode() or None, value, document.text)
 
 
-def _report_death(change: Change) -> None:
+def _tell_of_death(change: Change) -> None:
     if change.state is State.DIED:
-        message = f"{change.part.name} died and is started again: repeat the run, its figures are invalid"
+        message = (
+            f"{change.part.name} died and is started again: measure anew, this run's figures are no good"
+        )
         Console(stderr=True).print(message, style="red")
