@@ -31,7 +31,7 @@ from stream.corpora.jsonl import read_documents
 from stream.engine.model.checkpoint import Checkpoint
 from stream.engine.model.session import Model
 from stream.errors import ConfigurationError
-from stream.evaluation.tables import figure_table
+from stream.evaluation.tables import terminal_table
 from stream.ner.extractor import Extractor
 from stream.ner.template import PromptTemplate
 from stream.settings import Settings
@@ -166,7 +166,7 @@ def show(measured: dict[str, Measured], folder: Path) -> None:
 def _latencies(measured: dict[str, Measured]) -> Table:
     """Passes and milliseconds a document, with their ratios to the floor's and the reference's."""
     columns = ["passes", "p95", "ms", "p50", "p95", "of floor"]
-    table = figure_table("Latency", *columns, f"{_REFERENCE} passes /", "ms /")
+    table = terminal_table("Latency", *columns, f"{_REFERENCE} passes /", "ms /")
     floor, reference = _mean_ms(measured[FLOOR]), measured.get(_REFERENCE)
     for name, each in measured.items():
         figures = each.as_dict()
@@ -187,7 +187,7 @@ def _latencies(measured: dict[str, Measured]) -> Table:
 def _rates(measured: dict[str, Measured]) -> Table:
     levels = list(measured[FLOOR].documents_per_second)
     reference = measured.get(_REFERENCE)
-    table = figure_table("Documents/s, in flight:", *map(str, levels), f"/ {_REFERENCE} @{levels[-1]}")
+    table = terminal_table("Documents/s, in flight:", *map(str, levels), f"/ {_REFERENCE} @{levels[-1]}")
     for name, each in measured.items():
         rates = each.documents_per_second
         ratio = rates[levels[-1]] / reference.documents_per_second[levels[-1]] if reference else None
@@ -200,7 +200,7 @@ def _rates(measured: dict[str, Measured]) -> Table:
 
 
 def _tokens(measured: dict[str, Measured]) -> Table:
-    table = figure_table("Tokens a document", "read", "drafted", "accepted", "produced")
+    table = terminal_table("Tokens a document", "read", "drafted", "accepted", "produced")
     for name, each in measured.items():
         totals = each.totals
         counts = (totals.read, sum(totals.drafted.values()), sum(totals.accepted.values()), totals.produced)
@@ -211,7 +211,7 @@ def _tokens(measured: dict[str, Measured]) -> Table:
 def _parts(measured: dict[str, Measured]) -> Table:
     """Milliseconds of a pass by part, and of a document between its passes."""
     parts = list(measured[FLOOR].totals.seconds)
-    table = figure_table("Milliseconds of a pass", *parts, "a document between passes")
+    table = terminal_table("Milliseconds of a pass", *parts, "a document between passes")
     for name, each in measured.items():
         totals = each.totals
         if totals.seconds:
@@ -225,7 +225,7 @@ def _useful_work(measured: dict[str, Measured], folder: Path) -> Table:
     """Matrix products that answers needed, as a share of the machine's peak rate."""
     model, machine = ModelArithmetic.of(Checkpoint.open(folder).weights()), machine_rate()
     level = max(measured[FLOOR].documents_per_second)
-    table = figure_table(
+    table = terminal_table(
         f"Useful work at {level} in flight", "MFLOP a document", f"of {machine / 1e9:.0f} GFLOP/s"
     )
     for name, each in measured.items():
@@ -241,7 +241,7 @@ def _mean_ms(measured: Measured) -> float:
 
 
 def _drafters(measured: dict[str, Measured]) -> Table:
-    table = figure_table("Drafter", "strategy", "drafted", "accepted", "share")
+    table = terminal_table("Drafter", "strategy", "drafted", "accepted", "share")
     for name, each in measured.items():
         for drafter, drafted in sorted(each.totals.drafted.items()):
             accepted = each.totals.accepted.get(drafter, 0)
@@ -253,7 +253,7 @@ def _drafters(measured: dict[str, Measured]) -> Table:
 def _lossy(measured: dict[str, Measured]) -> Table:
     """The loss of a strategy whose answers may differ from greedy decoding."""
     lossy, greedy = measured[LUD], measured[GREEDY]
-    table = figure_table("Not lossless", "mentions as greedy, F1", "F1", "greedy's F1")
+    table = terminal_table("Not lossless", "mentions as greedy, F1", "F1", "greedy's F1")
     shares = (agreement(lossy, greedy), lossy.score.f1, greedy.score.f1)
     table.add_row(shown(LUD), *(f"{100 * share:.2f}" for share in shares))
     return table

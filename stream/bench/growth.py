@@ -24,7 +24,7 @@ from stream.corpora.jsonl import read_documents
 from stream.engine.decoder import Decoder, Statistics
 from stream.engine.model.session import Model
 from stream.errors import ConfigurationError
-from stream.evaluation.tables import figure_table
+from stream.evaluation.tables import terminal_table
 from stream.inference.in_process import InProcessGenerator
 from stream.ner.extractor import Extractor
 from stream.ner.template import PromptTemplate
@@ -239,7 +239,7 @@ def show(axes: dict[str, Axis]) -> None:
     """Print a table of every axis on stdout."""
     console = Console(width=None if sys.stdout.isatty() else 100)
     for name, axis in axes.items():
-        table = figure_table(AXES[name], "ms/document", "passes", "tokens read", "KV cache filled")
+        table = terminal_table(AXES[name], "ms/document", "passes", "tokens read", "KV cache filled")
         for point in axis:
             filled = f"{100 * point.slots:.0f}%" if point.slots else "-"
             figures = (f"{point.ms:.2f}", f"{point.passes:.2f}", f"{point.read:.0f}", filled)

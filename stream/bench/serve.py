@@ -14,7 +14,7 @@ from stream.bench.load import Serving, bench_documents, serve_at_rate, serve_sat
 from stream.bench.stack import Usage, bench_stack, through_kafka, usages
 from stream.bundled import model_folder
 from stream.contract.messages import Document
-from stream.evaluation.tables import figure_table
+from stream.evaluation.tables import terminal_table
 from stream.generation import Generator
 from stream.inference.in_process import InProcessGenerator
 from stream.inference.triton import TritonGenerator
@@ -193,7 +193,7 @@ def show(served: ServeResults) -> None:
 
 
 def _table(by_way: dict[str, Serving]) -> Table:
-    table = figure_table("Way", "documents/s", "of the engine's", "p50 ms", "p99 ms")
+    table = terminal_table("Way", "documents/s", "of the engine's", "p50 ms", "p99 ms")
     for way, serving in by_way.items():
         share = serving.documents_per_second / by_way["engine"].documents_per_second
         table.add_row(
@@ -207,7 +207,7 @@ def _table(by_way: dict[str, Serving]) -> Table:
 
 
 def _profile(served: ServeResults) -> Table:
-    table = figure_table("Process", *WAYS, "peak memory, MiB")
+    table = terminal_table("Process", *WAYS, "peak memory, MiB")
     spent = {way: served.processor_ms(way) for way in WAYS}
     for name, peak in served.peak_mb.items():
         table.add_row(name, *(_ms(spent[way].get(name, 0.0)) for way in WAYS), f"{peak:.0f}")

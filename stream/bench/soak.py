@@ -14,7 +14,7 @@ from rich.console import Console
 from stream.bench.load import bench_documents, unlike_copies
 from stream.bench.stack import bench_stack, through_kafka, usages
 from stream.contract.messages import Document
-from stream.evaluation.tables import figure_table
+from stream.evaluation.tables import terminal_table
 from stream.local.plan import while_running
 from stream.local.supervisor import Supervisor
 from stream.settings import Settings
@@ -182,7 +182,7 @@ def show(soaked: Soaked) -> None:
         f"{soaked.documents:,} documents, all of them events, in {soaked.seconds:.0f} s ({rate:.0f}/s)"
     )
     console.print("Resident memory in MiB; growth fitted to what came after the first quarter\n")
-    table = figure_table("Process", "first", "warm", "last", "most", "growth in 10,000 documents")
+    table = terminal_table("Process", "first", "warm", "last", "most", "growth in 10,000 documents")
     for name in _measured(soaked):
         each = memory_trend(soaked.samples, name)
         figures = (each.first, each.warm, each.last, each.most)

@@ -17,7 +17,7 @@ from stream.evaluation.mistakes import Mark, MarkedDocument, MatchKind, kinds, s
 from stream.evaluation.policies import GOLD
 from stream.evaluation.reliability import Reliability
 from stream.evaluation.report import SHOWN, Analyses, Report
-from stream.evaluation.scores import Score
+from stream.evaluation.tables import FigureTable, label_table, percent, policy_table, wrong_counts_table
 
 _AROUND = 200
 _FAR = 3
@@ -36,12 +36,6 @@ class Piece:
     text: str
     kind: MatchKind | None = None
     names: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Table:
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,36 +110,23 @@ def _name(mark: Mark) -> str:
 def _scores(report: Report) -> dict[str, Any]:
     evaluation, places = report.evaluation, report.evaluation.all_matches
     tiles = {
-        "micro-F1": _percent(evaluation.score.f1),
-        "exact": _percent(places.strict.f1),
-        "partial": _percent(places.partial.f1),
-        "type": _percent(places.type.f1),
+        "micro-F1": percent(evaluation.score.f1),
+        "exact": percent(places.strict.f1),
+        "partial": percent(places.partial.f1),
+        "type": percent(places.type.f1),
         "calibration error": f"{report.expected_error:.3f}",
     }
     if evaluation.counts.total:
-        tiles["counts right"] = _percent(evaluation.counts.share)
-        tiles["counts right, of those above 0"] = _percent(evaluation.counts_present.share)
+        tiles["counts right"] = percent(evaluation.counts.share)
+        tiles["counts right, of those above 0"] = percent(evaluation.counts_present.share)
     if report.latency:
         tiles["ms a document, mean"] = f"{report.latency.mean_ms:.1f}"
         tiles["p50"] = f"{report.latency.p50_ms:.1f}"
         tiles["p95"] = f"{report.latency.p95_ms:.1f}"
         tiles["passes a document"] = f"{report.latency.passes:.2f}"
-    rows = [(label, score, evaluation.matches[label]) for label, score in evaluation.by_label.items()]
-    table = _Table(
-        ("Label", "Precision", "Recall", "F1", "Exact", "Partial", "Type", "Gold places"),
-        [
-            (
-                name,
-                *_shares(score),
-                *(_percent(each.f1) for each in (matched.strict, matched.partial, matched.type)),
-                f"{matched.gold:,}",
-            )
-            for name, score, matched in (*rows, ("all", evaluation.score, places))
-        ],
-    )
     bars = [Bar(label, {"F1": 100 * score.f1}) for label, score in evaluation.by_label.items()]
     chart = _Chart("F1 by label", bar_chart("F1 by label", "F1", bars))
-    return {"tiles": tiles, "labels": table, "labels_chart": chart}
+    return {"tiles": tiles, "labels": label_table(evaluation), "labels_chart": chart}
 
 
 def _calibration(report: Report) -> dict[str, Any]:
@@ -162,9 +143,9 @@ def _calibration(report: Report) -> dict[str, Any]:
         calibration = report.fitted.calibration
         scalings = [*calibration.labels.items(), ("other labels", calibration.default)]
         rows = [(name, f"{each.temperature:.3f}", f"{each.offset:+.3f}") for name, each in scalings]
-        scaling = _Table(("Label", "Temperature", "Offset"), rows)
+        scaling = FigureTable(("Label", "Temperature", "Offset"), rows)
     return {
-        "reliability": _Table(("Scores", "Calibration error", "Brier score", "Entities"), errors),
+        "reliability": FigureTable(("Scores", "Calibration error", "Brier score", "Entities"), errors),
         "reliability_chart": _reliability_chart(shown),
         "scaling": scaling,
     }
@@ -173,25 +154,14 @@ def _calibration(report: Report) -> dict[str, Any]:
 def _analyses(analyses: Analyses | None) -> dict[str, Any]:
     if analyses is None:
         return dict.fromkeys(("policies", "differences", "kinds"))
-    policies = [
-        (
-            name,
-            *_shares(each.score),
-            _percent(each.matches.strict.f1),
-            f"{each.duplicates.share:.2%}",
-            f"{each.removed.total:,}",
-            f"{each.removed.right:,}",
-        )
-        for name, each in analyses.policies.items()
-        if name != GOLD
-    ]
     found = kinds(analyses.marked)
-    head = ("Policy", "Precision", "Recall", "F1", "Exact F1", "Duplicates", "Removed", "of them right")
     return {
-        "policies": _Table(head, policies),
+        "policies": policy_table(analyses.policies),
         "gold_duplicates": f"{analyses.policies[GOLD].duplicates.share:.2%}",
         **_counts(analyses),
-        "kinds": _Table(("Entities", "Number"), [(kind.value, f"{found[kind]:,}") for kind in MatchKind]),
+        "kinds": FigureTable(
+            ("Entities", "Number"), [(kind.value, f"{found[kind]:,}") for kind in MatchKind]
+        ),
         "worst": [_article(each) for each in worst(analyses.marked, SHOWN)],
         "surest": [_article(each) for each in surest(analyses.marked, SHOWN)],
     }
@@ -200,16 +170,12 @@ def _analyses(analyses: Analyses | None) -> dict[str, Any]:
 def _counts(analyses: Analyses) -> dict[str, Any]:
     if not analyses.differences:
         return {"differences": None}
-    differences = _Table(("Counted less annotated", "Pairs", "Share"), _grouped(analyses.differences))
+    differences = FigureTable(("Counted less annotated", "Pairs", "Share"), _grouped(analyses.differences))
     if analyses.wrong_counts is None:
         return {"differences": differences, "wrong_counts": None}
-    rows = [
-        (changed.counts.value, f"{changed.share:.0%}", f"{each.changed:,}", *_shares(each.score))
-        for changed, each in analyses.wrong_counts.items()
-    ]
     return {
         "differences": differences,
-        "wrong_counts": _Table(("Counts", "Share", "Changed", "Precision", "Recall", "F1"), rows),
+        "wrong_counts": wrong_counts_table(analyses.wrong_counts),
         "wrong_counts_chart": _wrong_counts_chart(analyses.wrong_counts),
     }
 
@@ -274,11 +240,3 @@ def _unit_square(figure: Figure, title: str, across: str, up: str) -> Axes:
     axes = figure.subplots()
     axes.set(title=title, xlabel=across, ylabel=up, xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
     return axes
-
-
-def _shares(score: Score) -> tuple[str, str, str]:
-    return _percent(score.precision), _percent(score.recall), _percent(score.f1)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f}"
