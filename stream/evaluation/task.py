@@ -131,7 +131,7 @@ async def _evaluate_ours(task: Task, folder: Path, *, calibrate: bool) -> Report
             fitted = fit_half(got.answers, task.labels, phrases, policy)
             calibration = fitted.calibration
             stored = store_calibration(opened.folder, calibration)
-            Console(stderr=True).print(f"calibration stored in {stored}", soft_wrap=True)
+            Console(stderr=True).print(f"calibration stored in {stored}", soft_wrap=True, markup=False)
         report = replace(_report(task, opened, "padellm", got, passes, policy, calibration), fitted=fitted)
         if report.analyses is None:
             return report

@@ -58,6 +58,16 @@ def test_evaluate_shows_labels(model, data):
     assert [line.split()[0] for line in result.stdout.splitlines()[:3]] == ["Label", "PER", "all"]
 
 
+def test_evaluate_shows_any_label_as_it_is(model, tmp_path):
+    """Brackets in a label are text on a terminal too, and style nothing."""
+    file = tmp_path / "data.jsonl"
+    entity = {"start": 0, "end": 3, "text": "Ann", "label": "[/red]"}
+    file.write_text(json.dumps({"text": "Ann", "entities": [entity]}))
+    result = CliRunner().invoke(main, ["evaluate", "--data", str(file), "--model", model])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[1].split()[0] == "[/red]"
+
+
 @pytest.mark.parametrize("options", [["--labels", "XYZ"], ["--data", "/none.jsonl"]])
 def test_evaluate_says_what_is_wrong(model, data, options):
     """An unknown label or missing file is named in one line, with exit status 1."""
