@@ -1,9 +1,10 @@
 """An evaluation on a terminal."""
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from stream.cli.highlight import printable
 from stream.evaluation.report import Report
 from stream.evaluation.tables import (
     FigureTable,
@@ -40,8 +41,8 @@ def show(report: Report) -> None:
 def _table(figures: FigureTable) -> Table:
     table = terminal_table(*figures.head)
     for name, *cells in figures.rows:
-        # A label may come from a stranger's document, with brackets in it.
-        table.add_row(escape(name), *cells)
+        # A label may come from a stranger's document: it styles nothing and cannot steer the terminal.
+        table.add_row(Text(printable(name)), *cells)
     return table
 
 

@@ -59,13 +59,13 @@ def test_evaluate_shows_labels(model, data):
 
 
 def test_evaluate_shows_any_label_as_it_is(model, tmp_path):
-    """Brackets in a label are text on a terminal too, and style nothing."""
+    """Brackets in a label are text on a terminal too, and control characters do not reach it."""
     file = tmp_path / "data.jsonl"
-    entity = {"start": 0, "end": 3, "text": "Ann", "label": "[/red]"}
+    entity = {"start": 0, "end": 3, "text": "Ann", "label": "[/red]\x1b[2J"}
     file.write_text(json.dumps({"text": "Ann", "entities": [entity]}))
     result = CliRunner().invoke(main, ["evaluate", "--data", str(file), "--model", model])
     assert result.exit_code == 0, result.output
-    assert result.stdout.splitlines()[1].split()[0] == "[/red]"
+    assert result.stdout.splitlines()[1].split()[0] == "[/red]\ufffd[2J"
 
 
 @pytest.mark.parametrize("options", [["--labels", "XYZ"], ["--data", "/none.jsonl"]])
