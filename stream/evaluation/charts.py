@@ -89,7 +89,7 @@ def bar_chart(title: str, unit: str, bars: Sequence[Bar]) -> str:
         axes.set_title(title)
         axes.set_xlabel(unit)
         axes.grid(visible=False, axis="y")
-        axes.set_yticks(range(len(bars)), [printable(bar.name) for bar in bars])
+        axes.set_yticks(range(len(bars)), [_printable(bar.name) for bar in bars])
         axes.set_xlim(0, 1.1 * max(max(bar.total, bar.mark or 0.0) for bar in bars) or 1.0)
         axes.set_ylim(len(bars) - 0.5, -0.5)
         if len(parts := _draw_bars(axes, bars)) > 1:
@@ -114,7 +114,7 @@ def _draw_bars(axes: Axes, bars: Sequence[Bar]) -> list[str]:
     return names
 
 
-def printable(name: str) -> str:
+def _printable(name: str) -> str:
     """A name as a chart can hold it: short, without characters that XML forbids."""
     shown = "".join(each if each.isprintable() else "\ufffd" for each in name)
     return shown if len(shown) <= _LONGEST_NAME else f"{shown[: _LONGEST_NAME - 1]}…"
