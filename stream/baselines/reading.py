@@ -1,4 +1,4 @@
-"""One window read by a baseline's model."""
+"""Reads windows with a baseline's model."""
 
 import time
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from stream.aio import all_of
 from stream.baselines.config import Baseline, BaselineConfig
-from stream.baselines.prompts import BaselinePrompts, Question
+from stream.baselines.prompts import BaselinePrompts, LabelledPrompt
 from stream.contract.messages import Policy
 from stream.generation import Completion, Generator, Prompt
 from stream.ner.extractor import Extractor
@@ -25,7 +25,7 @@ from stream.ner.windows import Window
 
 
 class BaselineReader:
-    """Decodes windows with the model of a baseline; counts are the numbers of its mentions.
+    """Reads windows with a baseline's model; the mentions of a label are counted, as no count is asked for.
 
     Args:
         generator: Runs the model.
@@ -47,23 +47,21 @@ class BaselineReader:
         began = time.perf_counter()
         prefix, most = self._template.prefix_ids(window.ids), self._prompts.longest_answer(len(window.ids))
         words = {label.name: self._template.label_text(label.name) for label in labels}
-        questions = self._prompts.questions(
-            prefix, {name: LabelWords(one, one) for name, one in words.items()}
-        )
-        completions = await all_of(self._generator.generate(self._prompt(one, most)) for one in questions)
+        prompts = self._prompts.prompts(prefix, {name: LabelWords(one, one) for name, one in words.items()})
+        completions = await all_of(self._generator.generate(self._limited(one, most)) for one in prompts)
         result = WindowResult(window, [], [], {}, [], 0.0, (time.perf_counter() - began) * 1000)
         aligner = SpanAligner(text[window.start : window.end])
         found = {label: list[Mention]() for label in words}
-        for question, completion in zip(questions, completions, strict=True):
-            for one in self._prompts.read(question, completion.ids):
+        for prompt, completion in zip(prompts, completions, strict=True):
+            for one in self._prompts.read(prompt, completion.ids):
                 found[one.label].append(self._mention(completion, one.places))
         for label, mentions in found.items():
             add_answer(result, aligner, label, LabelAnswer(Count(len(mentions), 1.0), mentions))
         return result
 
-    def _prompt(self, question: Question, most: int) -> Prompt:
-        room = max(1, self._longest - len(question.ids))
-        return Prompt(question.ids, min(most, room), self._template.end_id)
+    def _limited(self, prompt: LabelledPrompt, most: int) -> Prompt:
+        left = max(1, self._longest - len(prompt.ids))
+        return Prompt(prompt.ids, min(most, left), self._template.end_id)
 
     def _mention(self, completion: Completion, places: Sequence[int]) -> Mention:
         return Mention(

@@ -1,22 +1,21 @@
-"""What ``padellm bench serve`` and ``soak`` share: a stack of their own, documents, the way through Kafka."""
+"""The stack under ``padellm bench serve`` and ``soak``: its parts, documents through it, and their usage."""
 
 import os
+import re
 import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from itertools import islice
+from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from rich.console import Console
 
-from stream.bench.processes import Usage, usage, usage_below
-from stream.bundled import sample_documents
 from stream.contract.messages import Document
-from stream.corpora.jsonl import read_documents
-from stream.errors import ConfigurationError, StackError
-from stream.kafka.records import OutgoingRecord, read_records
+from stream.errors import StackError
+from stream.kafka.records import OutgoingRecord
 from stream.kafka.round_trip import Summary, round_trip
 from stream.local.plan import running_stack
 from stream.local.supervisor import ServiceState, StateChange, Supervisor
@@ -32,37 +31,12 @@ async def bench_stack(model: Path | None) -> AsyncIterator[tuple[Settings, Super
         CheckpointError: The folder holds no model that can be served.
     """
     chosen = {"inference": Inference.TRITON, "model": model or Settings().model}
-    # Nothing counts as set: a broker or Triton that the environment names is not for a benchmark to load.
+    # Nothing counts as set: a benchmark must not load a broker or Triton that the environment names.
     settings = Settings.model_construct(_fields_set=set(), **(Settings().model_dump() | chosen))
     with tempfile.TemporaryDirectory(prefix="padellm-bench-") as folder:
         stack = running_stack(settings, data_dir=Path(folder), on_change=_tell_of_death)
         async with stack as (plan, supervisor):
             yield plan.settings, supervisor
-
-
-def bench_documents(file: str | None, limit: int) -> list[Document]:
-    """At most ``limit`` documents of a file; annotated ones as well, of which the text is taken.
-
-    Args:
-        file: JSONL or plain text, gzip or not; None: the samples.
-        limit: At least 1.
-
-    Raises:
-        ConfigurationError: The file cannot be read or holds no document.
-    """
-    path = file or str(sample_documents())
-    try:
-        records = islice(read_records(path), limit)
-        documents = [Document.model_validate_json(record.value) for record in records]
-    except ConfigurationError as error:
-        try:
-            annotated = islice(read_documents(Path(path)), limit)
-            documents = [Document(id=each.id, text=each.text) for each in annotated]
-        except ConfigurationError:
-            raise error from None
-    if not documents:
-        raise ConfigurationError(f"{path} holds no document")
-    return documents
 
 
 async def through_kafka(
@@ -77,7 +51,7 @@ async def through_kafka(
     Args:
         documents: At least one.
         settings: Of the stack.
-        rate: Documents a second; None: as many as the worker takes.
+        rate: Documents a second; None sends as many as the worker takes.
         on_event: Called at each event.
 
     Raises:
@@ -101,8 +75,56 @@ async def through_kafka(
     return summary
 
 
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Processor time and memory of a program; the usage of several is their sum.
+
+    Attributes:
+        processor_seconds: Time on a core, in user and system mode together.
+        resident_mb: Resident memory now, in MiB.
+        peak_mb: Its peak, in MiB; 0 on systems other than Linux.
+    """
+
+    processor_seconds: float = 0.0
+    resident_mb: float = 0.0
+    peak_mb: float = 0.0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            self.processor_seconds + other.processor_seconds,
+            self.resident_mb + other.resident_mb,
+            self.peak_mb + other.peak_mb,
+        )
+
+
+def usage(pid: int) -> Usage | None:
+    """Usage of one process so far; None if it has ended or may not be read."""
+    try:
+        process = psutil.Process(pid)
+        times, resident = process.cpu_times(), process.memory_info().rss
+        return Usage(times.user + times.system, resident / 2**20, _peak_mb(pid))
+    except (psutil.Error, OSError):
+        return None
+
+
+def usage_below(pid: int) -> Usage | None:
+    """Usage of a process's descendants together; None as for ``usage``."""
+    try:
+        below = psutil.Process(pid).children(recursive=True)
+    except psutil.Error:
+        return None
+    return sum((each for child in below if (each := usage(child.pid)) is not None), Usage())
+
+
+def _peak_mb(pid: int) -> float:
+    """Peak resident memory, which psutil has for Windows alone."""
+    status = Path(f"/proc/{pid}/status")
+    found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text()) if status.exists() else None
+    return int(found[1]) / 1024 if found else 0.0
+
+
 def usages(supervisor: Supervisor) -> dict[str, Usage]:
-    """What this program and each of the stack's have taken so far, those apart of which the system tells.
+    """Usage so far of this program and of every program of the stack that can be read.
 
     Triton's python backend runs the engine in a process below Triton's own.
     """
@@ -120,7 +142,7 @@ def usages(supervisor: Supervisor) -> dict[str, Usage]:
 def _paced(
     documents: Sequence[Document], unanswered: threading.Semaphore | None, rate: float | None
 ) -> Iterator[OutgoingRecord]:
-    """Records, each when there is room for it or its time has come; blocks, so a thread must read it."""
+    """Records, each as soon as fewer are in flight or its time has come; blocks, so a thread must read it."""
     began = time.perf_counter()
     for at, document in enumerate(documents):
         if unanswered is not None:

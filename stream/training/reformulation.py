@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from stream.baselines.answers import Marked
+from stream.baselines.answers import GoldMention
 from stream.baselines.prompts import BaselinePrompts
 from stream.ner.config import LabelConfig, NerConfig
 from stream.ner.labels import LabelWords
@@ -118,15 +118,15 @@ class Reformulator:
             return tuple(
                 self._branch(sentence, text, prefix, phrase, words) for phrase, words in asked.items()
             )
-        mentions = [Marked(phrase, m.start, m.end) for m in sentence.mentions for phrase in m.phrases]
+        mentions = [GoldMention(phrase, m.start, m.end) for m in sentence.mentions for phrase in m.phrases]
         return tuple(
             LabelBranch(
-                prompt=question.ids[len(prefix) :],
-                count=(*baseline.answer(question, text, mentions), self._template.end_id),
+                prompt=prompt.ids[len(prefix) :],
+                count=(*baseline.answer(prompt, text, mentions), self._template.end_id),
                 mentions=(),
                 markers=0,
             )
-            for question in baseline.questions(prefix, asked)
+            for prompt in baseline.prompts(prefix, asked)
         )
 
     def _branch(

@@ -11,7 +11,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from stream.baselines import marks
+from stream.baselines.answers import mark_tokens
 from stream.baselines.config import BaselineConfig
 from stream.errors import ConfigurationError
 from stream.ner.config import NerConfig
@@ -173,7 +173,7 @@ def token_id(tokenizer: Tokenizer, token: str) -> int:
 def _pieces(config: NerConfig | BaselineConfig) -> list[str]:
     """Every marker and count answer of the template, and the marks of a baseline."""
     if isinstance(config, BaselineConfig):
-        return [*_pieces(config.ner), *marks.control_tokens(config.format)]
+        return [*_pieces(config.ner), *mark_tokens(config.format)]
     pieces = config.template
     return [
         pieces.text,

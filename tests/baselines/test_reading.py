@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from stream.baselines.answers import Marked
+from stream.baselines.answers import GoldMention
 from stream.baselines.config import Baseline
 from stream.baselines.prompts import BaselinePrompts
 from stream.baselines.reading import BaselineReader
@@ -16,7 +16,12 @@ from stream.ner.text_tokens import TextTokens
 from tests.baselines.templates import marked_template
 
 TEXT = "Ann of Rome met Bo in Rome"
-MENTIONS = [Marked("PER", 0, 3), Marked("LOC", 7, 11), Marked("PER", 16, 18), Marked("LOC", 22, 26)]
+MENTIONS = [
+    GoldMention("PER", 0, 3),
+    GoldMention("LOC", 7, 11),
+    GoldMention("PER", 16, 18),
+    GoldMention("LOC", 22, 26),
+]
 LABELS = ["PER", "LOC", "ORG"]
 
 
@@ -29,8 +34,8 @@ class Answering:
         spelled = TextTokens.of(TEXT, self.template)
         words = {label: LabelWords(*[self.template.label_text(label)] * 2) for label in LABELS}
         prefix = self.template.prefix_ids(spelled.encoded.ids)
-        questions = self.prompts.questions(prefix, words)
-        self.answers = {one.ids: self.prompts.answer(one, spelled, MENTIONS) for one in questions}
+        prompts = self.prompts.prompts(prefix, words)
+        self.answers = {one.ids: self.prompts.answer(one, spelled, MENTIONS) for one in prompts}
         self.asked = []
 
     async def generate(self, prompt):

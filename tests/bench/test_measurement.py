@@ -39,7 +39,7 @@ def cases(opener):
 
 
 async def totals(opener, name, case):
-    """What one document takes."""
+    """Counts of one document."""
     strategy = opener.open(name)
     try:
         await strategy.decode(case)

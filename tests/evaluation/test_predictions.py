@@ -109,8 +109,8 @@ def test_predictions_of_the_authors_files(tmp_path):
     row = {"id": 0, "texts": "Ann in Rome", "pred": pred, "gt": {"PER": ["Ann"]}, "latency": 0.2}
     file.write_text(json.dumps([row], indent=4))
     figures = ablate(answers(file), LABELS)
-    assert figures[NONE].score == Score(right=2, wrong=1, missed=1)
-    assert figures[Policy.PAPER].score == Score(right=1, wrong=1, missed=2)
+    assert figures[NONE].score == Score(tp=2, fp=1, fn=1)
+    assert figures[Policy.PAPER].score == Score(tp=1, fp=1, fn=2)
 
 
 mentions = st.lists(

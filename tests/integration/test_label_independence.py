@@ -2,12 +2,11 @@
 
 import asyncio
 from collections.abc import Sequence
-from importlib.resources import as_file, files
 from itertools import islice
 
 import pytest
 
-from stream.bundled import model_folder
+from stream.bundled import model_folder, sample_documents
 from stream.contract.messages import Document, Entity, Policy
 from stream.contract.reasons import RemovalReason
 from stream.inference.triton import TritonGenerator
@@ -35,8 +34,7 @@ _TOLERANCE = 1e-4
 @pytest.fixture(scope="module")
 def texts() -> list[str]:
     """Sample texts."""
-    with as_file(files("stream.local") / "samples" / "documents.jsonl") as samples:
-        return [record.text for record in islice(read_records(str(samples)), _DOCUMENTS)]
+    return [record.text for record in islice(read_records(str(sample_documents())), _DOCUMENTS)]
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from stream.baselines import marks
+from stream.baselines.answers import mark_tokens
 from stream.baselines.config import Baseline, BaselineConfig
 from stream.training.tokenizer import CheckpointTokenizer, adopt_tokenizer, control_tokens
 from tests.training.synthetic import ner_config, template, tokenizer
@@ -91,7 +91,7 @@ def test_tokenizer_of_a_baseline_has_its_marks_too(baseline, tmp_path):
     trained = tokenizer(baseline=baseline)
     TOKENIZER.save(str(tmp_path / "tokenizer.json"))
     extended = adopt_tokenizer(tmp_path, config).tokenizer
-    assert extended.get_vocab_size() == TOKENIZER.get_vocab_size() + len(marks.control_tokens(baseline))
+    assert extended.get_vocab_size() == TOKENIZER.get_vocab_size() + len(mark_tokens(baseline))
     assert {extended.id_to_token(n): n for n in range(TOKENIZER.get_vocab_size())} == TOKENIZER.get_vocab()
     for each in (trained, extended):
         prompts = template(each)
