@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from stream.cli.labels import parse_names
 from stream.contract.messages import Policy
 from stream.corpora.document import AnnotatedDocument, label_inventory
 from stream.corpora.jsonl import read_documents
@@ -23,7 +24,9 @@ def baseline(  # noqa: PLR0917 - the command line passes names
         typer.Option(help="What is kept when entities compete. [default: paper for onestep, else multi]"),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first documents.")] = None,
-    labels: Annotated[str | None, typer.Option(help="Only these of the file's labels: PER,LOC.")] = None,
+    labels: Annotated[
+        str | None, typer.Option(help='Only these of the file\'s labels: PER,LOC or ["PER", "LOC"].')
+    ] = None,
     in_flight: Annotated[
         int, typer.Option(min=1, help="Documents at once: 1 measures latency, more measure throughput.")
     ] = 1,
@@ -37,7 +40,7 @@ def baseline(  # noqa: PLR0917 - the command line passes names
     """
     documents = list(islice(read_documents(data), limit))
     inventory = label_inventory(read_documents(data))
-    asked = [name.strip() for name in labels.split(",")] if labels else inventory
+    asked = parse_names(labels) or inventory
     unknown = [name for name in asked if name not in inventory]
     if unknown or not asked:
         known = ", ".join(inventory) or "none"

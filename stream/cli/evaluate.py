@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from stream.cli.labels import parse_names
 from stream.contract.messages import Policy
 from stream.corpora.document import AnnotatedDocument, label_inventory
 from stream.corpora.jsonl import read_documents
@@ -25,7 +26,9 @@ def evaluate(  # noqa: PLR0917 - the command line passes names
     ] = None,
     policy: Annotated[Policy, typer.Option(help="What is kept when entities compete.")] = Policy.PAPER,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first documents.")] = None,
-    labels: Annotated[str | None, typer.Option(help="Only these of the file's labels: PER,LOC.")] = None,
+    labels: Annotated[
+        str | None, typer.Option(help='Only these of the file\'s labels: PER,LOC or ["PER", "LOC"].')
+    ] = None,
     in_flight: Annotated[
         int, typer.Option(min=1, help="Documents at once: 1 measures latency, more measure throughput.")
     ] = 1,
@@ -71,7 +74,7 @@ def evaluate(  # noqa: PLR0917 - the command line passes names
     task = Task(
         data,
         documents,
-        _labels(data, documents, labels),
+        _labels(data, documents, parse_names(labels)),
         named=labels is not None,
         policy=policy,
         limit=limit,
@@ -90,15 +93,14 @@ def evaluate(  # noqa: PLR0917 - the command line passes names
         show(found)
 
 
-def _labels(data: Path, documents: Sequence[AnnotatedDocument], wanted: str | None) -> list[str]:
+def _labels(data: Path, documents: Sequence[AnnotatedDocument], wanted: list[str] | None) -> list[str]:
     """The whole file's labels, whatever the limit, so that parts compare; or those wanted of them."""
     inventory = label_inventory(documents)
     if not inventory:
         raise ConfigurationError(f"{data} holds no document with entities, so there is nothing to score")
     if wanted is None:
         return inventory
-    names = [name.strip() for name in wanted.split(",")]
-    unknown = [name for name in names if name not in inventory]
+    unknown = [name for name in wanted if name not in inventory]
     if unknown:
         raise ConfigurationError(f"{data} has no label {', '.join(unknown)}; it has {', '.join(inventory)}")
-    return names
+    return wanted

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import TypeAdapter, ValidationError
 
+from stream.cli.labels import parse_labels
 from stream.contract.messages import Document, Policy
 from stream.engine.strategy import Strategy
 from stream.errors import ConfigurationError
@@ -71,31 +72,6 @@ def extract(  # noqa: PLR0917 - the command line passes names
         typer.echo(as_json_line(extraction))
     else:
         _show(document.text, extraction)
-
-
-def parse_labels(option: str | None) -> list[str] | dict[str, str] | None:
-    """Labels as the command line takes them: names with commas between, or a JSON list or object.
-
-    Raises:
-        ConfigurationError: It opens like JSON and is none, or names no label.
-    """
-    if option is None:
-        return None
-    labels: list[str] | dict[str, str]
-    if option.lstrip().startswith(("{", "[")):
-        try:
-            labels = TypeAdapter(list[str] | dict[str, str]).validate_json(option)
-        except ValidationError as error:
-            raise ConfigurationError(
-                f"--labels {option}: neither a JSON list of names nor an object of name to definition"
-            ) from error
-    else:
-        labels = [name.strip() for name in option.split(",")]
-    if not labels or not all(name.strip() for name in labels):
-        raise ConfigurationError(
-            "--labels names no label, or an empty one; give for example --labels PER,LOC"
-        )
-    return labels
 
 
 def as_json_line(extraction: Extraction) -> str:

@@ -1,8 +1,8 @@
 """spaCy's ``.spacy`` files, by spaCy itself (``pip install 'padellm-stream[convert]'``).
 
 Entities that do not overlap are ``doc.ents``; a document with others has all of them in the span group
-``sc``, where spaCy's span categorizer looks. Both are read, and no other span group: some hold what is no
-entity. The id is ``doc.user_data["id"]``.
+``sc``, which spaCy's span categorizer reads. Both are read, and no other span group: not all hold entities.
+The id is ``doc.user_data["id"]``.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,26 +12,26 @@ from typing import Any
 
 from stream.corpora.document import AnnotatedDocument, first_overlap
 from stream.corpora.files import bare_name, read_bytes, write_bytes
-from stream.corpora.reading import DEFAULTS, Draft, Options, Place, Reading
+from stream.corpora.parsing import DEFAULTS, DocumentBuilder, Options, ParsedDocument, Place
 from stream.errors import ConfigurationError
 
 _SPAN_GROUP = "sc"
 _ATTRIBUTES = ["ENT_IOB", "ENT_TYPE"]
 
 
-def read(file: Path, _options: Options = DEFAULTS) -> Iterator[Reading]:
-    """A reading of every document; those without an id are named ``NAME-1``, ``NAME-2`` and so on.
+def read(file: Path, _options: Options = DEFAULTS) -> Iterator[ParsedDocument]:
+    """Every document; one without an id is named ``NAME-1``, ``NAME-2`` and so on.
 
     Raises:
         ConfigurationError: The file cannot be read, or spaCy is not installed.
     """
     for number, (text, own_id, spans) in enumerate(_contents(file), start=1):
         name = own_id if isinstance(own_id, str) else f"{bare_name(file)}-{number}"
-        draft = Draft(Place(file, number, "document"), text, name)
+        builder = DocumentBuilder(Place(file, number, "document"), text, name)
         # An entity may be both in doc.ents and in the span group.
-        for span in dict.fromkeys(spans):
-            draft.add_entity(*span)
-        yield draft.reading()
+        for span in builder.bounded(dict.fromkeys(spans)):
+            builder.add_entity(*span)
+        yield builder.build()
 
 
 def write(documents: Sequence[AnnotatedDocument], file: Path, _options: Options = DEFAULTS) -> None:

@@ -6,8 +6,6 @@ import pytest
 from typer.testing import CliRunner
 
 from stream.cli import main
-from stream.cli.extract import parse_labels
-from stream.errors import ConfigurationError
 from tests.tiny_model import write_tiny_checkpoint
 
 
@@ -50,13 +48,3 @@ def test_extract_says_what_is_wrong(text, options, words):
     assert result.exit_code == 1
     assert words in result.stderr
     assert "Traceback" not in result.output
-
-
-def test_extract_labels_by_name_or_definition():
-    """Labels are names with commas, a JSON list, or an object with definitions."""
-    assert parse_labels("PER, LOC") == ["PER", "LOC"]
-    assert parse_labels('["a, b"]') == ["a, b"]
-    assert parse_labels('{"PER": "a human"}') == {"PER": "a human"}
-    assert parse_labels(None) is None
-    with pytest.raises(ConfigurationError):
-        parse_labels("")
