@@ -116,19 +116,28 @@ def _rows(file: Path, wanted: Sequence[int] | None) -> Iterator[_Row]:
 
 
 def _row(number: int, raw: bytes, wanted: Sequence[int] | None) -> _Row:
-    placeholders = ("_", *[OUTSIDE] * (len(wanted or (1, 2)) - 1))
     try:
         line = raw.decode()
     except UnicodeDecodeError as error:
-        return _Row(number, ("_",), placeholders, f"not UTF-8 text: {error.reason}")
-    columns = [column.strip(" ") for column in line.split("\t")] if "\t" in line else line.split(" ")
-    columns = columns if "\t" in line else list(filter(None, columns))
+        return _Row(number, ("_",), _placeholders(wanted), f"not UTF-8 text: {error.reason}")
+    if "\t" in line:
+        columns = [column.strip(" ") for column in line.split("\t")]
+    else:
+        columns = [column for column in line.split(" ") if column]
     if not any(columns) or columns[0] == _DOCUMENT_START:
         return _Row(number)
-    chosen = wanted or (1, max(len(columns), _TOKEN_AND_TAG))
-    if len(columns) < max(chosen) or not all(columns[at - 1] for at in chosen):
-        return _Row(number, columns, placeholders, f"{quoted(' '.join(columns))} is no token with its tag")
-    return _Row(number, columns, [columns[at - 1] for at in chosen])
+    if wanted is None:
+        cells = [columns[0], columns[-1] if len(columns) > 1 else ""]
+    else:
+        cells = [columns[at - 1] if at <= len(columns) else "" for at in wanted]
+    if "" in cells:
+        reason = f"{quoted(' '.join(columns))} is no token with its tag"
+        return _Row(number, columns, _placeholders(wanted), reason)
+    return _Row(number, columns, cells)
+
+
+def _placeholders(wanted: Sequence[int] | None) -> Sequence[str]:
+    return ("_", *[OUTSIDE] * (len(wanted or (1, 2)) - 1))
 
 
 def _numbers_no_word(row: _Row, wanted: Sequence[int]) -> bool:

@@ -18,6 +18,7 @@ _MOST_PROBLEMS = 100  # of one document; the rest is not looked for
 _COVERED_CHARACTERS, _COVERED_TIMES = 1_000_000, 10
 
 _T = TypeVar("_T")
+_as_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +283,7 @@ def quoted(value: object) -> str:
     """A value as JSON, on one line, cut when long, and printable whatever it holds."""
     whole = value[: _LONGEST_QUOTE + 1] if isinstance(value, str) else value
     try:
-        shown = json.dumps(whole, ensure_ascii=False).encode(errors="backslashreplace").decode()
+        shown = _as_json(whole).encode(errors="backslashreplace").decode()
     except RecursionError:
         return "a value that is nested too deeply"
     return shown if len(shown) <= _LONGEST_QUOTE else f"{shown[:_LONGEST_QUOTE]} ..."

@@ -5,6 +5,8 @@ Entities that do not overlap are ``doc.ents``; a document with others has all of
 The id is ``doc.user_data["id"]``.
 """
 
+import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +18,9 @@ from stream.corpora.parsing import DEFAULTS, DocumentBuilder, Options, ParsedDoc
 from stream.errors import ConfigurationError
 
 _SPAN_GROUP = "sc"
+# spaCy's tokenizer takes marks off a word one by one, in time that grows with the square of their number;
+# such a run becomes a word of its own.
+_LONG_RUN = re.compile(r"[^\w\s]{8,}|\S{100,}")
 _ATTRIBUTES = ["ENT_IOB", "ENT_TYPE"]
 
 
@@ -91,14 +96,17 @@ def _doc(document: AnnotatedDocument, pipeline: Any, spacy: Any) -> Any:
 
 
 def _words(document: AnnotatedDocument, tokenizer: Any) -> tuple[list[str], list[bool]]:
-    """Words cut where entities begin or end, and whether a space that is no word follows each."""
+    """Words cut where entities begin or end, and for each whether a space follows that is no word."""
+    text = document.text
     starts = {entity.start for entity in document.entities}
     ends = {entity.end for entity in document.entities}
+    runs = [offset for run in _LONG_RUN.finditer(text) for offset in run.span()]
+    cuts = sorted({*starts, *ends, *runs})
     words, spaces = [], []
-    for token in tokenizer(document.text):
+    for token in tokenizer(_LONG_RUN.sub(lambda run: "a" * len(run[0]), text)):
         end = token.idx + len(token)
-        inside = [cut - token.idx for cut in sorted(starts | ends) if token.idx < cut < end]
-        words += [token.text[first:last] for first, last in pairwise([0, *inside, len(token)])]
+        inside = cuts[bisect_right(cuts, token.idx) : bisect_left(cuts, end)]
+        words += [text[first:last] for first, last in pairwise([token.idx, *inside, end])]
         spaces += [False] * (len(inside) + 1)
         if token.whitespace_:
             # A space belongs to the word before it, unless an entity begins or ends with it.

@@ -110,7 +110,7 @@ def test_conll_names_lines_without_a_named_column(tmp_path):
     ],
 )
 def test_conll_refuses_another_layout(tmp_path, content, words):
-    """A first column without tokens or a last without tags is refused, with the way to name the right ones."""
+    """A first column without tokens or a last without tags is refused, with a hint at the right ones."""
     file = tmp_path / "names"
     file.write_text(content)
     with pytest.raises(ConfigurationError) as refused:

@@ -174,7 +174,10 @@ def test_predictions_two_equal_answers_to_a_document_are_one(tmp_path):
     ("second", "words"),
     [
         (event("x", "Bo"), 'line 2: event "x" has other entities than at'),
-        (event("y", "Bo", **SOURCE), 'document "1" has 2 answers that differ (events "x", "y"): keep the events'),
+        (
+            event("y", "Bo", **SOURCE),
+            'document "1" has 2 answers that differ (events "x", "y"): keep the events',
+        ),
     ],
 )
 def test_predictions_refuse_events_that_contradict_each_other(tmp_path, second, words):

@@ -92,7 +92,10 @@ def test_predictions_with_offsets_keep_them(tmp_path):
         ({"id": "a", "text": "Bo in Rome", "entities": []}, 'its text is "Bo in Rome"'),
         ({"entities": []}, "line 1: there is neither an id nor a text"),
         ({"id": "a", "entities": [{"label": "PER"}]}, "line 1: .*its text and its label must be strings"),
-        ({"id": "a", "entities": [{"label": "PER", "text": "Ann", "start": 1, "end": 4}]}, 'at 1-4, .* "nn "'),
+        (
+            {"id": "a", "entities": [{"label": "PER", "text": "Ann", "start": 1, "end": 4}]},
+            'at 1-4, .* "nn "',
+        ),
         ({"id": "a", "entities": [{"label": "PER", "text": "Ann", "score": 7}]}, "score 7"),
         ([{"texts": "Rome", "pred": {"LOC": [["Rome", "much"]]}}], "line 1: .*is no .mention, score. of"),
     ],
@@ -106,7 +109,7 @@ def test_predictions_that_cannot_be_are_named(tmp_path, line, says):
 def test_predictions_for_one_document_come_once(tmp_path):
     """A second prediction for a document has none left."""
     for row in ({"id": "a", "entities": []}, {"id": "a", "text": "Ann in Rome", "entities": []}):
-        with pytest.raises(ConfigurationError, match="prediction 2: .* it has a prediction already"):
+        with pytest.raises(ConfigurationError, match=r"prediction 2: .* it has a prediction already"):
             answers(write(tmp_path, row, row))
 
 
