@@ -270,7 +270,7 @@ class DocumentBuilder:
 
 
 def reads(text: str, start: int, end: int, mention: object) -> bool:
-    """Whether ``text[start:end]`` is a mention, in time that does not grow with the span."""
+    """Tell whether ``text[start:end]`` is a mention, in time that does not grow with the span."""
     return (
         isinstance(mention, str)
         and start >= 0
@@ -290,7 +290,7 @@ def quoted(value: object) -> str:
 
 
 def is_unicode(text: str) -> bool:
-    """Whether UTF-8 can encode a text; half of a surrogate pair, which JSON can escape, it cannot."""
+    """Tell whether UTF-8 can encode a text, which it cannot where JSON escapes half of a surrogate pair."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -304,7 +304,7 @@ def _excerpt(text: str, start: int, end: int) -> str:
 
 
 def _is_ragged(text: str, start: int, end: int) -> bool:
-    """Whether a span begins or ends with white space or within a word."""
+    """Tell whether a span begins or ends with white space or within a word."""
     return text[start].isspace() or text[end - 1].isspace() or _in_word(text, start) or _in_word(text, end)
 
 

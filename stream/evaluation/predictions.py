@@ -40,7 +40,7 @@ class PredictedAnswer:
     named: bool = True
     counts: None = None
 
-    def settle(self, policy: Policy, calibration: Calibration | None = None) -> Settled:  # noqa: ARG002 - of a model
+    def settle(self, policy: Policy, calibration: Calibration | None = None) -> Settled:  # noqa: ARG002 - for models
         """De-duplicate by the same rules as a model's own answers; scores stay as they are."""
         settled = deduplicate(self.entities, policy)
         return Settled(settled.entities, settled.removed)
@@ -145,7 +145,7 @@ def _placed(document: AnnotatedDocument, mentions: Sequence[PredictedMention]) -
 
 
 def _occurrences(text: str, mention: str) -> tuple[list[int], list[int]]:
-    """Where the text has a mention: first where it is not part of a longer word, then where it is."""
+    """Starts of a mention in the text: those of whole words, and those within longer words."""
     whole: list[int] = []
     inside: list[int] = []
     for found in re.finditer(re.escape(mention), text):

@@ -63,7 +63,7 @@ def test_convert_prints_one_json_object(folder):
     ],
 )
 def test_convert_says_what_is_wrong(folder, arguments, words):
-    """What cannot be converted ends with status 1, a message that says why, and no file."""
+    """A conversion that cannot be ends with status 1, the reason, and no file."""
     result = convert(folder / "names.conll", folder / arguments[0], *arguments[1:], status=1)
     assert result.stderr.startswith("padellm: ")
     assert words in result.stderr
@@ -71,7 +71,7 @@ def test_convert_says_what_is_wrong(folder, arguments, words):
 
 
 def test_convert_reports_nested_entities_left_out(folder):
-    """What --nested outermost leaves out is counted on stderr."""
+    """Entities that --nested outermost leaves out are counted on stderr."""
     row = {"text": "Bank of Oslo", "label": [[0, 12, "ORG"], [8, 12, "LOC"]]}
     (folder / "bank.jsonl").write_text(json.dumps(row))
     result = convert(folder / "bank.jsonl", folder / "a.bioes", "--from", "doccano", "--nested", "outermost")

@@ -37,7 +37,7 @@ def test_brat_reads_text_bound_lines_alone(tmp_path):
 
 
 def test_brat_joins_pieces_that_a_line_end_parts(tmp_path):
-    """What goes over a line end is one entity, though brat writes it in pieces."""
+    """An entity that goes over a line end is one, though brat writes it in pieces."""
     reading = read(tmp_path, "T1\tX 4 7;9 11\tand Bo\nT2\tX 4 11\tand  Bo")
     assert [entity.text for entity in reading.document.entities] == ["and\r\nBo"] * 2
 

@@ -176,7 +176,7 @@ def test_conll_cjk_puts_no_space_beside_such_a_character(tmp_path):
     ],
 )
 def test_conll_says_what_it_cannot_hold(bad, words):
-    """What columns would lose is named before anything is written."""
+    """Anything that columns would lose is named before a file is written."""
     (reason,) = conll.obstacles(bad, Options())
     assert words in reason
 

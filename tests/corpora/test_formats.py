@@ -1,4 +1,4 @@
-"""What all formats have in common: what goes in comes out, and what is no file of theirs is refused."""
+"""All formats: documents come back as they were written, and foreign files are refused."""
 
 import gzip
 import json
@@ -105,7 +105,7 @@ WILD = st.one_of(
 
 
 def refusal_of(conversion, source, target):
-    """What the error of a conversion says; None where there is none."""
+    """The message of a conversion's error; None where there is none."""
     try:
         conversion.run(source, target)
     except ConfigurationError as error:

@@ -49,7 +49,7 @@ def test_alignment_of_a_known_document():
 
 
 def test_alignment_counts_labels_apart():
-    """What is right of one label is no credit of another, and unasked labels are left out."""
+    """A right entity of one label is no credit of another, and unasked labels are left out."""
     alignment = align(predicted((0, 2, "PER"), (3, 4, "LOC")), gold((0, 2, "PER"), (3, 4, "PER")))
     assert matches(alignment, ["PER", "LOC"]) == {
         "PER": Matches(exact=1, predicted=1, gold=2),

@@ -1,4 +1,4 @@
-"""What other systems predicted."""
+"""Predictions of other systems."""
 
 import json
 
@@ -101,7 +101,7 @@ def test_predictions_with_offsets_keep_them(tmp_path):
     ],
 )
 def test_predictions_that_cannot_be_are_named(tmp_path, line, says):
-    """What is wrong is said with the file and where in it."""
+    """A fault is reported with the file, the place in it and the reason."""
     with pytest.raises(ConfigurationError, match=rf"predictions\.jsonl.*{says}"):
         answers(write(tmp_path, line))
 
