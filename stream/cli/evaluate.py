@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from stream.cli.labels import parse_names
 from stream.contract.messages import Policy
 from stream.corpora.document import AnnotatedDocument, label_inventory
 from stream.corpora.jsonl import read_documents
@@ -88,7 +89,7 @@ def evaluate(  # noqa: PLR0917 - the command line passes names
     task = Task(
         data,
         documents,
-        _labels(data, documents, labels),
+        _labels(data, documents, parse_names(labels)),
         named=labels is not None,
         policy=policy,
         limit=limit,
@@ -108,17 +109,14 @@ def evaluate(  # noqa: PLR0917 - the command line passes names
         show(found)
 
 
-def _labels(data: Path, documents: Sequence[AnnotatedDocument], wanted: str | None) -> list[str]:
+def _labels(data: Path, documents: Sequence[AnnotatedDocument], wanted: list[str] | None) -> list[str]:
     """The whole file's labels, whatever the limit, so that parts compare; or those wanted of them."""
-    from stream.cli.extract import parse_labels
-
     inventory = label_inventory(documents)
     if not inventory:
         raise ConfigurationError(f"{data} holds no document with entities, so there is nothing to score")
-    names = parse_labels(wanted)
-    if names is None:
+    if wanted is None:
         return inventory
-    unknown = [name for name in names if name not in inventory]
+    unknown = [name for name in wanted if name not in inventory]
     if unknown:
         raise ConfigurationError(f"{data} has no label {', '.join(unknown)}; it has {', '.join(inventory)}")
-    return list(names)
+    return wanted

@@ -11,6 +11,7 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from stream.bench.decoding import Decoding
+from stream.cli.labels import parse_labels
 from stream.contract.messages import Document, Policy
 from stream.contract.rules import check_labels, check_text
 from stream.corpora.files import BYTE_ORDER_MARK
@@ -60,7 +61,7 @@ def extract(  # noqa: PLR0917 - the command line passes names
     check_text(text, most=Settings().max_text_characters)
     document = _document(
         text=text,
-        labels=parse_labels(labels),
+        labels=_checked(parse_labels(labels)),
         policy=policy,
         threshold=threshold,
     )
@@ -78,28 +79,13 @@ def extract(  # noqa: PLR0917 - the command line passes names
         _show(document.text, extraction)
 
 
-def parse_labels(option: str | None) -> list[str] | dict[str, str] | None:
-    """Labels as the command line takes them: names with commas between, or a JSON list or object.
-
-    Raises:
-        ConfigurationError: It opens like JSON and is none, or a worker would refuse the labels.
-    """
-    if option is None:
-        return None
-    labels: list[str] | dict[str, str]
-    if option.lstrip().startswith(("{", "[")):
+def _checked(labels: list[str] | dict[str, str] | None) -> list[str] | dict[str, str] | None:
+    """Labels that a worker would take too."""
+    if labels is not None:
         try:
-            labels = TypeAdapter(list[str] | dict[str, str]).validate_json(option)
-        except ValidationError as error:
-            raise ConfigurationError(
-                f"--labels {option}: neither a JSON list of names nor an object of name to definition"
-            ) from error
-    else:
-        labels = [name.strip() for name in option.split(",")]
-    try:
-        check_labels(labels, most=Settings().max_labels)
-    except BadDocument as error:
-        raise ConfigurationError(f"--labels {option[:200]}: {error}") from error
+            check_labels(labels, most=Settings().max_labels)
+        except BadDocument as error:
+            raise ConfigurationError(f"--labels: {error}") from error
     return labels
 
 

@@ -6,9 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from stream.cli import main
-from stream.cli.extract import parse_labels
 from stream.contract.record import Record
-from stream.errors import BadDocument, ConfigurationError
+from stream.errors import BadDocument
 from stream.settings import Settings
 from stream.worker.codec import decode_document
 from tests.tiny_model import write_tiny_checkpoint
@@ -86,13 +85,3 @@ def test_extract_refuses_what_a_worker_refuses(text, labels):
     result = CliRunner().invoke(main, ["extract", text, "--labels", json.dumps(labels)])
     assert result.exit_code == 1
     assert str(refused.value) in result.stderr
-
-
-def test_extract_labels_by_name_or_definition():
-    """Labels are names with commas, a JSON list, or an object with definitions."""
-    assert parse_labels("PER, LOC") == ["PER", "LOC"]
-    assert parse_labels('["a, b"]') == ["a, b"]
-    assert parse_labels('{"PER": "a human"}') == {"PER": "a human"}
-    assert parse_labels(None) is None
-    with pytest.raises(ConfigurationError):
-        parse_labels("")

@@ -1,4 +1,4 @@
-"""Tagging schemes."""
+"""Tokens and tagging schemes."""
 
 import pytest
 from hypothesis import given
@@ -21,7 +21,7 @@ def flat_spans(draw):
 
 @pytest.mark.parametrize("scheme", Scheme)
 @given(given_spans=flat_spans())
-def test_tags_give_back_what_they_were_made_of(scheme, given_spans):
+def test_tokens_tags_give_back_what_they_were_made_of(scheme, given_spans):
     """Tags of any entities that do not overlap say the same entities again, without a problem."""
     tokens, spans = given_spans
     tagged = spans_of(tags_of(tokens, spans, scheme), scheme)
@@ -40,7 +40,7 @@ SPANS = [(0, 0, "A"), (1, 3, "A"), (4, 5, "B"), (7, 7, "B")]
         (Scheme.BILOU, "U-A B-A I-A L-A B-B L-B O U-B"),
     ],
 )
-def test_tags_are_those_of_the_scheme(scheme, tags):
+def test_tokens_tags_are_those_of_the_scheme(scheme, tags):
     """Each scheme writes its own letters."""
     assert tags_of(8, SPANS, scheme) == tags.split()
 
@@ -62,7 +62,7 @@ def test_tags_are_those_of_the_scheme(scheme, tags):
         (Scheme.IOB2, "PER b-A B-", {0: '"PER"', 1: '"b-A"', 2: '"B-"'}),
     ],
 )
-def test_tags_that_a_scheme_forbids_are_named(scheme, tags, problems):
+def test_tokens_tags_that_a_scheme_forbids_are_named(scheme, tags, problems):
     """Every tag that cannot stand where it stands is named by its place."""
     found = dict(spans_of(tags.split(), scheme).problems)
     assert found.keys() == problems.keys()
@@ -74,6 +74,6 @@ def test_tags_that_a_scheme_forbids_are_named(scheme, tags, problems):
     ("tags", "scheme"),
     [("O", "iob2"), ("I-A B-A", "iob2"), ("B-A S-A", "bioes"), ("B-A L-A", "bilou"), ("U-A E", "bilou")],
 )
-def test_tags_tell_their_scheme_by_letters(tags, scheme):
+def test_tokens_tags_tell_their_scheme_by_letters(tags, scheme):
     """S or E mean BIOES, L or U mean BILOU, and nothing tells IOB1."""
     assert guess(tags.split()) == scheme

@@ -1,4 +1,4 @@
-"""Entities that overlap."""
+"""Annotated documents."""
 
 from hypothesis import given
 
@@ -12,7 +12,7 @@ def _within(inner, outer):
 
 
 @given(annotated=documents())
-def test_overlap_is_found_where_there_is_one(annotated):
+def test_document_overlap_is_found_where_there_is_one(annotated):
     """A pair is found exactly when two entities have a character in common."""
     entities = annotated.entities
     pairs = [
@@ -24,19 +24,19 @@ def test_overlap_is_found_where_there_is_one(annotated):
 
 
 @given(annotated=documents())
-def test_overlap_outermost_leaves_out_what_lies_within_a_longer_entity(annotated):
-    """What is left, in its order, is what no longer entity holds."""
+def test_document_outermost_leaves_out_what_lies_within_a_longer_entity(annotated):
+    """The entities left, in their order, are those that lie in no longer one."""
     left = [e for e in annotated.entities if not any(_within(e, other) for other in annotated.entities)]
     assert list(outermost(annotated).entities) == left
 
 
-def test_overlap_outermost_keeps_two_labels_of_a_place():
+def test_document_outermost_keeps_two_labels_of_a_place():
     """Of two entities in one place neither lies within the other."""
     both = document("Oslo", (0, 4, "LOC"), (0, 4, "ORG"))
     assert outermost(both) == both
 
 
-def test_overlap_twice_marked_means_place_and_label():
+def test_document_twice_marked_means_place_and_label():
     """The same place under another label is not the same entity."""
     assert twice_marked(document("Oslo", (0, 4, "LOC"), (0, 4, "ORG")).entities) is None
     assert twice_marked(document("Oslo", (0, 4, "LOC"), (0, 4, "LOC")).entities).label == "LOC"
