@@ -4,12 +4,9 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from stream.training.recipe import Recipe
 
 
 def train(  # noqa: PLR0917 - the command line passes names
@@ -31,16 +28,7 @@ def train(  # noqa: PLR0917 - the command line passes names
         bool,
         typer.Option("--prepare", help="Stop once the plain texts are tokenized; a run needs only that."),
     ] = False,
-    cost: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="DOCUMENTS",
-            help="Measure on so many documents what training costs, as trees and as separate sequences; "
-            "train nothing.",
-        ),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Scores or costs as one JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Scores as one JSON object.")] = False,
 ) -> None:
     """Train a model by a recipe. The same command goes on where a stopped run left off.
 
@@ -50,8 +38,6 @@ def train(  # noqa: PLR0917 - the command line passes names
     Example: padellm train stream/training/recipes/padellm-small-en.toml
 
     Example: padellm train recipe.toml --format onestep --set initial='"runs/recipe/pretrained"'
-
-    Example: padellm train recipe.toml --cost 500
 
     Example: accelerate launch --multi_gpu --num_processes 8 -m stream.cli train recipe.toml
     """
@@ -68,9 +54,6 @@ def train(  # noqa: PLR0917 - the command line passes names
     recipe = Recipe.load(config, data=data, output=output, format=form, changes=changes or ())
     if prepare_only:
         prepare(recipe)
-        return
-    if cost:
-        _show_costs(recipe, cost, as_json=as_json)
         return
     trainer = Trainer(recipe)
     scores = trainer.run()
@@ -89,24 +72,3 @@ def train(  # noqa: PLR0917 - the command line passes names
         typer.echo(f"  {label:<15}{f1:.1f}")
     present = f"{scores.count_accuracy_present:.1f} where a mention exists"
     typer.echo(f"count accuracy   {scores.count_accuracy:.1f} ({present})")
-
-
-def _show_costs(recipe: "Recipe", documents: int, *, as_json: bool) -> None:
-    from stream.training.cost import measure_costs
-
-    costs = measure_costs(recipe, documents)
-    ways = {"trees": costs.trees, "separate sequences": costs.separate}
-    times = costs.separate.seconds / costs.trees.seconds
-    tokens = costs.separate.tokens / costs.trees.tokens
-    if as_json:
-        saved = {"times_fewer_tokens": round(tokens, 3), "times_faster": round(times, 3)}
-        typer.echo(json.dumps({"corpus": recipe.main, **asdict(costs), **saved}))
-        return
-    typer.echo(f"{recipe.main}: {costs.epoch} documents an epoch, {costs.documents} measured\n")
-    typer.echo(f"{'':<20}tokens a document   with padding   s / 1,000 documents   s / epoch")
-    for name, each in ways.items():
-        epoch = each.seconds * costs.epoch / 1000
-        typer.echo(
-            f"{name:<20}{each.tokens:17.1f}{each.padded_tokens:15.1f}{each.seconds:22.2f}{epoch:12.0f}"
-        )
-    typer.echo(f"\ntrees: {tokens:.2f} times fewer tokens, {times:.2f} times faster")

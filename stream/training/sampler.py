@@ -47,11 +47,6 @@ class Sampler:
         self._own = augment.names_by_phrase(data.corpora[0].sentences)
         self._foreign = augment.names_by_phrase([s for c in data.corpora[1:] for s in c.sentences])
 
-    @property
-    def main(self) -> Corpus:
-        """The main corpus."""
-        return self._data.corpora[0]
-
     def stage(self, progress: float) -> StageConfig:
         """The stage of the curriculum at a share of the run."""
         return next((s for s in self._recipe.stages if progress < s.until), self._recipe.stages[-1])
