@@ -173,11 +173,12 @@ def choose_phrases(
 ) -> list[str]:
     """Up to ``most`` phrases of the inventory, chosen at random.
 
-    Those with mentions come first, yet one without is always among them where one may be.
+    Phrases with mentions come first. Of two and more, one without a mention is always among them where one may
+    be; a single one has a mention wherever the sentence has any.
 
     Args:
-        sentence: Says what there is.
-        most: Most phrases.
+        sentence: The text, its mentions and its inventory.
+        most: Most phrases, at least 1.
         rng: What decides.
         max_absent: Most phrases without a mention; None: any number.
         absent_share: Probability for each phrase without a mention that it may be chosen at all.
@@ -191,7 +192,7 @@ def choose_phrases(
     if absent_share < 1:
         absent = [p for p in absent if rng.random() < absent_share]
     absent = absent[:max_absent]
-    kept = there[: most - 1] if absent else there[:most]
+    kept = there[: max(1, most - 1)] if absent else there[:most]
     chosen = kept + absent[: most - len(kept)]
     if shuffled:
         rng.shuffle(chosen)
