@@ -46,7 +46,9 @@ class Metrics:
         return [json.loads(line) for line in whole.splitlines()]
 
     def rewind(self, step: int) -> None:
-        """Forget what was written after a step: it will be written again."""
+        """Drop the lines after a step, and half a line that a kill left: they will be written again."""
+        if not self._path.exists():
+            return
         kept = [json.dumps(line) + "\n" for line in self.lines() if line["step"] <= step]
         fresh = self._path.with_suffix(".part")
         fresh.write_text("".join(kept), encoding="utf-8")

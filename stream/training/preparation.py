@@ -93,7 +93,9 @@ def make_tokenizer(recipe: Recipe, data: TrainingData) -> CheckpointTokenizer:
     path = recipe.output / "tokenizer.json"
     if not path.exists():
         texts = _tokenizer_texts(recipe, data)
-        train_tokenizer(texts, recipe.tokenizer.vocabulary, recipe.exported).save(str(path))
+        fresh = path.with_suffix(".part")
+        train_tokenizer(texts, recipe.tokenizer.vocabulary, recipe.exported).save(str(fresh))
+        fresh.rename(path)
     return CheckpointTokenizer(Tokenizer.from_file(str(path)))
 
 

@@ -1,8 +1,11 @@
-"""The processes that train one model together, one a device."""
+"""The processes that train one model together, one a device, and their children."""
 
+import os
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
+from threading import Thread
 from typing import Any
 
 import torch
@@ -18,6 +21,26 @@ from stream.training.model import TrainingModel, choose_device
 
 # While the first process scores a model or reads plain text, the others wait.
 _PATIENCE = timedelta(days=7)
+_LOOK_SECONDS = 1.0
+
+
+def end_with_parent(parent: int, _worker: int = 0) -> None:
+    """End this process soon after its parent has ended, however that ended.
+
+    A worker of a ``DataLoader`` looks for its parent too, but then waits for ever to hand over its last batch;
+    and ``accelerate launch`` leaves its processes behind when it is killed.
+
+    Args:
+        parent: Process id.
+        _worker: Number of a ``DataLoader``'s worker, unused.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOK_SECONDS)
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
 class Processes:
@@ -32,6 +55,7 @@ class Processes:
         self.device = choose_device(device)
         self._state: Any = None
         if torch.distributed.is_torchelastic_launched():
+            end_with_parent(os.getppid())
             self._state = PartialState(cpu=self.device.type == "cpu", timeout=_PATIENCE)
             self.device = self._state.device
         self.sharded = sharded and self._state is not None

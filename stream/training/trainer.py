@@ -1,10 +1,12 @@
 """The training loop: goes on where it was stopped, and exports a servable checkpoint again and again."""
 
+import os
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from stream.training.model import TrainingModel, compiled, products
 from stream.training.optimiser import make_optimisers
 from stream.training.packing import Batch, count_targets, split
 from stream.training.preparation import load_training_data, make_tokenizer
-from stream.training.processes import Processes
+from stream.training.processes import Processes, end_with_parent
 from stream.training.recipe import Recipe
 from stream.training.reformulation import Reformulator
 from stream.training.run_state import RunState, whole_weights
@@ -191,6 +193,7 @@ class Trainer:
                 num_workers=workers,
                 prefetch_factor=_BATCHES_AHEAD if workers else None,
                 collate_fn=_as_it_is,
+                worker_init_fn=partial(end_with_parent, os.getpid()),
             )
         )
 
@@ -253,11 +256,12 @@ class Trainer:
         self.state.save(self._state_file, write=self.processes.is_first)
 
     def _resume(self) -> None:
+        """Load the state, if a run left one here, and forget the log's lines after it."""
         if self._state_file.exists():
             self.state.load(self._state_file, self.processes.device)
-            if self.processes.is_first:
-                self.metrics.rewind(self.step)
             log.info("training resumed", step=self.step)
+        if self.processes.is_first:
+            self.metrics.rewind(self.step)
 
     def _log(self, event: str, **values: Any) -> None:
         if self.processes.is_first:

@@ -6,8 +6,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.training.changes import changed
@@ -28,9 +30,9 @@ OPTIONS = (
 )
 
 
-def started(file: Path, output: Path) -> subprocess.Popen:
+def started(file: Path, output: Path, *changes: str) -> subprocess.Popen:
     """`padellm train` in a process group of its own."""
-    options = [part for option in OPTIONS for part in ("--set", option)]
+    options = [part for option in (*OPTIONS, *changes) for part in ("--set", option)]
     command = [sys.executable, "-m", "stream.cli", "train", str(file), "--output", str(output), *options]
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     return subprocess.Popen(command, cwd=ROOT, start_new_session=True, **pipes)
@@ -39,13 +41,18 @@ def started(file: Path, output: Path) -> subprocess.Popen:
 def killed_when_there(file: Path, output: Path, sign: Path) -> None:
     """Start the run, and send it SIGKILL as soon as a file is there."""
     run = started(file, output)
+    wait_for(run, sign.exists)
+    os.killpg(run.pid, signal.SIGKILL)
+    assert run.wait() == -signal.SIGKILL
+
+
+def wait_for(run: subprocess.Popen, condition: Callable[[], bool]) -> None:
+    """Wait until a run has come to where a condition holds."""
     deadline = time.monotonic() + 120
-    while not sign.exists():
+    while not condition():
         assert run.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    os.killpg(run.pid, signal.SIGKILL)
-    assert run.wait() == -signal.SIGKILL
 
 
 def finished(file: Path, output: Path) -> None:
@@ -82,6 +89,37 @@ def test_resume_after_kills_gives_the_same_weights(tmp_path):
     assert weights[0].read_bytes() == weights[1].read_bytes()
     assert events(whole) == events(parts)
     assert not list(parts.glob(".*"))
+
+
+def test_resume_forgets_what_a_run_without_a_state_logged(tmp_path):
+    """A run killed before its first export leaves no state: the next one begins its log anew, half a line too."""
+    from stream.training.trainer import Trainer
+
+    plan = changed(recipe(write_data(tmp_path / "data"), tmp_path / "run", steps=100), export_steps=50)
+    plan.output.mkdir()
+    log = plan.output / "metrics.jsonl"
+    log.write_text('{"step": 100, "event": "step", "answers": 9.9}\n{"step": 200, "eve', encoding="utf-8")
+    Trainer(plan).run()
+    lines = [(line["step"], line["event"]) for line in map(json.loads, log.read_text().splitlines())]
+    assert lines == [(50, "sample"), (100, "step"), (100, "dev")]
+
+
+@pytest.mark.parametrize("death", [signal.SIGTERM, signal.SIGKILL])
+def test_resume_a_dead_run_leaves_no_worker_behind(tmp_path, death):
+    """The processes that draw batches end soon after the run, whatever ended it."""
+    data = write_data(tmp_path / "data")
+    file = write_recipe(tmp_path / "recipe.toml", data, tmp_path / "none", steps=100_000)
+    run = started(file, tmp_path / "run", "export_steps=50000", "workers=2")
+    log = tmp_path / "run" / "metrics.jsonl"
+    wait_for(run, lambda: log.exists() and '"event": "step"' in log.read_text())
+    workers = psutil.Process(run.pid).children(recursive=True)
+    assert len(workers) == 2
+    os.kill(run.pid, death)
+    assert run.wait() == -death
+    _, left = psutil.wait_procs(workers, timeout=20)
+    for worker in left:
+        worker.kill()
+    assert not left
 
 
 def test_resume_stops_early_and_keeps_the_best(tmp_path):
