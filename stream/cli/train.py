@@ -2,7 +2,6 @@
 
 import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -35,17 +34,18 @@ def train(  # noqa: PLR0917 - the command line passes names
     A baseline is trained on the same data by the same steps, in a folder of its own beside the recipe's.
     `padellm baseline` scores it.
 
-    Example: padellm train stream/training/recipes/padellm-small-en.toml
+    TrainingSequence: padellm train stream/training/recipes/padellm-small-en.toml
 
-    Example: padellm train recipe.toml --format onestep --set initial='"runs/recipe/pretrained"'
+    TrainingSequence: padellm train recipe.toml --format onestep --set init_from='"runs/recipe/pretrained"'
 
-    Example: accelerate launch --multi_gpu --num_processes 8 -m stream.cli train recipe.toml
+    TrainingSequence: accelerate launch --multi_gpu --num_processes 8 -m stream.cli train recipe.toml
     """
     import structlog
     from transformers.utils.logging import disable_progress_bar
 
     from stream.training.preparation import prepare
     from stream.training.recipe import Recipe
+    from stream.training.scoring import figures
     from stream.training.trainer import Trainer
 
     # Looked up for each line: a progress bar stands in for it meanwhile.
@@ -56,19 +56,20 @@ def train(  # noqa: PLR0917 - the command line passes names
         prepare(recipe)
         return
     trainer = Trainer(recipe)
-    scores = trainer.run()
-    trainer.processes.part()
+    scores = figures(trainer.run())
+    trainer.processes.close()
     if not trainer.processes.is_first:
         return
     checkpoint = recipe.output / "checkpoint"
     if as_json:
-        typer.echo(json.dumps({"checkpoint": str(checkpoint), **asdict(scores)}))
+        typer.echo(json.dumps({"checkpoint": str(checkpoint), **scores}))
         return
     typer.echo(f"checkpoint       {checkpoint}")
     typer.echo(
-        f"micro-F1         {scores.f1:.1f} (precision {scores.precision:.1f}, recall {scores.recall:.1f})"
+        f"micro-F1         {scores['f1']:.1f} "
+        f"(precision {scores['precision']:.1f}, recall {scores['recall']:.1f})"
     )
-    for label, f1 in scores.f1_by_label.items():
+    for label, f1 in scores["f1_by_label"].items():
         typer.echo(f"  {label:<15}{f1:.1f}")
-    present = f"{scores.count_accuracy_present:.1f} where a mention exists"
-    typer.echo(f"count accuracy   {scores.count_accuracy:.1f} ({present})")
+    present = f"{scores['count_accuracy_present']:.1f} where a mention exists"
+    typer.echo(f"count accuracy   {scores['count_accuracy']:.1f} ({present})")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from stream.training.augment import detokenise
-from stream.training.corpora import Corpus, Sentence, dev_texts, load_corpus, plain_paragraphs
+from stream.training.corpora import Corpus, TrainingText, dev_texts, load_corpus, plain_paragraphs
 from stream.training.recipe import Recipe
 from stream.training.sampler import TrainingData
 from stream.training.sections import PretrainingConfig
@@ -88,8 +88,8 @@ def load_training_data(recipe: Recipe) -> TrainingData:
 
 def make_tokenizer(recipe: Recipe, data: TrainingData) -> CheckpointTokenizer:
     """That of the checkpoint the run starts from, or one trained once and kept in its output folder."""
-    if recipe.initial:
-        return adopt_tokenizer(recipe.initial, recipe.exported)
+    if recipe.init_from:
+        return adopt_tokenizer(recipe.init_from, recipe.exported)
     path = recipe.output / "tokenizer.json"
     if not path.exists():
         texts = _tokenizer_texts(recipe, data)
@@ -136,7 +136,7 @@ def _drawn(corpus: Corpus, seed: int) -> Corpus:
 
 
 def _tokenizer_texts(recipe: Recipe, data: TrainingData) -> list[str]:
-    def both(sentences: tuple[Sentence, ...]) -> list[str]:
+    def both(sentences: tuple[TrainingText, ...]) -> list[str]:
         return [text for s in sentences for text in (s.text, detokenise(s).text)]
 
     texts = both(data.corpora[0].sentences) * recipe.tokenizer.main_copies

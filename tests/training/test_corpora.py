@@ -3,7 +3,7 @@
 import pytest
 
 from stream.errors import ConfigurationError
-from stream.training.corpora import Mention, comparable, dev_texts, load_corpus, plain_paragraphs
+from stream.training.corpora import PhraseMention, comparable, dev_texts, load_corpus, plain_paragraphs
 from stream.training.sections import CorpusConfig
 from tests.training.synthetic import write_data, write_rows
 
@@ -27,7 +27,7 @@ def test_corpora_mentions_come_in_text_order_under_their_phrases(data):
     entities = [entity("Oslo", 7, 11, "LOC"), entity("Ada", 0, 3)]
     write_rows(data / "ner/names/train.jsonl.gz", [{"id": "1", "text": "Ada in Oslo", "entities": entities}])
     (only,) = load_corpus(data, CONFIG).sentences
-    assert only.mentions == (Mention(0, 3, ("person",)), Mention(7, 11, ("country", "location")))
+    assert only.mentions == (PhraseMention(0, 3, ("person",)), PhraseMention(7, 11, ("country", "location")))
     assert only.inventory == ("person", "country", "location")
 
 

@@ -49,7 +49,12 @@ def targets_of(batch, field):
 
 @pytest.mark.train
 @pytest.mark.parametrize(
-    "options", [{"accumulate": 3}, {"accumulate": 50}, {"accumulate": 2, "checkpointing": True}]
+    "options",
+    [
+        {"gradient_accumulation": 3},
+        {"gradient_accumulation": 50},
+        {"gradient_accumulation": 2, "gradient_checkpointing": True},
+    ],
 )
 def test_processes_gradients_of_shares_add_up(tmp_path, options):
     """Accumulation and checkpointing change neither losses nor gradients, also with more shares than rows."""
@@ -59,7 +64,7 @@ def test_processes_gradients_of_shares_add_up(tmp_path, options):
 
     data = write_data(tmp_path / "data")
     plan = changed(recipe(data, tmp_path / "run"), model={"dropout": 0.0})
-    whole, shared = Trainer(plan), Trainer(changed(plan, optimiser=options))
+    whole, shared = Trainer(plan), Trainer(changed(plan, training=options))
     for step in range(3):
         one, other = (trainer.train_step(trainer.sampler[step]) for trainer in (whole, shared))
         assert {name: float(part) for name, part in other.items()} == pytest.approx(
@@ -78,7 +83,7 @@ def test_processes_dropout_goes_through_checkpointing(tmp_path):
 
     data = write_data(tmp_path / "data")
     plan = changed(recipe(data, tmp_path / "run"), model={"dropout": 0.3})
-    trainers = [Trainer(plan), Trainer(changed(plan, optimiser={"checkpointing": True}))]
+    trainers = [Trainer(plan), Trainer(changed(plan, training={"gradient_checkpointing": True}))]
     for trainer in trainers:
         trainer.train_step(trainer.sampler[0])
     for one, other in zip(*(trainer.model.parameters() for trainer in trainers), strict=True):
@@ -105,7 +110,7 @@ def runs(folder):
 
 def train(folder, output, *changes):
     """The command, without what runs it."""
-    exact = ("model.dropout=0.0", "optimiser.average=0.9", 'export_weights="float32"', *changes)
+    exact = ("model.dropout=0.0", "training.ema_decay=0.9", 'export_weights="float32"', *changes)
     options = [part for change in exact for part in ("--set", change)]
     recipe, output = str(folder / "recipe.toml"), str(folder / output)
     return ["-m", "stream.cli", "train", recipe, "--output", output, *options, "--json"]

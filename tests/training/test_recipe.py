@@ -9,7 +9,7 @@ import stream.training
 from stream.baselines.config import Baseline
 from stream.errors import ConfigurationError
 from stream.training.recipe import Recipe
-from stream.training.sections import OptimiserConfig
+from stream.training.sections import TrainingConfig
 
 GUIDE = Path(__file__).parents[2] / "docs" / "training.md"
 BUNDLED = Path(stream.training.__file__).parent / "recipes" / "padellm-small-en.toml"
@@ -42,16 +42,16 @@ def test_config_recipe_of_the_documentation_loads(tmp_path):
     path.write_text(block, encoding="utf-8")
     recipe = Recipe.load(path)
     assert recipe.phrases == recipe.ner.default_labels
-    assert (GUIDE.parents[1] / recipe.initial / "config.json").is_file()
+    assert (GUIDE.parents[1] / recipe.init_from / "config.json").is_file()
 
 
 def test_config_adapters_are_put_on_a_large_checkpoint_that_stays_small():
     """The recipe for 8 billion parameters has 16-bit weights, keeps no activations, averages nothing."""
     recipe = Recipe.load(BUNDLED.with_name("lora-8b.toml"))
     assert recipe.lora is not None
-    assert recipe.optimiser.weights == "bfloat16"
-    assert recipe.optimiser.checkpointing
-    assert not recipe.optimiser.average
+    assert recipe.training.weights == "bfloat16"
+    assert recipe.training.gradient_checkpointing
+    assert not recipe.training.ema_decay
     assert recipe.losses.deepest_layer == 0
 
 
@@ -105,7 +105,7 @@ def test_config_missing_recipe_is_named(tmp_path):
 def test_config_learning_rate_falls_in_cycles():
     """The rate warms up, falls to 0 over each cycle, and is 0 after the last."""
     cycles = [{"steps": 100, "learning_rate": 0.2}, {"steps": 50, "learning_rate": 0.1}]
-    plan = OptimiserConfig.model_validate({"cycles": cycles, "warm_up_steps": 10})
+    plan = TrainingConfig.model_validate({"lr_schedule": cycles, "warm_up_steps": 10})
     rates = [plan.learning_rate(step) for step in (0, 50, 100, 125, 150)]
     assert rates == pytest.approx([0.02, 0.1, 0.1, 0.05, 0.0])
     assert plan.steps == 150

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.train
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A finished run: its recipe, trainer and scores."""
+    """A finished run: its recipe, trainer and evaluation."""
     from stream.training.trainer import Trainer
 
     folder = tmp_path_factory.mktemp("training")
@@ -35,8 +35,8 @@ def test_trainer_loss_falls(run):
 def test_trainer_reports_scores_of_the_whole_development_set(run):
     """The last line of the log is the development score that the run returns."""
     last = metrics(run[0])[-1]
-    assert (last["event"], last["f1"]) == ("dev", run[2].f1)
-    assert run[2].count_accuracy > 50
+    assert (last["event"], last["f1"]) == ("dev", 100 * run[2].score.f1)
+    assert run[2].counts.share > 0.5
 
 
 def test_trainer_checkpoint_gives_the_same_logits(run):
@@ -82,7 +82,7 @@ def test_trainer_draws_its_log(run):
 
     drawn = run[0].output / "plot.svg"
     texts = [element.text for element in ET.parse(drawn).iter() if element.tag.endswith("text")]
-    assert {"answers", "language_model", "tagging", "ordinal", "F1", "steps"} <= set(texts)
+    assert {"answers", "language_model", "tagging", "mention_index", "F1", "steps"} <= set(texts)
     draw_curves(metrics(run[0]), again := run[0].output / "again.svg")
     assert again.read_bytes() == drawn.read_bytes()
 
