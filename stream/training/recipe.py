@@ -55,10 +55,10 @@ class Recipe(Section):
     """
 
     seed: int = Field(default=1, ge=0, lt=2**32)
-    threads: int = Field(default=1, ge=1)
+    threads: int = Field(default=1, ge=1, le=1024)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     sharded: bool = False
-    workers: int = Field(default=0, ge=0)
+    workers: int = Field(default=0, ge=0, le=1024)
     data: Path
     output: Path
     format: Literal["padellm"] | Baseline = "padellm"
