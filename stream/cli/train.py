@@ -25,11 +25,14 @@ def train(  # noqa: PLR0917 - the command line passes names
     ] = None,
     prepare_only: Annotated[
         bool,
-        typer.Option("--prepare", help="Stop once the plain texts are tokenized; a run needs only that."),
+        typer.Option(
+            "--prepare",
+            help="Stop once the plain texts are tokenized; the run itself does not need them then.",
+        ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Scores as one JSON object.")] = False,
 ) -> None:
-    """Train a model by a recipe. The same command goes on where a stopped run left off.
+    """Train a model by a recipe. The same command resumes a stopped run.
 
     A baseline is trained on the same data by the same steps, in a folder of its own beside the recipe's.
     `padellm baseline` scores it.
@@ -48,7 +51,7 @@ def train(  # noqa: PLR0917 - the command line passes names
     from stream.training.scoring import figures
     from stream.training.trainer import Trainer
 
-    # Looked up for each line: a progress bar stands in for it meanwhile.
+    # Looked up for each line: a progress bar replaces stderr meanwhile.
     structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
     disable_progress_bar()  # of every export
     recipe = Recipe.load(config, data=data, output=output, format=form, changes=changes or ())

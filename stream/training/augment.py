@@ -18,7 +18,7 @@ def detokenise(sentence: TrainingText, *, spaced_hyphens: bool = False) -> Train
 
     Args:
         sentence: Words separated by single spaces.
-        spaced_hyphens: Hyphens and slashes that stand alone joined words before tokenisation.
+        spaced_hyphens: Hyphens and slashes between spaces joined words before tokenisation.
     """
     pieces = sentence.text.split(" ")
     text = ""
@@ -68,7 +68,7 @@ def parenthesise(sentence: TrainingText) -> TrainingText:
 
 
 def _sides(piece: str, open_quotes: set[str], *, spaced_hyphens: bool) -> tuple[bool, bool]:
-    """Whether a piece clings to what stands before it, and to what follows."""
+    """True for each side, left and right, on which a piece is attached to its neighbour."""
     if piece in {'"', "'"}:
         if piece in open_quotes:
             open_quotes.discard(piece)
@@ -84,7 +84,7 @@ Names = Mapping[str, Sequence[str]]
 
 
 def names_by_phrase(sentences: Sequence[TrainingText], max_words: int = 5) -> dict[str, list[str]]:
-    """Every mention's text under the last of its phrases, short ones only, as often as it occurs."""
+    """The texts of short mentions by the last of their phrases, each as often as it occurs."""
     names: dict[str, list[str]] = {}
     for sentence in sentences:
         for mention in sentence.mentions:

@@ -1,4 +1,4 @@
-"""The model in training: a plain causal model and two heads that are thrown away afterwards."""
+"""The model in training: a causal model with a BIO tagging head and a mention index head, both temporary."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -62,7 +62,7 @@ def to_device(values: Any, device: torch.device) -> torch.Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """The weighted sum to descend, and its parts, cut off from the graph, for the log."""
+    """The weighted sum for the gradient, and its detached parts for the log."""
 
     total: Tensor
     parts: dict[str, Tensor]
@@ -73,10 +73,10 @@ class TrainingModel(nn.Module):  # type: ignore[misc]
     """The causal model with its auxiliary heads, and the loss of a packed batch.
 
     Args:
-        causal: What is exported in the end.
+        causal: The model that is exported in the end.
         phrases: Number of phrases with BIO tags of their own.
         max_count: Highest mention index.
-        dropout: Applied to embeddings and to what attention and feed-forward layers add, in training only.
+        dropout: Share dropped of embeddings and of what attention and feed-forward add, in training only.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class TrainingModel(nn.Module):  # type: ignore[misc]
             if name in parts:
                 total = total + getattr(weights, name) * parts[name]
         if targets is not None:
-            # Where one share has no tag, another may have some: all must have the same gradients.
+            # A share without tags needs gradients too: another share may have tags.
             heads = (*self.tagging.parameters(), *self.mention_index.parameters())
             total = total + sum(parameter.sum() for parameter in heads) * 0.0
         return Losses(total, {name: part.detach() for name, part in parts.items()})

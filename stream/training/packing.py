@@ -1,7 +1,7 @@
 """Trees packed into rows: a shared part is read once, and a tree mask keeps branches apart.
 
-Every token attends to its ancestors and to what stands before it in its own segment, and its position is
-its depth; so each branch computes exactly what it would as a sequence of its own. Arrays are numpy's.
+Every token attends to its ancestors and to earlier tokens of its own segment, and its position is its depth.
+So each branch computes exactly the same as a sequence of its own. Arrays are numpy's.
 """
 
 from collections.abc import Sequence
@@ -97,11 +97,11 @@ def pack(trees: Sequence[Tree], width: int) -> PackedBatch:
 
 
 def split(batch: PackedBatch, parts: int) -> list[PackedBatch]:
-    """Deal the rows of a batch out, so that parts are about as full; what is left over has no targets.
+    """Split a batch into micro-batches of about equal size; one that no row is left for has no targets.
 
     Args:
         batch: With any number of rows.
-        parts: How many batches to make, each of at least one row.
+        parts: Number of batches to make, each of at least one row.
     """
     shares = []
     for part in range(parts):

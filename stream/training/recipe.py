@@ -196,7 +196,7 @@ _RENAMED = {
 
 
 def _holds(values: Any, name: str) -> bool:
-    """Whether tables hold a dotted name."""
+    """Look for a dotted name in tables."""
     for part in name.split("."):
         if not isinstance(values, dict) or part not in values:
             return False

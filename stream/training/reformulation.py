@@ -1,7 +1,7 @@
 """A sentence as PaDeLLM-NER's training examples (section 3.1): a count per label, every mention on its own.
 
-The examples of one text form a tree: text, then a branch per label, then a sub-branch per mention. Those of a
-baseline are a tree too: a branch per prompt. Token ids only leave this module; nothing here needs torch.
+The examples of one text form a tree: text, then a branch per label, then a sub-branch per mention. A
+baseline's are a tree too: a branch per prompt. Token ids only leave this module; nothing here needs torch.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ class LabelBranch:
         prompt: Label marker, label and count marker.
         count: The count's answer; a baseline's whole answer, its end id included.
         mentions: For each mention the marker and the answer, without the end id.
-        markers: How many leading ids of each of ``mentions`` are its marker.
+        markers: Number of leading ids of each of ``mentions`` that are its marker.
     """
 
     prompt: tuple[int, ...]
@@ -219,7 +219,7 @@ def word_labels(
         phrases: Phrases that are asked for.
         config: Aliases and descriptions; a phrase without any is asked for as it is.
         rng: Source of randomness.
-        described: Probability of the description, set as in a request that brings one.
+        described: Probability of the description, in the form of a request that has one.
         aliased: Probability of an alias.
     """
     words = {}

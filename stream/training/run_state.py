@@ -23,11 +23,11 @@ _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_
 
 @dataclass(slots=True)
 class RunState:
-    """All that a step changes.
+    """Everything that a step changes.
 
     Attributes:
-        model: In training; its frozen weights are not saved, since they are where they were loaded from.
-        optimisers: Step it, each some of its weights.
+        model: In training; its frozen weights are not saved, since the checkpoint they came from has them.
+        optimisers: Each steps some of its weights.
         average: The running average of its weights, if there is one.
         sharded: Whether each process holds a part of every weight; all must then save and load together.
         step: Steps done.
@@ -79,11 +79,11 @@ class RunState:
 
 
 def whole_weights(model: nn.Module, *, kept: bool) -> dict[str, Tensor]:
-    """A model's state; where each process holds a part, put together, and all must ask for it together.
+    """A model's whole state; where weights are sharded, every process must call this together.
 
     Args:
-        model: With or without parted weights.
-        kept: Whether this process gets what was put together, on the CPU; or else only helps.
+        model: Sharded or not.
+        kept: True where this process gets the whole weights, on the CPU; else it only takes part.
     """
     return _put_together(model.state_dict(), kept=kept)
 

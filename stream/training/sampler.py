@@ -1,6 +1,6 @@
-"""Which examples a step sees.
+"""The batches of a run.
 
-A step draws from random numbers of its own, so that a resumed run goes on as if it had never stopped.
+A step draws from random numbers of its own, so that a resumed run equals one that never stopped.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ _NEW_LINES = 0.2
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """All that is drawn from. ``corpora[0]`` is the main corpus."""
+    """The annotated corpora, the main one first, and the plain paragraphs."""
 
     corpora: tuple[Corpus, ...]
     paragraphs: tuple[str, ...]

@@ -126,7 +126,7 @@ class TorchGenerator:
         return await answer
 
     async def ready(self) -> bool:
-        """Whether a prompt sent now would be served: always."""
+        """True at any time."""
         return True
 
     async def close(self) -> None:

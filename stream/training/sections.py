@@ -97,7 +97,7 @@ class LossConfig(Section):
         language_model: Next token of the text.
         tagging: BIO tags, by an auxiliary head that is thrown away.
         tagging_layer: The layer that this head reads; 0 is the embedding.
-        mention_index: Which mention of its label a token belongs to, by another such head.
+        mention_index: Number, within its label, of the mention that a token belongs to, by another such head.
         mention_index_layer: The layer that this head reads.
     """
 
@@ -154,7 +154,7 @@ class StageConfig(Section):
     """One part of the curriculum; it lasts until ``until``, a share of all steps.
 
     Attributes:
-        until: Where it ends, as a share of all steps.
+        until: Its end, as a share of all steps.
         main: Share of the main corpus among the documents.
         plain: Share of plain paragraphs, which carry the language-model loss alone.
         language_model_share: Share of the text's tokens whose language-model loss is computed.

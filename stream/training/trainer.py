@@ -1,4 +1,4 @@
-"""The training loop: goes on where it was stopped, and exports a servable checkpoint again and again."""
+"""The training loop: resumes a stopped run, and exports a servable checkpoint at intervals."""
 
 import os
 import shutil
@@ -116,7 +116,7 @@ class Trainer:
         return evaluation
 
     def train_step(self, batch: PackedBatch) -> dict[str, Tensor]:
-        """One step; the parts of its loss, not yet waited for, and of several processes this one's share."""
+        """Take one step; return the parts of this process's loss without waiting for them."""
         config, processes = self.recipe.training, self.processes
         torch.manual_seed((self.recipe.seed * 1_000_003 + self.step) * processes.count + processes.number)
         for optimiser in self.optimisers:
@@ -138,7 +138,7 @@ class Trainer:
         self._export(self._checkpoint)
 
     def _pretrain(self) -> None:
-        """Take the weights of language modelling, unless a checkpoint or steps already made stand for it."""
+        """Begin with the weights of language modelling; a checkpoint or steps already made replace it."""
         stage = self.recipe.pretraining
         if stage is None or self.recipe.init_from or self.step:
             return
@@ -170,7 +170,7 @@ class Trainer:
                 saved = started = time.monotonic()
 
     def _gradients(self, batch: PackedBatch) -> dict[str, Tensor]:
-        """Make the gradients of a batch: of all of it at once, or of this process's shares one by one."""
+        """Compute the gradients of a batch: at once, or of this process's micro-batches one by one."""
         processes, shares = self.processes, self.recipe.training.gradient_accumulation * self.processes.count
         if shares == 1:
             return self._descend(batch)
@@ -204,7 +204,7 @@ class Trainer:
                 sampler=range(self.step, len(self.sampler)),
                 num_workers=workers,
                 prefetch_factor=_BATCHES_AHEAD if workers else None,
-                collate_fn=_as_it_is,
+                collate_fn=_unchanged,
                 worker_init_fn=partial(end_with_parent, os.getpid()),
             )
         )
@@ -223,7 +223,7 @@ class Trainer:
         return enough
 
     def _catch_up(self) -> None:
-        """Export and score what has no score: the last step, where scores decide, or one a kill cut short."""
+        """Export and score a step that lacks it after a kill, or the last one where scores decide."""
         wanted = self.step < len(self.sampler) or self.stopping.keeps_best
         lacking = self.step > 0 and wanted and not self.stopping.has_score(self.step)
         if self.processes.broadcast(lacking):
@@ -281,6 +281,6 @@ class Trainer:
         return self.recipe.output / "state.pt"
 
 
-def _as_it_is(batch: PackedBatch) -> PackedBatch:
-    """Batches stay numpy arrays on their way from a worker."""
+def _unchanged(batch: PackedBatch) -> PackedBatch:
+    """Keep batches as numpy arrays on their way from a worker."""
     return batch

@@ -118,7 +118,7 @@ def test_lora_run_resumes_with_the_same_weights(data, tmp_path):
     folder = write_foreign(tmp_path / "foreign", "llama")
 
     def plan(output):
-        averaged = {"average": 0.9}
+        averaged = {"ema_decay": 0.9}
         return changed(starting_from(folder, data, tmp_path / output, training=averaged), lora=ADAPTERS)
 
     whole, first = trained(plan("whole"), 6), trained(plan("parts"), 3)
