@@ -25,7 +25,7 @@ from stream.training.sections import (
 
 
 class Recipe(Section):
-    """A whole run. ``main`` is the corpus whose development set is the goal.
+    """A whole run.
 
     Attributes:
         seed: Of every random choice.
@@ -42,6 +42,7 @@ class Recipe(Section):
         export_weights: Type of the exported weights; default: the 16-bit type of the checkpoint started from,
             or float16.
         lora: Train adapters on the checkpoint started from in place of its weights.
+        main: Name of the corpus whose development set is the goal.
         without_corpora: Names of corpora to leave out.
         without_phrases: Phrases that no corpus is asked for.
         plain: Files under ``text/`` for language modelling among the annotated texts.
@@ -88,6 +89,8 @@ class Recipe(Section):
     def _consistent(self) -> Self:
         if self.main not in {corpus.name for corpus in self.corpora}:
             raise ValueError(f"main corpus {self.main!r} is not among the corpora")
+        if self.main in self.without_corpora:
+            raise ValueError(f"main corpus {self.main!r} is among without_corpora")
         ends = [stage.until for stage in self.stages]
         if ends != sorted(set(ends)) or ends[-1] != 1.0:
             raise ValueError(f"stages must end at rising shares, the last at 1.0; they end at {ends}")
