@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from stream.local.ports import free_ports
@@ -181,3 +182,24 @@ def test_processes_killed_together_go_on_together(runs, folder):
     weights, others = (load_file(each / "checkpoint" / "model.safetensors") for each in (alone, killed))
     for key, weight in weights.items():
         assert (others[key] - weight).abs().max() < 1e-6, key
+
+
+@pytest.mark.train
+def test_processes_end_with_their_launcher(folder):
+    """When `accelerate launch` is killed, the processes that it started end soon after it."""
+    command = [*two_processes(), *train(folder, "orphaned", "training.lr_schedule.0.steps=100000")]
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    run = subprocess.Popen([sys.executable, *command], cwd=ROOT, start_new_session=True, **pipes)
+    log, deadline = folder / "orphaned" / "metrics.jsonl", time.monotonic() + 240
+    while not (log.exists() and log.stat().st_size):
+        assert run.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    ranks = psutil.Process(run.pid).children(recursive=True)
+    assert len(ranks) >= 2
+    run.kill()
+    run.wait()
+    _, left = psutil.wait_procs(ranks, timeout=20)
+    for rank in left:
+        rank.kill()
+    assert not left

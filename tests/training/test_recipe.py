@@ -78,6 +78,7 @@ def test_config_folders_can_be_given_beside_the_file():
     [
         (("until = 0.784", "until = 0.1"), "stages must end at rising shares"),
         (('main = "padellm-conll03"', 'main = "other"'), "main corpus 'other' is not among the corpora"),
+        (("seed = 1", 'seed = 1\nwithout_corpora = ["padellm-conll03"]'), "is among without_corpora"),
         (("tagging_layer = 5", "tagging_layer = 9"), "reads layer 9, the model has 8"),
         (("seed = 1", "sead = 1"), "sead"),
         (("seed = 1", "seed ="), "is not TOML"),

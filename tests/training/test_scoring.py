@@ -13,7 +13,7 @@ from tests.training.synthetic import recipe, write_data
 pytestmark = pytest.mark.train
 
 
-@pytest.fixture(scope="module", params=[80, 250])
+@pytest.fixture(scope="module", params=[140, 250])
 def plan(request, tmp_path_factory):
     """The recipe of a finished run, by which little is learned, or much."""
     from stream.training.trainer import Trainer

@@ -5,6 +5,8 @@ import json
 
 import pytest
 
+from stream.errors import ConfigurationError
+from tests.training.changes import changed
 from tests.training.synthetic import recipe, write_data
 
 pytestmark = pytest.mark.train
@@ -107,3 +109,37 @@ def test_trainer_resumed_run_goes_on_as_if_never_stopped(tmp_path):
     assert second.step == whole.step == 6
     for one, other in zip(second.model.parameters(), whole.model.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_trainer_pretrains_when_it_runs(tmp_path):
+    """Making a trainer trains nothing; a run begins with language modelling, from which its steps go on."""
+    import torch
+    from safetensors.torch import load_file
+
+    from stream.training.trainer import Trainer
+
+    stage = {"files": {"plain.txt.gz": 1}, "tokens": 320, "max_seq_len": 8, "batch_tokens": 16}
+    plan = changed(
+        recipe(write_data(tmp_path / "data"), tmp_path / "run", steps=1),
+        pretraining=stage,
+        training={"lr_schedule": [{"steps": 1, "learning_rate": 1e-9}]},
+    )
+    trainer = Trainer(plan)
+    assert not (plan.output / "pretrained").exists()
+    trainer.run()
+    pretrained = load_file(plan.output / "pretrained" / "model.safetensors")
+    exported = load_file(plan.output / "checkpoint" / "model.safetensors")
+    assert exported.keys() == pretrained.keys()
+    for name, weight in exported.items():
+        assert torch.allclose(weight, pretrained[name], atol=1e-5), name
+    assert [line["event"] for line in metrics(plan)] == ["pretrained", "dev"]
+
+
+def test_trainer_refuses_too_little_plain_text(tmp_path):
+    """Texts that are shorter than two rows are refused with the option that cuts them."""
+    from stream.training.trainer import Trainer
+
+    stage = {"files": {"plain.txt.gz": 1}, "tokens": 320}
+    plan = changed(recipe(write_data(tmp_path / "data"), tmp_path / "run"), pretraining=stage)
+    with pytest.raises(ConfigurationError, match="fewer than two rows of max_seq_len = 512"):
+        Trainer(plan).run()
