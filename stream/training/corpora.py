@@ -1,4 +1,4 @@
-"""Annotated sentences from disk, their labels spoken as prompt phrases."""
+"""Annotated sentences from disk, with the prompt phrases of their labels."""
 
 import gzip
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ class PhraseMention:
 
 @dataclass(frozen=True, slots=True)
 class TrainingText:
-    """A text with its mentions in text order; ``inventory`` holds every phrase that its corpus marks."""
+    """A text with its mentions in text order; ``inventory`` holds every phrase that its corpus annotates."""
 
     text: str
     mentions: tuple[PhraseMention, ...]
@@ -38,7 +38,7 @@ class Corpus:
 
 
 def load_corpus(data: Path, config: CorpusConfig, unseen: frozenset[str] = frozenset()) -> Corpus:
-    """Read what a corpus gives to training, leaving out sentences whose text is among ``unseen``.
+    """Read the training sentences of a corpus, without those whose text is among ``unseen``.
 
     Raises:
         ConfigurationError: The file is missing, malformed, or marks spans that are not its text's.
@@ -53,7 +53,7 @@ def load_corpus(data: Path, config: CorpusConfig, unseen: frozenset[str] = froze
 
 
 def load_scored(data: Path, config: CorpusConfig) -> tuple[AnnotatedDocument, ...]:
-    """Read the documents that a corpus is scored on: its development set, or those that training leaves out.
+    """Read the documents that score a corpus: its development set, or those that training leaves out.
 
     Their entities are named by phrase, and entities under labels that are never asked for are left out.
 

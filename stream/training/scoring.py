@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +29,7 @@ from stream.training.starting_model import engine_refusal
 _PROMPTS = {"cpu": 64, "cuda": 1024}
 _DOCUMENTS = 64
 _COLLECTED_SECONDS = 0.002
+_GRAPHS = ".graphs-"
 
 
 def score_checkpoint(
@@ -63,8 +65,10 @@ def figures(evaluation: Evaluation) -> dict[str, Any]:
 async def _score(
     folder: Path, recipe: Recipe, device: torch.device, documents: Sequence[AnnotatedDocument]
 ) -> Evaluation:
+    for left_behind in recipe.output.glob(f"{_GRAPHS}*"):  # by a run that was killed
+        shutil.rmtree(left_behind)
     # A checkpoint in training is soon replaced: its graph would only push others out of the user's cache.
-    with TemporaryDirectory() as graphs:
+    with TemporaryDirectory(dir=recipe.output, prefix=_GRAPHS) as graphs:
         generator: Generator
         policy, strategy = Policy.PAPER, Strategy.DRAFTS
         if recipe.baseline:

@@ -44,7 +44,7 @@ log = structlog.get_logger(__name__)
 class Trainer:
     """One run of a recipe in its output folder.
 
-    ``pretrained/`` holds what language modelling made, if the recipe asks for it; ``state.pt`` weights,
+    ``pretrained/`` holds the model after language modelling, if the recipe asks for it; ``state.pt`` weights,
     optimiser and counters; ``metrics.jsonl`` a line for every log step and score; ``plot.svg`` its curves, in
     the end; ``checkpoint/`` the latest export, or the best one where the recipe has patience.
     """

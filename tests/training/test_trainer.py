@@ -122,7 +122,7 @@ def test_trainer_pretrains_when_it_runs(tmp_path):
     plan = changed(
         recipe(write_data(tmp_path / "data"), tmp_path / "run", steps=1),
         pretraining=stage,
-        training={"lr_schedule": [{"steps": 1, "learning_rate": 1e-9}]},
+        training={"lr_schedule": [{"steps": 1, "learning_rate": 1e-9}], "ema_decay": 0.9},
     )
     trainer = Trainer(plan)
     assert not (plan.output / "pretrained").exists()
