@@ -1,4 +1,4 @@
-"""The progress bar."""
+"""The progress bar of a run."""
 
 import pytest
 
@@ -6,7 +6,7 @@ pytestmark = pytest.mark.train
 
 
 @pytest.mark.parametrize(("terminal", "shown"), [("1", True), ("0", False)])
-def test_progress_is_shown_on_a_terminal_alone(monkeypatch, capsys, terminal, shown):
+def test_metrics_progress_is_shown_on_a_terminal_alone(monkeypatch, capsys, terminal, shown):
     """Steps and the last score are on stderr of a terminal; files and pipes stay free of it."""
     from stream.training.metrics import Progress
 
@@ -20,7 +20,7 @@ def test_progress_is_shown_on_a_terminal_alone(monkeypatch, capsys, terminal, sh
     assert ("dev F1 87.5" in printed.err) == shown
 
 
-def test_progress_of_another_process_is_not_shown(monkeypatch, capsys):
+def test_metrics_progress_of_another_process_is_not_shown(monkeypatch, capsys):
     """Of several processes one has the terminal."""
     from stream.training.metrics import Progress
 
