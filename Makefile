@@ -73,8 +73,9 @@ fmt: $(READY) ## Format and mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-schemas: $(READY) ## Write schemas/ anew from stream/contract/messages.py
+schemas: $(READY) ## Write schemas/, docs/settings.md and docs/recipes.md anew from the code
 	$(BIN)/python -m stream.schemas
+	$(BIN)/python docs/recipe_fields.py
 
 lock: ## Resolve the locked environments anew: those of make, and those of the images
 	@$(PYTHON) -m venv .venv-lock && .venv-lock/bin/python -m pip install --quiet "uv>=0.7,<1"

@@ -37,11 +37,11 @@ def train(  # noqa: PLR0917 - the command line passes names
     A baseline is trained on the same data by the same steps, in a folder of its own beside the recipe's.
     `padellm evaluate` scores it.
 
-    TrainingSequence: padellm train stream/training/recipes/padellm-small-en.toml
+    Example: padellm train stream/training/recipes/padellm-small-en.toml
 
-    TrainingSequence: padellm train recipe.toml --format onestep --set init_from='"runs/recipe/pretrained"'
+    Example: padellm train recipe.toml --format onestep --set init_from='"runs/recipe/pretrained"'
 
-    TrainingSequence: accelerate launch --multi_gpu --num_processes 8 -m stream.cli train recipe.toml
+    Example: accelerate launch --multi_gpu --num_processes 8 -m stream.cli train recipe.toml
     """
     import structlog
     from transformers.utils.logging import disable_progress_bar

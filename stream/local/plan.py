@@ -31,7 +31,7 @@ _LOCK_POLL = 0.1
 
 
 @dataclass(frozen=True)
-class WorkerService:
+class WorkerProcess:
     """The worker: the same program that ``padellm worker`` runs in production.
 
     Attributes:
@@ -88,7 +88,7 @@ class Plan:
     settings: Settings
     kafka: Kafka | None
     triton: TritonServer | None
-    worker: WorkerService
+    worker: WorkerProcess
     notes: tuple[str, ...]
 
     def addresses(self) -> dict[str, str]:
@@ -144,7 +144,7 @@ def make_plan(
         settings = settings.model_copy(update={"triton_url": triton.url})
     health_port = ports.take("the worker's health page", settings.health_port)
     settings = settings.model_copy(update={"health_port": health_port})
-    return Plan(settings, kafka, triton, WorkerService(settings, logs / "worker.log"), tuple(ports.notes))
+    return Plan(settings, kafka, triton, WorkerProcess(settings, logs / "worker.log"), tuple(ports.notes))
 
 
 @contextmanager

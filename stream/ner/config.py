@@ -17,11 +17,11 @@ BASELINE_FILE_NAME = "baseline.json"
 """Replaces ``ner_config.json`` beside a model that answers in another format (``stream/baselines/``)."""
 
 
-class _Section(BaseModel):
+class _Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class TemplateConfig(_Section):
+class TemplateConfig(_Config):
     """The pieces of a prompt (PaDeLLM-NER, section 3.1), joined as token ids, never as text.
 
     Count prompt: ``text`` + document + ``label`` + entity type + ``count``; answer ``count_answer``.
@@ -51,7 +51,7 @@ class TemplateConfig(_Section):
         return self
 
 
-class WindowConfig(_Section):
+class WindowConfig(_Config):
     """Length and overlap of this model's windows, in tokens of its tokenizer."""
 
     tokens: int = Field(default=160, ge=8)
@@ -64,14 +64,14 @@ class WindowConfig(_Section):
         return self
 
 
-class LabelConfig(_Section):
+class LabelConfig(_Config):
     """One label the model was trained on; its key is the phrase used in the prompt."""
 
     aliases: tuple[str, ...] = ()
     description: str = ""
 
 
-class NerConfig(_Section):
+class NerConfig(_Config):
     """Everything about a checkpoint that the method needs and the weights do not hold.
 
     Attributes:
