@@ -13,6 +13,7 @@ from stream.contract.record import Headers, Record
 
 EVENT_TYPE = "padellm.entities.v1"
 DEAD_LETTER_PREFIX = "__dlq.errors."
+ATTEMPTS = f"{DEAD_LETTER_PREFIX}delivery.count"
 STAGE = "padellm.stage"
 REASON = "padellm.reason"
 TRUNCATED = "padellm.truncated"
@@ -51,6 +52,7 @@ def dead_letter_headers(letter: DeadLetter, record: Record, *, truncated: bool) 
             DEAD_LETTER_PREFIX + name: str(getattr(letter, name))
             for name in ("topic", "partition", "offset", "group", "message")
         },
+        ATTEMPTS: str(letter.attempts),
         STAGE: letter.stage.value,
         REASON: letter.reason,
     }
@@ -106,8 +108,10 @@ def read_dead_letter(headers: Iterable[tuple[str, bytes | None]]) -> DeadLetter 
     """The dead letter that a record's headers describe; None if one of them is missing or invalid."""
     values = {name: (value or b"").decode(errors="replace") for name, value in headers}
     names = {name: DEAD_LETTER_PREFIX + name for name in DeadLetter.model_fields}
-    names |= {"stage": STAGE, "reason": REASON}
+    names |= {"stage": STAGE, "reason": REASON, "attempts": ATTEMPTS}
     try:
-        return DeadLetter.model_validate({field: values.get(name) for field, name in names.items()})
+        return DeadLetter.model_validate(
+            {field: values[name] for field, name in names.items() if name in values}
+        )
     except ValidationError:
         return None
