@@ -105,7 +105,7 @@ async def test_intake_never_acknowledges_without_an_outcome(health, metrics, mon
 
 
 async def test_intake_names_the_topic_that_takes_no_dead_letter(health, metrics):
-    """While a dead letter has no place the broker counts as down, with the cause, and the document is held."""
+    """While a dead letter has no place the broker is down, with the cause, and the document is held."""
     health.broker.worked("probe")
     gate = Gate()
     gate.failures, gate.error = 1, DeliveryError("topic dead takes this dead letter in no form")
