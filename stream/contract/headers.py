@@ -36,8 +36,8 @@ def event_headers(event: EntityEvent, record: Record) -> Headers:
         "content-type": "application/json",
     }
     # The time of the document, not of this try: a repeat is the same event.
-    if time := _time(record.timestamp):
-        attributes["ce_time"] = time
+    if time := moment(record.timestamp):
+        attributes["ce_time"] = time.isoformat(timespec="milliseconds")
     return (*_encoded(attributes), *_trace(record, event.event_id))
 
 
@@ -58,34 +58,34 @@ def dead_letter_headers(letter: DeadLetter, record: Record, *, truncated: bool) 
     }
     if truncated:
         own[TRUNCATED] = str(len(record.value or b""))
-    kept = tuple((_encodable(name), value) for name, value in record.headers if name not in {*own, TRUNCATED})
+    kept = tuple((encodable(name), value) for name, value in record.headers if name not in {*own, TRUNCATED})
     return (*kept, *_encoded(own))
 
 
 def size(headers: Headers) -> int:
     """Bytes that headers take in a record, with room for their lengths."""
-    return sum(len(_encodable(name).encode()) + len(value or b"") + 10 for name, value in headers)
+    return sum(len(encodable(name).encode()) + len(value or b"") + 10 for name, value in headers)
 
 
 def has_decodable_names(headers: Headers) -> bool:
     """Return whether all names were UTF-8; ``Record.headers`` escapes other bytes as surrogates."""
-    return all(name == _encodable(name) for name, _ in headers)
+    return all(name == encodable(name) for name, _ in headers)
 
 
-def _encodable(name: str) -> str:
+def encodable(name: str) -> str:
     """Spell each byte that was not UTF-8 as a backslash, an x and two hex digits."""
     return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
-def _time(timestamp: float | None) -> str | None:
-    """A timestamp of Kafka in RFC 3339; None where the record has none, or one that is no date.
+def moment(timestamp: float | None) -> datetime | None:
+    """A timestamp of Kafka as a time in UTC; None where the record has none, or one that is no date.
 
     Brokers take any number from a producer; microseconds in place of milliseconds are the year 58881.
     """
     if timestamp is None:
         return None
     try:
-        return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="milliseconds")
+        return datetime.fromtimestamp(timestamp, UTC)
     except (ValueError, OverflowError, OSError):
         return None
 

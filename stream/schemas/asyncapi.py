@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
+from stream.contract.failures import REPLAY_OF, REPLAYS
 from stream.contract.headers import ATTEMPTS, DEAD_LETTER_PREFIX, EVENT_TYPE, REASON, STAGE, TRUNCATED
 from stream.contract.messages import DeadLetter, Document, EntityEvent
 from stream.contract.reasons import Reason, Stage
@@ -34,7 +35,11 @@ _TRACE = {
 
 def document_headers_schema() -> dict[str, Any]:
     """Headers of a document; all are optional, others are kept on a dead letter and else ignored."""
-    return {"type": "object", "properties": _TRACE}
+    replay = {
+        REPLAYS: {**_NATURAL, "description": "Times that padellm replay has sent the document again."},
+        REPLAY_OF: {"type": "string", "description": "topic/partition/offset that it had before the last."},
+    }
+    return {"type": "object", "properties": {**_TRACE, **replay}}
 
 
 def event_headers_schema() -> dict[str, Any]:
