@@ -9,7 +9,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from stream.contract.headers import ATTEMPTS, DEAD_LETTER_PREFIX, REASON, STAGE, TRUNCATED, encodable
+from stream.contract.headers import (
+    ATTEMPTS,
+    DEAD_LETTER_PREFIX,
+    REASON,
+    SPRING_PREFIX,
+    STAGE,
+    TRUNCATED,
+    encodable,
+)
 from stream.contract.record import Headers, Record
 
 REPLAYS = "padellm.replays"
@@ -30,7 +38,7 @@ _PREFIXES = {
     HeaderFamily.KAFKA: DEAD_LETTER_PREFIX,
     HeaderFamily.CONNECT: "__connect.errors.",
     HeaderFamily.STREAMS: "__streams.errors.",
-    HeaderFamily.SPRING: "kafka_dlt-",
+    HeaderFamily.SPRING: SPRING_PREFIX,
 }
 _OWN = frozenset({STAGE, REASON, TRUNCATED})
 
@@ -87,11 +95,15 @@ def replayed_headers(record: Record, failure: Failure) -> Headers:
         record: The dead letter.
         failure: Read from its headers.
     """
-    dropped = _OWN if failure.family is HeaderFamily.KAFKA else frozenset()
+    prefixes: tuple[str, ...] = (_PREFIXES[failure.family],)
+    names = {REPLAYS, REPLAY_OF}
+    if failure.family is HeaderFamily.KAFKA:  # this service can write Spring's headers beside its own
+        prefixes = (*prefixes, SPRING_PREFIX)
+        names |= _OWN
     kept = tuple(
         (encodable(name), value)
         for name, value in record.headers
-        if not name.startswith(_PREFIXES[failure.family]) and name not in dropped | {REPLAYS, REPLAY_OF}
+        if not name.startswith(prefixes) and name not in names
     )
     return (
         *kept,

@@ -13,6 +13,7 @@ from stream.contract.record import Headers, Record
 
 EVENT_TYPE = "padellm.entities.v1"
 DEAD_LETTER_PREFIX = "__dlq.errors."
+SPRING_PREFIX = "kafka_dlt-"
 ATTEMPTS = f"{DEAD_LETTER_PREFIX}delivery.count"
 STAGE = "padellm.stage"
 REASON = "padellm.reason"
@@ -41,11 +42,19 @@ def event_headers(event: EntityEvent, record: Record) -> Headers:
     return (*_encoded(attributes), *_trace(record, event.event_id))
 
 
-def dead_letter_headers(letter: DeadLetter, record: Record, *, truncated: bool) -> Headers:
+def dead_letter_headers(
+    letter: DeadLetter, record: Record, *, truncated: bool, spring: bool = False
+) -> Headers:
     """The original headers, and beside them where the record came from and why it is here.
 
     The names are those of Kafka's share groups (KIP-1191); headers that an earlier passage through a
     dead-letter topic left under the same names are replaced.
+
+    Args:
+        letter: Reason and origin.
+        record: The original.
+        truncated: Whether its value was cut.
+        spring: Write Spring's headers too.
     """
     own = {
         **{
@@ -58,8 +67,10 @@ def dead_letter_headers(letter: DeadLetter, record: Record, *, truncated: bool) 
     }
     if truncated:
         own[TRUNCATED] = str(len(record.value or b""))
-    kept = tuple((encodable(name), value) for name, value in record.headers if name not in {*own, TRUNCATED})
-    return (*kept, *_encoded(own))
+    beside = _spring(letter, record) if spring else {}
+    replaced = {*own, *beside, TRUNCATED}
+    kept = tuple((encodable(name), value) for name, value in record.headers if name not in replaced)
+    return (*kept, *beside.items(), *_encoded(own))
 
 
 def size(headers: Headers) -> int:
@@ -88,6 +99,21 @@ def moment(timestamp: float | None) -> datetime | None:
         return datetime.fromtimestamp(timestamp, UTC)
     except (ValueError, OverflowError, OSError):
         return None
+
+
+def _spring(letter: DeadLetter, record: Record) -> dict[str, bytes]:
+    """Headers of Spring's dead letters; their numbers are big-endian, the times milliseconds."""
+    values = {
+        "original-topic": letter.topic.encode(),
+        "original-partition": letter.partition.to_bytes(4),
+        "original-offset": letter.offset.to_bytes(8),
+        "original-consumer-group": letter.group.encode(),
+        "exception-fqcn": letter.reason.encode(),
+        "exception-message": letter.message.encode(),
+    }
+    if time := moment(record.timestamp):
+        values["original-timestamp"] = round(time.timestamp() * 1000).to_bytes(8, signed=True)
+    return {SPRING_PREFIX + name: value for name, value in values.items()}
 
 
 def _encoded(attributes: Mapping[str, str]) -> Headers:

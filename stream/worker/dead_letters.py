@@ -93,5 +93,10 @@ class DeadLetters:
             topic=self._settings.dead_letters_topic,
             key=record.key,
             value=value,
-            headers=dead_letter_headers(letter, record, truncated=len(value or b"") < len(whole or b"")),
+            headers=dead_letter_headers(
+                letter,
+                record,
+                truncated=len(value or b"") < len(whole or b""),
+                spring=self._settings.spring_headers,
+            ),
         )

@@ -120,6 +120,25 @@ def test_replay_restores_the_headers_of_the_record(headers):
     assert again == (*RECORD.headers, ("padellm.replays", b"1"), ("padellm.replay-of", b"docs/2/41"))
 
 
+def test_failure_with_springs_headers_beside_is_the_same_to_all_readers():
+    """Spring's headers give the same failure to a reader of Spring's, and a replay drops them."""
+    both = dead_letter_headers(
+        LETTER, replace(RECORD, timestamp=1_700_000_000.5), truncated=False, spring=True
+    )
+    assert read_failure(both) == read_failure(OWN)
+    spring = tuple(each for each in both if each[0].startswith("kafka_dlt-"))
+    assert read_failure(spring) == Failure(HeaderFamily.SPRING, "docs", 2, 41, "", "r", "no")
+    assert dict(spring)["kafka_dlt-original-timestamp"] == (1_700_000_000_500).to_bytes(8)
+    assert replayed_headers(replace(RECORD, headers=both), read_failure(both))[:3] == RECORD.headers
+
+
+@pytest.mark.parametrize("timestamp", [None, 1e16, -1e16])
+def test_failure_without_a_date_has_no_timestamp_of_springs(timestamp):
+    """A timestamp that is no date is left out."""
+    headers = dead_letter_headers(LETTER, replace(RECORD, timestamp=timestamp), truncated=False, spring=True)
+    assert "kafka_dlt-original-timestamp" not in dict(headers)
+
+
 def test_replay_counts_on_and_keeps_what_others_wrote():
     """A replay of a replay counts two, names the newer position, and keeps an older failure's headers."""
     first = (*CONNECT, ("padellm.replays", b"1"), ("padellm.replay-of", b"docs/0/1"), ("\udcff", b"x"))
