@@ -35,7 +35,7 @@ def replay(  # noqa: PLR0917 - options of a command line
     most_replays: Annotated[
         int, typer.Option("--max-replays", min=1, help="Refuse a document that was sent again so many times.")
     ] = 3,
-    force: Annotated[bool, typer.Option("--force", help="Send it all the same.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Send it beyond --max-replays too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Send the documents of dead letters again, once their cause is mended. Without --yes: show which.

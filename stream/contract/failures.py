@@ -8,6 +8,7 @@ Kafka's share groups (KIP-1191) and this service write ``__dlq.errors.*``, Kafka
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from stream.contract.headers import (
     ATTEMPTS,
@@ -148,43 +149,46 @@ def _number(value: bytes | None) -> int | None:
     return int(value) if value and len(value) <= _LONGEST_NUMBER and value.isdigit() else None
 
 
-def _kafka(found: _Values) -> Failure:
+def _textual(found: _Values, family: HeaderFamily, **known: Any) -> Failure:
+    """A failure of a family that writes numbers as text."""
     return Failure(
-        family=HeaderFamily.KAFKA,
+        family=family,
         topic=found.text("topic") or None,
         partition=found.number("partition"),
         offset=found.number("offset"),
+        replays=found.replays,
+        **known,
+    )
+
+
+def _kafka(found: _Values) -> Failure:
+    return _textual(
+        found,
+        HeaderFamily.KAFKA,
         stage=(found.values.get(STAGE) or b"").decode(errors="replace"),
         reason=(found.values.get(REASON) or b"").decode(errors="replace"),
         message=found.text("message"),
         attempts=_number(found.values.get(ATTEMPTS)),
-        replays=found.replays,
         truncated=_number(found.values.get(TRUNCATED)),
     )
 
 
 def _connect(found: _Values) -> Failure:
-    return Failure(
-        family=HeaderFamily.CONNECT,
-        topic=found.text("topic") or None,
-        partition=found.number("partition"),
-        offset=found.number("offset"),
+    return _textual(
+        found,
+        HeaderFamily.CONNECT,
         stage=found.text("stage"),
         reason=found.text("exception.class.name"),
         message=found.text("exception.message"),
-        replays=found.replays,
     )
 
 
 def _streams(found: _Values) -> Failure:
-    return Failure(
-        family=HeaderFamily.STREAMS,
-        topic=found.text("topic") or None,
-        partition=found.number("partition"),
-        offset=found.number("offset"),
+    return _textual(
+        found,
+        HeaderFamily.STREAMS,
         reason=found.text("exception"),
         message=found.text("message"),
-        replays=found.replays,
     )
 
 
