@@ -32,7 +32,7 @@ async def read_topic(
         settings: Names the broker.
         from_beginning: Start with the oldest record, not at the end.
         follow: Go on with new records; else stop at the end as it was at the start.
-        since: Start each partition with its first record of this time or later instead.
+        since: Start each partition with its first record of this time or later instead; not before 1970.
 
     Raises:
         DeliveryError: The broker does not answer, or has no such topic.
@@ -41,7 +41,7 @@ async def read_topic(
         partitions = list(consumer.assignment())
         ends = await consumer.end_offsets(partitions)
         if since is not None:
-            milliseconds = max(0, int(since.timestamp() * 1000))
+            milliseconds = int(since.timestamp() * 1000)
             found = await consumer.offsets_for_times(dict.fromkeys(partitions, milliseconds))
             for each, first in found.items():
                 consumer.seek(each, ends[each] if first is None else first.offset)

@@ -112,13 +112,14 @@ async def replayed_positions(settings: Settings, letters: Collection[StoredLette
     """
     if not letters:
         return set()
-    times = [letter.time or datetime.fromtimestamp(0, UTC) for letter in letters]
+    epoch = datetime.fromtimestamp(0, UTC)
+    earliest = min(letter.time or epoch for letter in letters)
     documents = read_topic(
         settings.documents_topic,
         settings=settings,
         from_beginning=True,
         follow=False,
-        since=min(times) - _CLOCKS,
+        since=max(earliest, epoch + _CLOCKS) - _CLOCKS,
     )
     async with aclosing(documents) as read:
         return {
