@@ -78,6 +78,7 @@ def _age(letter: "StoredLetter") -> tuple[float, int]:
 
 def _print(counts: "LetterCounts", newest: "list[StoredLetter]") -> None:
     from rich.console import Console
+    from rich.text import Text
 
     from stream.cli.highlight import printable
 
@@ -94,20 +95,19 @@ def _print(counts: "LetterCounts", newest: "list[StoredLetter]") -> None:
     hours = _table("Hour (UTC)", "Letters")
     for hour, number in counts.by_hour.items():
         hours.add_row(_time(hour), str(number))
-    listed = _table("Time (UTC)", "Document", "Id", "Replays", "Reason")
+    for table in (reasons, hours):
+        console.print(table)
     for letter in newest:
         failure = letter.failure
-        why = f"{failure.stage}, {failure.reason}: {failure.message}"
-        listed.add_row(
-            _time(letter.time),
-            printable(failure.position),
-            printable(letter.document_id),
-            str(failure.replays),
-            printable(why),
+        replays = f" (replay {failure.replays})" if failure.replays else ""
+        console.print(
+            Text.assemble(
+                (f"{_time(letter.time)}  {printable(failure.position)}  ", "dim"),
+                f"{printable(letter.document_id)}{replays}  ",
+                (f"{printable(failure.stage)}, {printable(failure.reason)}: ", "bold red"),
+                printable(failure.message),
+            )
         )
-    for table in (reasons, hours, listed):
-        if table.row_count:
-            console.print(table)
 
 
 def _table(*columns: str) -> "Table":
