@@ -97,6 +97,7 @@ def _print(counts: "LetterCounts", newest: "list[StoredLetter]") -> None:
         hours.add_row(_time(hour), str(number))
     for table in (reasons, hours):
         console.print(table)
+        console.print()
     for letter in newest:
         failure = letter.failure
         replays = f" (replay {failure.replays})" if failure.replays else ""
