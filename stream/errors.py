@@ -42,7 +42,15 @@ class BadDocument(PadellmError):  # noqa: N818 - names what it is
 
 
 class InferenceError(PadellmError):
-    """The model did not answer."""
+    """The model did not answer.
+
+    Attributes:
+        stage: ``count`` or ``mention``, by the prompt that failed; empty where that is unknown.
+        attempts: Tries after which the document was given up.
+    """
+
+    stage: str = ""
+    attempts: int = 1
 
 
 class InferenceUnavailable(InferenceError):  # noqa: N818 - names what it is

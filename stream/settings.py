@@ -106,6 +106,9 @@ class Settings(BaseSettings):
     dead_letters_topic: Topic = Field(
         default="documents.dead-letters", description="Topic of the records that cannot become an event."
     )
+    spring_headers: bool = Field(
+        default=False, description="Write Spring's headers (`kafka_dlt-*`) on dead letters, beside Kafka's."
+    )
     max_message_bytes: int = Field(
         default=67_108_864,
         ge=1024,

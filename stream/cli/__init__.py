@@ -15,6 +15,8 @@ _COMMANDS = {
     "topics": "Create the topics that are missing.",
     "produce": "Send documents to the documents topic.",
     "consume": "Show entity events, or dead letters.",
+    "dlq": "Count and list dead letters.",
+    "replay": "Send the documents of dead letters again.",
     "extract": "Find the entities of a text in this process, without a broker.",
     "evaluate": "Score a model on annotated documents.",
     "bench": "Measure decoding, serving, and how cost grows.",

@@ -13,6 +13,8 @@ from stream.contract.record import Headers, Record
 
 EVENT_TYPE = "padellm.entities.v1"
 DEAD_LETTER_PREFIX = "__dlq.errors."
+SPRING_PREFIX = "kafka_dlt-"
+ATTEMPTS = f"{DEAD_LETTER_PREFIX}delivery.count"
 STAGE = "padellm.stage"
 REASON = "padellm.reason"
 TRUNCATED = "padellm.truncated"
@@ -35,57 +37,83 @@ def event_headers(event: EntityEvent, record: Record) -> Headers:
         "content-type": "application/json",
     }
     # The time of the document, not of this try: a repeat is the same event.
-    if time := _time(record.timestamp):
-        attributes["ce_time"] = time
+    if time := moment(record.timestamp):
+        attributes["ce_time"] = time.isoformat(timespec="milliseconds")
     return (*_encoded(attributes), *_trace(record, event.event_id))
 
 
-def dead_letter_headers(letter: DeadLetter, record: Record, *, truncated: bool) -> Headers:
+def dead_letter_headers(
+    letter: DeadLetter, record: Record, *, truncated: bool, spring: bool = False
+) -> Headers:
     """The original headers, and beside them where the record came from and why it is here.
 
     The names are those of Kafka's share groups (KIP-1191); headers that an earlier passage through a
     dead-letter topic left under the same names are replaced.
+
+    Args:
+        letter: Reason and origin.
+        record: The original.
+        truncated: Whether its value was cut.
+        spring: Write Spring's headers too.
     """
     own = {
         **{
             DEAD_LETTER_PREFIX + name: str(getattr(letter, name))
             for name in ("topic", "partition", "offset", "group", "message")
         },
+        ATTEMPTS: str(letter.attempts),
         STAGE: letter.stage.value,
         REASON: letter.reason,
     }
     if truncated:
         own[TRUNCATED] = str(len(record.value or b""))
-    kept = tuple((_encodable(name), value) for name, value in record.headers if name not in {*own, TRUNCATED})
-    return (*kept, *_encoded(own))
+    beside = _spring(letter, record) if spring else {}
+    replaced = {*own, *beside, TRUNCATED}
+    kept = tuple((encodable(name), value) for name, value in record.headers if name not in replaced)
+    return (*kept, *beside.items(), *_encoded(own))
 
 
 def size(headers: Headers) -> int:
     """Bytes that headers take in a record, with room for their lengths."""
-    return sum(len(_encodable(name).encode()) + len(value or b"") + 10 for name, value in headers)
+    return sum(len(encodable(name).encode()) + len(value or b"") + 10 for name, value in headers)
 
 
 def has_decodable_names(headers: Headers) -> bool:
     """Return whether all names were UTF-8; ``Record.headers`` escapes other bytes as surrogates."""
-    return all(name == _encodable(name) for name, _ in headers)
+    return all(name == encodable(name) for name, _ in headers)
 
 
-def _encodable(name: str) -> str:
+def encodable(name: str) -> str:
     """Spell each byte that was not UTF-8 as a backslash, an x and two hex digits."""
     return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
-def _time(timestamp: float | None) -> str | None:
-    """A timestamp of Kafka in RFC 3339; None where the record has none, or one that is no date.
+def moment(timestamp: float | None) -> datetime | None:
+    """A timestamp of Kafka as a time in UTC; None where the record has none, or one that is no date.
 
     Brokers take any number from a producer; microseconds in place of milliseconds are the year 58881.
     """
     if timestamp is None:
         return None
     try:
-        return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="milliseconds")
+        return datetime.fromtimestamp(timestamp, UTC)
     except (ValueError, OverflowError, OSError):
         return None
+
+
+def _spring(letter: DeadLetter, record: Record) -> dict[str, bytes]:
+    """Headers of Spring's dead letters; their numbers are big-endian, the times milliseconds."""
+    values = {
+        "original-topic": letter.topic.encode(),
+        "original-partition": letter.partition.to_bytes(4),
+        "original-offset": letter.offset.to_bytes(8),
+        "original-consumer-group": letter.group.encode(),
+        "exception-fqcn": letter.reason.encode(),
+        "exception-message": letter.message.encode(),
+    }
+    if time := moment(record.timestamp):
+        values["original-timestamp"] = round(time.timestamp() * 1000).to_bytes(8, signed=True)
+    return {SPRING_PREFIX + name: value for name, value in values.items()}
 
 
 def _encoded(attributes: Mapping[str, str]) -> Headers:
@@ -106,8 +134,10 @@ def read_dead_letter(headers: Iterable[tuple[str, bytes | None]]) -> DeadLetter 
     """The dead letter that a record's headers describe; None if one of them is missing or invalid."""
     values = {name: (value or b"").decode(errors="replace") for name, value in headers}
     names = {name: DEAD_LETTER_PREFIX + name for name in DeadLetter.model_fields}
-    names |= {"stage": STAGE, "reason": REASON}
+    names |= {"stage": STAGE, "reason": REASON, "attempts": ATTEMPTS}
     try:
-        return DeadLetter.model_validate({field: values.get(name) for field, name in names.items()})
+        return DeadLetter.model_validate(
+            {field: values[name] for field, name in names.items() if name in values}
+        )
     except ValidationError:
         return None

@@ -148,3 +148,4 @@ class DeadLetter(Message):
     message: str = Field(description="For a person: what was wrong and what to do.")
     stage: Stage
     reason: str = Field(description="Stable code, for example not_json, text_too_long, inference_timeout.")
+    attempts: int = Field(default=1, ge=1, description="Times that the stage was tried.")

@@ -18,10 +18,17 @@ class RemovalReason(StrEnum):
 
 
 class Stage(StrEnum):
-    """Stage of processing at which a document was stopped."""
+    """Stage of processing at which a document was stopped.
+
+    ``inference`` is a fault of this service around the model's answers.
+    """
 
     DECODE = "decode"
     VALIDATE = "validate"
+    SIZE = "size"
+    COUNT = "count"
+    MENTION = "mention"
+    DEADLINE = "deadline"
     INFERENCE = "inference"
     PUBLISH = "publish"
 
@@ -32,7 +39,6 @@ class Reason(StrEnum):
     # decode: the bytes are not one strict JSON value
     TOMBSTONE = "tombstone"
     EMPTY_VALUE = "empty_value"
-    MESSAGE_TOO_LARGE = "message_too_large"
     NOT_UTF8 = "not_utf8"
     BYTE_ORDER_MARK = "byte_order_mark"
     NOT_JSON = "not_json"
@@ -46,23 +52,30 @@ class Reason(StrEnum):
     NOT_AN_OBJECT = "not_an_object"
     UNKNOWN_FIELD = "unknown_field"
     WRONG_TYPE = "wrong_type"
-    ID_TOO_LONG = "id_too_long"
     TEXT_MISSING = "text_missing"
     TEXT_EMPTY = "text_empty"
     TEXT_BLANK = "text_blank"
-    TEXT_TOO_LONG = "text_too_long"
     LABELS_EMPTY = "labels_empty"
-    LABELS_TOO_MANY = "labels_too_many"
     LABEL_BLANK = "label_blank"
-    LABEL_TOO_LONG = "label_too_long"
     LABEL_DUPLICATE = "label_duplicate"
     THRESHOLD_OUT_OF_RANGE = "threshold_out_of_range"
     POLICY_UNKNOWN = "policy_unknown"
+
+    # size: the record, or a part of the document, is larger than this service reads
+    MESSAGE_TOO_LARGE = "message_too_large"
+    ID_TOO_LONG = "id_too_long"
+    TEXT_TOO_LONG = "text_too_long"
+    LABELS_TOO_MANY = "labels_too_many"
+    LABEL_TOO_LONG = "label_too_long"
     METADATA_TOO_LARGE = "metadata_too_large"
 
-    # inference: the model gave no answer for this document
+    # deadline: the model left this document without an answer
     INFERENCE_TIMEOUT = "inference_timeout"
+
+    # count or mention: the model refuses such a prompt of this document, or fails on it
     INFERENCE_REJECTED = "inference_rejected"
+
+    # any stage
     INTERNAL_ERROR = "internal_error"
 
     # publish: there is an event, but it is too large for its topic
@@ -70,14 +83,13 @@ class Reason(StrEnum):
 
     @property
     def stage(self) -> Stage:
-        """Stage at which a document with this reason was stopped."""
+        """Stage at which a document with this reason was stopped, unless a closer one is known."""
         return _STAGES.get(self, Stage.VALIDATE)
 
 
 _DECODE = (
     Reason.TOMBSTONE,
     Reason.EMPTY_VALUE,
-    Reason.MESSAGE_TOO_LARGE,
     Reason.NOT_UTF8,
     Reason.BYTE_ORDER_MARK,
     Reason.NOT_JSON,
@@ -87,13 +99,19 @@ _DECODE = (
     Reason.TOO_DEEP,
     Reason.LONE_SURROGATE,
 )
-_INFERENCE = (
-    Reason.INFERENCE_TIMEOUT,
-    Reason.INFERENCE_REJECTED,
-    Reason.INTERNAL_ERROR,
+_SIZE = (
+    Reason.MESSAGE_TOO_LARGE,
+    Reason.ID_TOO_LONG,
+    Reason.TEXT_TOO_LONG,
+    Reason.LABELS_TOO_MANY,
+    Reason.LABEL_TOO_LONG,
+    Reason.METADATA_TOO_LARGE,
 )
 _STAGES = {
     **dict.fromkeys(_DECODE, Stage.DECODE),
-    **dict.fromkeys(_INFERENCE, Stage.INFERENCE),
+    **dict.fromkeys(_SIZE, Stage.SIZE),
+    Reason.INFERENCE_TIMEOUT: Stage.DEADLINE,
+    Reason.INFERENCE_REJECTED: Stage.INFERENCE,
+    Reason.INTERNAL_ERROR: Stage.INFERENCE,
     Reason.EVENT_TOO_LARGE: Stage.PUBLISH,
 }

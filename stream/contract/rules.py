@@ -69,6 +69,15 @@ def check_labels(labels: list[str] | dict[str, str] | None, *, most: int) -> Non
             _check_length(definition, f"the definition of label {shown(label)}")
 
 
+def key_as_id(key: bytes | None) -> str:
+    """The key where it can serve as an id, else nothing: a strange key is no fault of the document."""
+    try:
+        text = (key or b"").decode()
+    except UnicodeDecodeError:
+        return ""
+    return text if len(text) <= MAX_ID_CHARACTERS else ""
+
+
 def shown(value: object) -> str:
     """A value as an error message shows it: quoted, ASCII, short."""
     text = ascii(value[: _SHOWN + 1] if isinstance(value, str) else value)

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from concurrent.futures import Future
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from queue import SimpleQueue
 from threading import Thread
 
@@ -44,6 +44,17 @@ async def send(
         stream.errors.ConfigurationError: From ``records``; all records before it are delivered.
     """
     await partitions_of(settings, settings.documents_topic)  # producing to a missing topic might create it
+    async with open_producer(settings) as producer:
+        return await _send_all(producer, records, settings, on_confirmed)
+
+
+@asynccontextmanager
+async def open_producer(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
+    """An idempotent producer; what it has sent is confirmed or has failed when it closes.
+
+    Raises:
+        DeliveryError: The broker cannot be reached.
+    """
     producer = AIOKafkaProducer(
         bootstrap_servers=settings.broker,
         max_request_size=settings.max_message_bytes,
@@ -55,7 +66,7 @@ async def send(
         await producer.stop()
         raise DeliveryError(f"no Kafka broker answers at {settings.broker}: {error}") from error
     try:
-        return await _send_all(producer, records, settings, on_confirmed)
+        yield producer
     finally:
         await producer.stop()
 

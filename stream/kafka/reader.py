@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -22,7 +23,7 @@ _TEXTS_KEPT = 2000
 
 
 async def read_topic(
-    topic: str, *, settings: Settings, from_beginning: bool, follow: bool
+    topic: str, *, settings: Settings, from_beginning: bool, follow: bool, since: datetime | None = None
 ) -> AsyncGenerator[ConsumerRecord]:
     """Records of a topic, in order within a partition, without those of aborted transactions.
 
@@ -31,6 +32,7 @@ async def read_topic(
         settings: Names the broker.
         from_beginning: Start with the oldest record, not at the end.
         follow: Go on with new records; else stop at the end as it was at the start.
+        since: Start each partition with its first record of this time or later instead; not before 1970.
 
     Raises:
         DeliveryError: The broker does not answer, or has no such topic.
@@ -38,6 +40,11 @@ async def read_topic(
     async with open_consumer(settings, topic, from_beginning=from_beginning) as consumer:
         partitions = list(consumer.assignment())
         ends = await consumer.end_offsets(partitions)
+        if since is not None:
+            milliseconds = int(since.timestamp() * 1000)
+            found = await consumer.offsets_for_times(dict.fromkeys(partitions, milliseconds))
+            for each, first in found.items():
+                consumer.seek(each, ends[each] if first is None else first.offset)
         while follow or [each for each in partitions if await consumer.position(each) < ends[each]]:
             for batch in (await consumer.getmany(timeout_ms=_WAIT_MS)).values():
                 for record in batch:

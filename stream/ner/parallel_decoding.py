@@ -2,13 +2,15 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 from stream.aio import all_of
 from stream.contract.messages import Entity, Removed
-from stream.contract.reasons import RemovalReason
+from stream.contract.reasons import RemovalReason, Stage
+from stream.errors import InferenceError
 from stream.generation import Completion, Generator
 from stream.ner.labels import LabelPrompt
 from stream.ner.spans import SpanAligner
@@ -128,12 +130,24 @@ class ParallelDecoder:
     async def _ask(self, prefix: tuple[int, ...], label: LabelPrompt) -> tuple[LabelAnswer, float]:
         """A label's answer, and the time at which its count was known."""
         prompt = self._template.count_prompt(prefix, label.ids)
-        count = read_count(await self._generator.generate(prompt), self._template)
+        with _stage(Stage.COUNT):
+            count = read_count(await self._generator.generate(prompt), self._template)
         counted_at = time.perf_counter()
         number = count.number or 0
         prompts = [self._template.mention_prompt(prompt, number, k) for k in range(1, number + 1)]
-        completions = await all_of(self._generator.generate(prompt) for prompt in prompts) if prompts else []
+        with _stage(Stage.MENTION):
+            completions = await all_of(map(self._generator.generate, prompts)) if prompts else []
         return LabelAnswer(count, [read_mention(one, self._template) for one in completions]), counted_at
+
+
+@contextmanager
+def _stage(stage: Stage) -> Iterator[None]:
+    """Note in an error of the model at which stage it came."""
+    try:
+        yield
+    except InferenceError as error:
+        error.stage = stage
+        raise
 
 
 def add_answer(result: WindowResult, aligner: SpanAligner, label: str, answer: LabelAnswer) -> None:

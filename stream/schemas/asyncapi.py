@@ -6,7 +6,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from stream.contract.headers import DEAD_LETTER_PREFIX, EVENT_TYPE, REASON, STAGE, TRUNCATED
+from stream.contract.failures import REPLAY_OF, REPLAYS
+from stream.contract.headers import ATTEMPTS, DEAD_LETTER_PREFIX, EVENT_TYPE, REASON, STAGE, TRUNCATED
 from stream.contract.messages import DeadLetter, Document, EntityEvent
 from stream.contract.reasons import Reason, Stage
 from stream.schemas import examples
@@ -34,7 +35,11 @@ _TRACE = {
 
 def document_headers_schema() -> dict[str, Any]:
     """Headers of a document; all are optional, others are kept on a dead letter and else ignored."""
-    return {"type": "object", "properties": _TRACE}
+    replay = {
+        REPLAYS: {**_NATURAL, "description": "Times that padellm replay has sent the document again."},
+        REPLAY_OF: {"type": "string", "description": "topic/partition/offset that it had before the last."},
+    }
+    return {"type": "object", "properties": {**_TRACE, **replay}}
 
 
 def event_headers_schema() -> dict[str, Any]:
@@ -60,6 +65,7 @@ def dead_letter_headers_schema() -> dict[str, Any]:
         f"{DEAD_LETTER_PREFIX}offset": {**_NATURAL, "description": "Its offset there."},
         f"{DEAD_LETTER_PREFIX}group": {"type": "string", "description": "Consumer group of the worker."},
         f"{DEAD_LETTER_PREFIX}message": {"type": "string", "description": "What was wrong and what to do."},
+        ATTEMPTS: {**_NATURAL, "description": "Times that the stage was tried."},
         STAGE: {"enum": [stage.value for stage in Stage], "description": "Where it was stopped."},
         REASON: {"enum": [reason.value for reason in Reason], "description": "A stable code."},
     }

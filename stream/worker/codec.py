@@ -17,6 +17,7 @@ from stream.contract.rules import (
     check_label_count,
     check_labels,
     check_text,
+    key_as_id,
     shown,
 )
 from stream.errors import BadDocument
@@ -208,16 +209,7 @@ def _with_id(document: Document, record: Record) -> Document:
         )
     if document.id:
         return document
-    return document.model_copy(update={"id": _key_as_id(record.key) or record.position})
-
-
-def _key_as_id(key: bytes | None) -> str:
-    """The key where it can serve as an id, else nothing: a strange key is no fault of the document."""
-    try:
-        text = (key or b"").decode()
-    except UnicodeDecodeError:
-        return ""
-    return text if len(text) <= MAX_ID_CHARACTERS else ""
+    return document.model_copy(update={"id": key_as_id(record.key) or record.position})
 
 
 def _json_type(value: Any) -> str:

@@ -7,7 +7,7 @@ import structlog
 
 from stream.contract.headers import dead_letter_headers
 from stream.contract.messages import DeadLetter
-from stream.contract.reasons import Reason
+from stream.contract.reasons import Reason, Stage
 from stream.contract.record import Record
 from stream.errors import DeliveryError
 from stream.settings import Settings
@@ -27,8 +27,17 @@ class DeadLetters:
         self._publisher = publisher
         self._metrics = metrics
 
-    async def publish(self, record: Record, reason: Reason, message: str) -> None:
+    async def publish(
+        self, record: Record, reason: Reason, message: str, *, stage: Stage | None = None, attempts: int = 1
+    ) -> None:
         """Return when Kafka has acknowledged the dead letter of a record.
+
+        Args:
+            record: The record.
+            reason: Reason why no event can be made of it.
+            message: The same for a person.
+            stage: Stage at which it was stopped; None for the usual one of the reason.
+            attempts: Tries of that stage.
 
         Raises:
             DeliveryError: The topic takes it in no form.
@@ -39,8 +48,9 @@ class DeadLetters:
             offset=record.offset,
             group=self._settings.group,
             message=message[:_MESSAGE_CHARACTERS].encode(errors="replace").decode(),
-            stage=reason.stage,
+            stage=stage or reason.stage,
             reason=reason.value,
+            attempts=attempts,
         )
         _log.warning("dead letter", stage=letter.stage.value, reason=letter.reason, why=letter.message)
         try:
@@ -83,5 +93,10 @@ class DeadLetters:
             topic=self._settings.dead_letters_topic,
             key=record.key,
             value=value,
-            headers=dead_letter_headers(letter, record, truncated=len(value or b"") < len(whole or b"")),
+            headers=dead_letter_headers(
+                letter,
+                record,
+                truncated=len(value or b"") < len(whole or b""),
+                spring=self._settings.spring_headers,
+            ),
         )

@@ -61,7 +61,7 @@ class RetryingExtractor:
             InferenceError: The model refuses this document, or fails on it.
         """
         failures = 0
-        for pause in pauses(first=0.2, longest=5.0):
+        for attempt, pause in enumerate(pauses(first=0.2, longest=5.0), start=1):
             try:
                 extraction = await self._attempt(document)
             except InferenceUnavailable as error:
@@ -71,6 +71,7 @@ class RetryingExtractor:
                 failures += 1
                 if failures >= _TRIES.get(type(error), _OTHER_TRIES):
                     if await self._answers_a_probe():
+                        error.attempts = attempt
                         raise
                     failures = 0
                     self._status.failed(_OPERATION, f"{error}; a probe was not answered either")

@@ -9,7 +9,7 @@ import structlog
 
 from stream.contract.headers import event_headers, has_decodable_names
 from stream.contract.messages import Document, EntityEvent, Source
-from stream.contract.reasons import Reason
+from stream.contract.reasons import Reason, Stage
 from stream.contract.record import Record
 from stream.errors import BadDocument, InferenceError, InferenceTimeout
 from stream.settings import Inference, Settings
@@ -29,9 +29,11 @@ _EVENT_IDS = uuid.UUID("9d5f6c1e-52a7-5b0e-8a55-6f6d3f6f2c11")
 class _NoEvent(Exception):  # noqa: N818 - names what it is
     """No event can be made of a record."""
 
-    def __init__(self, reason: Reason, message: str) -> None:
+    def __init__(self, reason: Reason, message: str, *, stage: str = "", attempts: int = 1) -> None:
         super().__init__(message)
         self.reason = reason
+        self.stage = Stage(stage or reason.stage)
+        self.attempts = attempts
 
 
 class Handler:
@@ -69,7 +71,13 @@ class Handler:
                 # Nothing is sent before the event is complete: an error up to here cannot follow an event.
                 event, message = await self._event(record, time.monotonic() - fetched)
             except _NoEvent as no_event:
-                await self._dead_letters.publish(record, no_event.reason, str(no_event))
+                await self._dead_letters.publish(
+                    record,
+                    no_event.reason,
+                    str(no_event),
+                    stage=no_event.stage,
+                    attempts=no_event.attempts,
+                )
             else:
                 await self._publish(record, event, message)
             self._metrics.stage("total", time.monotonic() - fetched)
@@ -80,11 +88,14 @@ class Handler:
         Raises:
             _NoEvent: The record becomes a dead letter.
         """
+        stage = Stage.DECODE
         try:
             document = self._document(record)
+            stage = Stage.INFERENCE
             # Each document has a task, and so a context, of its own.
             structlog.contextvars.bind_contextvars(document=document.id)
             extraction = await self._extractor.extract(document)
+            stage = Stage.PUBLISH
             event = EntityEvent(
                 event_id=self._event_id(record, document),
                 document_id=document.id,
@@ -109,15 +120,20 @@ class Handler:
         except BadDocument as bad:
             raise _NoEvent(Reason(bad.reason), str(bad)) from bad
         except InferenceTimeout as error:
-            raise _NoEvent(Reason.INFERENCE_TIMEOUT, str(error)) from error
+            raise _NoEvent(Reason.INFERENCE_TIMEOUT, str(error), attempts=error.attempts) from error
         except InferenceError as error:
             raise _NoEvent(
-                Reason.INFERENCE_REJECTED, f"the model refuses the document or fails on it: {error}"
+                Reason.INFERENCE_REJECTED,
+                f"the model refuses the document or fails on it: {error}",
+                stage=error.stage,
+                attempts=error.attempts,
             ) from error
         except Exception as error:  # no document is lost for any error
             _log.exception("unexpected error")
             raise _NoEvent(
-                Reason.INTERNAL_ERROR, f"a fault of this service: {type(error).__name__}: {error}"
+                Reason.INTERNAL_ERROR,
+                f"a fault of this service: {type(error).__name__}: {error}",
+                stage=stage,
             ) from error
 
     def _document(self, record: Record) -> Document:

@@ -8,6 +8,7 @@ import structlog
 
 from stream.backoff import pauses
 from stream.contract.record import Record
+from stream.errors import DeliveryError
 from stream.worker.health_state import HealthState
 from stream.worker.metrics import WorkerMetrics
 from stream.worker.offset_tracker import Entry, OffsetTracker, Partition
@@ -118,11 +119,15 @@ class Intake:
 
     async def _until_handled(self, record: Record, fetched: float) -> None:
         """Handle a record again until it has an outcome: not even a dead letter may be publishable now."""
+        operation = f"outcome of {record.position}"
         for pause in pauses(first=0.5, longest=10.0):
             try:
                 await self._handle(record, fetched)
-            except Exception:  # noqa: BLE001 - a document is acknowledged with an outcome or not at all
+            except Exception as error:  # noqa: BLE001 - a document is acknowledged with an outcome or not at all
                 _log.exception("publish failed, retrying", position=record.position)
+                if isinstance(error, DeliveryError):
+                    self._health.broker.failed(operation, error)
                 await asyncio.sleep(pause)
             else:
+                self._health.broker.worked(operation)
                 return

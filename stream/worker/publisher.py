@@ -13,6 +13,7 @@ from aiokafka.errors import (
     MessageSizeTooLargeError,
     RecordListTooLargeError,
     UnknownError,
+    UnknownTopicOrPartitionError,
 )
 
 from stream.backoff import pauses
@@ -196,6 +197,8 @@ class Publisher:
 
 
 def _explained(error: Exception, topic: str) -> str:
+    if isinstance(error, UnknownTopicOrPartitionError):
+        return f"topic {topic} does not exist: create it with padellm topics"
     if isinstance(error, BrokerResponseError) and not error.retriable:
         return f"topic {topic} refuses messages: {error!r}; check its settings and this worker's rights"
     return f"topic {topic} takes no message: {error!r}"

@@ -95,6 +95,7 @@ def test_headers_of_a_dead_letter_keep_the_original_ones():
         "__dlq.errors.offset": b"7",
         "__dlq.errors.group": b"g",
         "__dlq.errors.message": "Größe".encode(),
+        "__dlq.errors.delivery.count": b"1",
         "padellm.stage": b"decode",
         "padellm.reason": b"not_json",
     }

@@ -1,4 +1,4 @@
-"""`padellm produce`, `consume` and `doctor` against a real Kafka."""
+"""`padellm produce`, `consume`, `dlq`, `replay` and `doctor` against a real Kafka."""
 
 import asyncio
 import json
@@ -81,16 +81,21 @@ def _put_in_transaction(settings: Settings, topic: str, value: bytes, *, commit:
     asyncio.run(put())
 
 
-def _documents(settings: Settings) -> list[bytes | None]:
-    """Values of the documents topic."""
+def _sent(settings: Settings) -> list[tuple[bytes | None, bytes | None, tuple[tuple[str, bytes], ...]]]:
+    """Key, value and headers of each record of the documents topic."""
 
-    async def read() -> list[bytes | None]:
+    async def read() -> list[tuple[bytes | None, bytes | None, tuple[tuple[str, bytes], ...]]]:
         topic = settings.documents_topic
         records = read_topic(topic, settings=settings, from_beginning=True, follow=False)
         async with aclosing(records):
-            return [record.value async for record in records]
+            return [(record.key, record.value, tuple(record.headers)) async for record in records]
 
     return asyncio.run(read())
+
+
+def _documents(settings: Settings) -> list[bytes | None]:
+    """Values of the documents topic."""
+    return [value for _, value, _ in _sent(settings)]
 
 
 def _topics(settings: Settings) -> set[str]:
@@ -281,6 +286,76 @@ def test_consume_shows_dead_letters_with_their_reason(topics, padellm):
     assert line.startswith("documents/2/5  decode, not_json: no JSON")
     letter = json.loads(padellm("consume", "--dead-letters", "--json").stdout)
     assert (letter["reason"], letter["offset"], letter["value"]) == ("not_json", 5, {"base64": "/3s="})
+
+
+def _failed(settings: Settings, offset: int, **more: bytes) -> list[tuple[str, bytes]]:
+    """Headers of a dead letter of the document at an offset."""
+    position = {"topic": settings.documents_topic.encode(), "partition": b"0", "offset": b"%d" % offset}
+    return [("h", b"1"), *((f"__dlq.errors.{name}", value) for name, value in (position | more).items())]
+
+
+def test_dlq_counts_dead_letters_of_every_family(topics, padellm):
+    """Dead letters are counted by stage and reason and listed, whoever wrote them; others are named."""
+    topic, documents = topics.dead_letters_topic, topics.documents_topic.encode()
+    spring = {
+        "original-topic": documents,
+        "original-partition": (0).to_bytes(4),
+        "original-offset": (300).to_bytes(8),
+        "exception-fqcn": b"java.lang.IllegalStateException",
+    }
+    own = [("padellm.stage", b"decode"), ("padellm.reason", b"not_json")]
+    for offset in range(2):
+        _put(topics, topic, b"{", key=b"k", headers=[*_failed(topics, offset, message=b"no"), *own])
+    _put(topics, topic, b"{", headers=[(f"kafka_dlt-{name}", value) for name, value in spring.items()])
+    _put(topics, topic, b"{", headers=[("__streams.errors.exception", b"java.lang.Error")])
+    _put(topics, topic, b"{", headers=[("__connect.errors.stage", b"VALUE_CONVERTER")])
+    _put(topics, topic, b"{", headers=[("h", b"1")])
+    result = padellm("dlq", "--since", "1h", "--json")
+    counted = json.loads(result.stdout.splitlines()[-1])
+    found = {(each["stage"], each["reason"]): each["letters"] for each in counted["by_reason"]}
+    assert found == {
+        ("decode", "not_json"): 2,
+        ("", "java.lang.IllegalStateException"): 1,
+        ("", "java.lang.Error"): 1,
+        ("VALUE_CONVERTER", ""): 1,
+    }
+    assert (counted["dead_letters"], sum(counted["by_hour"].values())) == (5, 5)
+    assert counted["newest"][2]["source"] == {"topic": documents.decode(), "partition": 0, "offset": 300}
+    assert f"1 records of {topic} are no dead letters" in result.stderr
+    shown = padellm("dlq", "--reason", "not_json", "--limit", "1")
+    assert shown.stdout.startswith(f"2 dead letters in {topic} ")
+    assert f"{topics.documents_topic}/0/1" in shown.stdout
+    assert f"{topics.documents_topic}/0/0" not in shown.stdout
+
+
+def test_replay_shows_first_and_sends_once(topics, padellm):
+    """Without --yes nothing is sent; with it each document is, once over any number of runs."""
+    topic = topics.dead_letters_topic
+    late = [("padellm.reason", b"inference_timeout")]
+    cut = [*late, ("padellm.truncated", b"100")]
+    _put(topics, topic, b'{"id": "a", "text": "x"}', key=b"a", headers=[*_failed(topics, 300), *late])
+    _put(topics, topic, b'{"text": "y"}', headers=[*_failed(topics, 301), *late])
+    _put(topics, topic, b'{"text', headers=[*_failed(topics, 302), *cut])
+    _put(topics, topic, b"{", headers=[*_failed(topics, 303), ("padellm.reason", b"not_json")])
+    command = ("replay", "--reason", "inference_timeout", "--json")
+    dry = json.loads(padellm(*command).stdout)
+    assert (dry["dry_run"], len(dry["to_send"]), dry["sent"], _sent(topics)) == (True, 2, 0, [])
+    assert "only 6 of its 100 bytes were kept" in dry["refused"][0]["why"]
+    sent = json.loads(padellm(*command, "--yes").stdout)
+    assert (sent["sent"], [each["sent_to"] for each in sent["to_send"]]) == (2, [[0, 0], [0, 1]])
+    again = json.loads(padellm(*command, "--yes").stdout)
+    assert (again["sent"], again["sent_before"], len(again["refused"])) == (0, 2, 1)
+    name = topics.documents_topic
+    assert _sent(topics) == [
+        (b"a", b'{"id": "a", "text": "x"}', _replayed(f"{name}/0/300")),
+        (f"{name}/0/301".encode(), b'{"text": "y"}', _replayed(f"{name}/0/301")),
+    ]
+    person = padellm("replay", "--at", "0/303").stdout.splitlines()
+    assert person[-1].startswith(f"1 documents would be sent to {name}, 0 sent before, 0 refused")
+
+
+def _replayed(position: str) -> tuple[tuple[str, bytes], ...]:
+    return ("h", b"1"), ("padellm.replays", b"1"), ("padellm.replay-of", position.encode())
 
 
 def test_consume_names_a_missing_topic_and_does_not_create_it(settings, padellm):

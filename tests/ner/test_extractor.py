@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.contract.messages import Document, Policy
-from stream.errors import InferenceUnavailable
+from stream.errors import InferenceRejected, InferenceUnavailable
 from stream.generation import Completion
 from stream.ner.extractor import Extractor
 from tests.ner.oracle import Oracle, tiny_template
@@ -204,6 +204,23 @@ def test_extractor_passes_the_generators_errors_on():
     with pytest.raises(InferenceUnavailable):
         extract(Document(text="Ann went to Rome . " * 50), oracle, template)
     assert oracle.running == 0
+
+
+@pytest.mark.parametrize("stage", ["count", "mention"])
+def test_extractor_errors_name_the_stage_of_their_prompt(stage):
+    """An error of the model is that of a count prompt or of a mention prompt."""
+    template = tiny_template()
+
+    class Refusing(Oracle):
+        def _answer(self, prompt):
+            _, _, rest = self.read(prompt)
+            if bool(rest) == (stage == "mention"):
+                raise InferenceRejected("no")
+            return super()._answer(prompt)
+
+    with pytest.raises(InferenceRejected) as raised:
+        extract(Document(text="Ann in Rome"), Refusing(template, names_in), template)
+    assert raised.value.stage == stage
 
 
 async def test_extractor_cancellation_reaches_the_generator():

@@ -28,6 +28,16 @@ async def test_dead_letter_holds_the_original(dead_letters, publisher):
     )
 
 
+@pytest.mark.parametrize("spring", [False, True])
+async def test_dead_letter_has_springs_headers_where_they_are_wanted(publisher, metrics, spring):
+    """Spring's headers are beside Kafka's with the setting, and only then."""
+    dead_letters = DeadLetters(Settings(spring_headers=spring), publisher, metrics)
+    await dead_letters.publish(Record("docs", 1, 7, value=b"x"), Reason.NOT_JSON, "why")
+    headers = dict(publisher.sent[0].headers)
+    assert headers["__dlq.errors.offset"] == b"7"
+    assert headers.get("kafka_dlt-original-offset") == ((7).to_bytes(8) if spring else None)
+
+
 async def test_dead_letter_of_nothing_can_be_sent(dead_letters, publisher):
     """A tombstone without a key, which Kafka would not take as a message, has an empty value."""
     await dead_letters.publish(Record("docs", 1, 7), Reason.TOMBSTONE, "why")

@@ -136,8 +136,9 @@ async def test_extraction_tries_again_before_a_document_fails(extractor, model, 
     model.script = [error] * (tries - 1)
     assert await extractor().extract(DOCUMENT)
     model.script = [error] * tries
-    with pytest.raises(type(error)):
+    with pytest.raises(type(error)) as raised:
         await extractor().extract(DOCUMENT)
+    assert raised.value.attempts == tries
 
 
 @pytest.mark.parametrize(

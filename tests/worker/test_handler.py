@@ -5,8 +5,9 @@ import time
 
 import pytest
 
+from stream.contract.headers import read_dead_letter
 from stream.contract.messages import Policy
-from stream.contract.reasons import Reason
+from stream.contract.reasons import Reason, Stage
 from stream.contract.record import Record
 from stream.errors import InferenceError, InferenceRejected, InferenceTimeout, InferenceUnavailable
 from stream.ner.calibration import Calibration, Temperature
@@ -99,19 +100,21 @@ async def test_handler_event_id_follows_the_checkpoint(make_handler, publisher, 
 
 
 @pytest.mark.parametrize(
-    ("errors", "reason"),
+    ("error", "expected"),
     [
-        ([InferenceTimeout("slow")] * 3, Reason.INFERENCE_TIMEOUT),
-        ([InferenceRejected("no")] * 2, Reason.INFERENCE_REJECTED),
-        ([InferenceError("a forward pass failed")] * 3, Reason.INFERENCE_REJECTED),
+        (InferenceTimeout("slow"), (Reason.INFERENCE_TIMEOUT, Stage.DEADLINE, 3)),
+        (InferenceRejected("no"), (Reason.INFERENCE_REJECTED, Stage.MENTION, 2)),
+        (InferenceError("a forward pass failed"), (Reason.INFERENCE_REJECTED, Stage.MENTION, 3)),
     ],
 )
 @pytest.mark.usefixtures("no_pauses")
-async def test_handler_names_the_reason_of_the_model(make_handler, model, publisher, errors, reason):
-    """A document that the model fails again and again is a dead letter with the reason."""
-    model.script = list(errors)
+async def test_handler_names_the_reason_of_the_model(make_handler, model, publisher, error, expected):
+    """A document that the model fails again and again is a dead letter with reason, stage and tries."""
+    error.stage = "mention"
+    model.script = [error] * 3
     await make_handler().handle(GOOD, time.monotonic())
-    assert _reason(publisher) == reason
+    letter = read_dead_letter(publisher.sent[0].headers)
+    assert (letter.reason, letter.stage, letter.attempts) == expected
 
 
 async def test_handler_waits_for_an_unavailable_model(make_handler, model, publisher, no_pauses, metrics):
@@ -128,7 +131,17 @@ async def test_handler_survives_any_error(make_handler, model, publisher):
     model.script = [ZeroDivisionError("boom")]
     await make_handler().handle(GOOD, time.monotonic())
     assert _reason(publisher) == Reason.INTERNAL_ERROR
-    assert b"ZeroDivisionError: boom" in dict(publisher.sent[0].headers)["__dlq.errors.message"]
+    headers = dict(publisher.sent[0].headers)
+    assert b"ZeroDivisionError: boom" in headers["__dlq.errors.message"]
+    assert headers["padellm.stage"] == b"inference"
+
+
+async def test_handler_error_beside_the_model_has_its_stage(make_handler, publisher, monkeypatch):
+    """An unexpected error in making the event is one of publishing, not of the model."""
+    monkeypatch.setattr("stream.worker.handler.encode_event", lambda *_: 1 / 0)
+    await make_handler().handle(GOOD, time.monotonic())
+    assert _reason(publisher) == Reason.INTERNAL_ERROR
+    assert dict(publisher.sent[0].headers)["padellm.stage"] == b"publish"
 
 
 async def test_handler_event_too_large_is_a_dead_letter(make_handler, publisher):

@@ -3,6 +3,7 @@
 import asyncio
 
 from stream.contract.record import Record
+from stream.errors import DeliveryError
 from stream.worker.intake import InFlightLimit, Intake
 from stream.worker.offset_tracker import OffsetTracker
 
@@ -16,6 +17,7 @@ class Gate:
         self.open = asyncio.Event()
         self.started: list[int] = []
         self.failures = 0
+        self.error: Exception = RuntimeError("not even a dead letter")
 
     async def handle(self, record: Record, fetched: float) -> None:
         """Wait for the gate, then succeed or fail."""
@@ -23,7 +25,7 @@ class Gate:
         await self.open.wait()
         if self.failures:
             self.failures -= 1
-            raise RuntimeError("not even a dead letter")
+            raise self.error
 
 
 def _intake(
@@ -100,3 +102,18 @@ async def test_intake_never_acknowledges_without_an_outcome(health, metrics, mon
     await intake.drain(1)
     assert gate.started == [0, 0, 0]
     assert tracker.committable() == {PARTITION: 1}
+
+
+async def test_intake_names_the_topic_that_takes_no_dead_letter(health, metrics):
+    """While a dead letter has no place the broker is down, with the cause, and the document is held."""
+    health.broker.worked("probe")
+    gate = Gate()
+    gate.failures, gate.error = 1, DeliveryError("topic dead takes this dead letter in no form")
+    gate.open.set()
+    intake, tracker = _intake(gate, health, metrics)
+    await _admit(intake, 0)
+    await asyncio.sleep(0.05)
+    health.broker.worked("probe")
+    assert (health.outages()["broker"], tracker.committable()) == (str(gate.error), {})
+    await intake.drain(5)
+    assert (health.broker.cause, tracker.committable()) == (None, {PARTITION: 1})

@@ -12,6 +12,7 @@ from aiokafka.errors import (
     OutOfOrderSequenceNumber,
     TopicAuthorizationFailedError,
     UnknownError,
+    UnknownTopicOrPartitionError,
 )
 
 from stream.errors import DeliveryError
@@ -116,6 +117,17 @@ async def test_publisher_refusal_stays_visible_until_it_ends(start, health):
     assert "topic topic refuses messages: TopicAuthorizationFailedError" in health.broker.cause
     publishing.cancel()
     await asyncio.gather(publishing, return_exceptions=True)
+
+
+async def test_publisher_missing_topic_is_named_until_it_is_there(start, health):
+    """A message for a topic that does not exist waits for it, and the cause is the topic."""
+    publisher = await start(ScriptedProducer(*[UnknownTopicOrPartitionError() for _ in range(20)]))
+    publishing = asyncio.create_task(publisher.publish(MESSAGE))
+    while health.broker.cause is None:  # noqa: ASYNC110 - the status has no event
+        await asyncio.sleep(0)
+    assert health.broker.cause == "topic topic does not exist: create it with padellm topics"
+    await asyncio.wait_for(publishing, timeout=5)
+    assert health.broker.cause is None
 
 
 async def test_publisher_closed_while_it_connects_keeps_no_producer(start, monkeypatch):
