@@ -65,6 +65,10 @@ class Harness:
             temporary folder; needs the extra ``local``.
         settings: Of the worker; default: the environment's. Its broker and Triton are never used.
         patience: Seconds to wait for the outcomes of documents.
+
+    Raises:
+        stream.errors.CheckpointError: On entry: the settings' model folder holds no model.
+        stream.errors.StackError: On entry: a part of the real stack does not start.
     """
 
     def __init__(
