@@ -64,9 +64,8 @@ async def through_kafka(
     # Twice the worker's documents in flight are on their way: it is never idle, and no document waits in a
     # long queue.
     unanswered = threading.Semaphore(2 * settings.max_in_flight)
-    arrivals: dict[
-        int, float
-    ] = {}  # by identity: the round trip hands each record back, and two may be equal
+    # By identity: the round trip hands each record back, and two may be equal.
+    arrivals: dict[int, float] = {}
     answers: list[float] = []
     latencies: list[float] = []
 
