@@ -1,11 +1,13 @@
 """Charts of benchmarks, as SVG files by name."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from stream.bench.growth import AXES, Axis
+from stream.bench.load import Serving
 from stream.bench.measurement import Measured, shown
 from stream.evaluation.charts import QUIET, Bar, as_svg, bar_chart
 
@@ -87,3 +89,38 @@ def _growth(name: str, axis: Axis) -> str:
 def _in_proportion(points: Sequence[tuple[int, float]]) -> list[float]:
     first, cost = points[0]
     return [cost * size / first for size, _ in points]
+
+
+def serve_charts(
+    at_rates: Mapping[float, Mapping[str, Serving]], most: Mapping[str, float]
+) -> dict[str, str]:
+    """Latency against the rate of arrival, a panel for each way.
+
+    Args:
+        at_rates: Runs by rate, in documents a second, and by way; at least one.
+        most: Documents a second at saturation, by way.
+    """
+
+    def draw(figure: Figure) -> None:
+        figure.suptitle("Milliseconds from a document's due arrival to its result", x=0.01, ha="left")
+        for plot, way in zip(figure.subplots(1, len(most), sharey=True), most, strict=True):
+            runs = [by_way[way] for by_way in at_rates.values()]
+            plot.set_title(f"through {way}")
+            plot.set_xlabel("arrivals a second")
+            plot.set_yscale("log")
+            plot.yaxis.set_major_formatter("{x:g}")
+            plot.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False))
+            for name, percentile in _PERCENTILES.items():
+                plot.plot(list(at_rates), [percentile(run) for run in runs], marker="o", label=name)
+            plot.axvline(most[way], color=QUIET, linestyle="--", linewidth=1, label="saturation")
+            plot.set_xlim(left=0)
+        figure.legend(*plot.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+
+    return {"serve-rates.svg": as_svg(draw, width=9, height=4)}
+
+
+_PERCENTILES: dict[str, Callable[[Serving], float]] = {
+    "p50": lambda run: run.p50_ms,
+    "p99": lambda run: run.p99_ms,
+    "p99.9": lambda run: run.p999_ms,
+}

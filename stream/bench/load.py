@@ -4,7 +4,7 @@ import asyncio
 import time
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import count, islice
 from pathlib import Path
 
@@ -52,23 +52,24 @@ class Serving:
         documents_per_second: Over the whole run.
         p50_ms: Median time of a document, from arrival to result.
         p99_ms: 99th percentile.
+        p999_ms: 99.9th percentile.
     """
 
     documents_per_second: float
     p50_ms: float
     p99_ms: float
+    p999_ms: float
 
     @classmethod
     def of(cls, latencies: Sequence[float], seconds: float) -> "Serving":
         """From the seconds of each document and of the whole run."""
-        p50, p99 = np.percentile(latencies, (50, 99)) * 1000
-        return cls(len(latencies) / seconds, float(p50), float(p99))
+        percentiles = np.percentile(latencies, (50, 99, 99.9)) * 1000
+        return cls(len(latencies) / seconds, *map(float, percentiles))
 
     @classmethod
     def median(cls, runs: Sequence["Serving"]) -> "Serving":
         """The middle of several runs, each figure by itself."""
-        figures = [(run.documents_per_second, run.p50_ms, run.p99_ms) for run in runs]
-        return cls(*map(float, np.median(figures, axis=0)))
+        return cls(*map(float, np.median([astuple(run) for run in runs], axis=0)))
 
 
 async def serve_saturated(extractor: Extractor, documents: Sequence[Document], *, in_flight: int) -> Serving:
@@ -94,6 +95,8 @@ async def serve_saturated(extractor: Extractor, documents: Sequence[Document], *
 
 async def serve_at_rate(extractor: Extractor, documents: Sequence[Document], *, rate: float) -> Serving:
     """Extract from documents that arrive evenly, whether or not earlier ones are done.
+
+    A document's time begins when it is due, not when it is sent: what waits behind a slow one counts.
 
     Args:
         extractor: What serves.

@@ -34,18 +34,16 @@ class ServeResults:
 
     Attributes:
         documents: In each run.
-        rate: Documents a second of the runs at a fixed rate, if there are any.
         saturated: Runs by way.
-        at_rate: One run by way, at that rate.
+        at_rates: One run by way, for each fixed rate in documents a second.
         processor_seconds: Of all runs at saturation together, by way and process; a process that cannot be
             read is absent.
         peak_mb: Peak resident memory in MiB by process, likewise.
     """
 
     documents: int
-    rate: float | None
     saturated: dict[str, list[Serving]] = field(default_factory=lambda: {way: [] for way in WAYS})
-    at_rate: dict[str, Serving] = field(default_factory=dict)
+    at_rates: dict[float, dict[str, Serving]] = field(default_factory=dict)
     processor_seconds: dict[str, dict[str, float]] = field(default_factory=lambda: {way: {} for way in WAYS})
     peak_mb: dict[str, float] = field(default_factory=dict)
 
@@ -60,7 +58,7 @@ class ServeResults:
 
 
 async def run(
-    file: str | None, *, limit: int, rounds: int, rate: float | None, model: Path | None
+    file: str | None, *, limit: int, rounds: int, rates: Sequence[float], model: Path | None
 ) -> ServeResults:
     """Start the stack and measure.
 
@@ -68,7 +66,7 @@ async def run(
         file: Documents; None takes the samples.
         limit: Documents in a run, at most.
         rounds: Runs through each way.
-        rate: Documents a second of one more run through each way; None for no such run.
+        rates: Documents a second; each is the rate of one more run through each way.
         model: Model folder; None takes the settings' one.
 
     Raises:
@@ -77,26 +75,25 @@ async def run(
         CheckpointError: The folder holds no model that can be served.
     """
     documents = bench_documents(file, limit)
-    served = ServeResults(len(documents), rate)
+    served = ServeResults(len(documents))
     console = Console(stderr=True)
     with console.status("starting Kafka, Triton and the worker") as status:
         async with bench_stack(model) as (settings, supervisor):
             ways = _Ways(settings, documents, lambda: usages(supervisor), status.update)
-            await while_running(supervisor, _measure(served, ways, rounds))
+            await while_running(supervisor, _measure(served, ways, rounds, rates))
             served.peak_mb = {name: each.peak_mb for name, each in usages(supervisor).items()}
     return served
 
 
-async def _measure(served: ServeResults, ways: "_Ways", rounds: int) -> None:
+async def _measure(served: ServeResults, ways: "_Ways", rounds: int, rates: Sequence[float]) -> None:
     for turn in range(rounds):
         for way in (*WAYS[turn % len(WAYS) :], *WAYS[: turn % len(WAYS)]):
             serving, spent = await ways.through(way, None)
             served.saturated[way].append(serving)
             together = served.processor_seconds[way]
             together |= {name: together.get(name, 0.0) + seconds for name, seconds in spent.items()}
-    if served.rate is not None:
-        for way in WAYS:
-            served.at_rate[way], _ = await ways.through(way, served.rate)
+    for rate in rates:
+        served.at_rates[rate] = {way: (await ways.through(way, rate))[0] for way in WAYS}
 
 
 class _Ways:
@@ -160,13 +157,18 @@ class _Ways:
         )
 
     async def _through_kafka(self, documents: Sequence[Document], rate: float | None) -> Serving:
-        summary = await through_kafka(documents, self._settings, rate=rate)
-        return Serving(summary.documents_per_second, summary.p50_ms, summary.p99_ms)
+        return await through_kafka(documents, self._settings, rate=rate)
 
 
-def summary(served: ServeResults) -> dict[str, dict[str, float]]:
+def summary(served: ServeResults) -> dict[str, dict[str, Any]]:
     """The figures as JSON."""
-    return {way: _figures(served.middle(way)) for way in WAYS}
+    return {
+        way: {
+            **_figures(served.middle(way)),
+            "at_rates": [{"rate": rate, **_figures(by_way[way])} for rate, by_way in served.at_rates.items()],
+        }
+        for way in WAYS
+    }
 
 
 def _figures(serving: Serving) -> dict[str, float]:
@@ -174,6 +176,7 @@ def _figures(serving: Serving) -> dict[str, float]:
         "documents_per_second": round(serving.documents_per_second, 2),
         "p50_ms": round(serving.p50_ms, 3),
         "p99_ms": round(serving.p99_ms, 3),
+        "p999_ms": round(serving.p999_ms, 3),
     }
 
 
@@ -182,26 +185,37 @@ def show(served: ServeResults) -> None:
     console = Console(width=None if sys.stdout.isatty() else 120)
     rounds = len(served.saturated["engine"])
     console.print(f"{served.documents} documents at saturation, median of {rounds} runs through each way\n")
-    console.print(_table({way: served.middle(way) for way in WAYS}))
-    if served.at_rate:
-        console.print(f"\n{served.rate:g} documents a second\n")
-        console.print(_table(served.at_rate))
+    console.print(_table(served))
+    if served.at_rates:
+        console.print("\nDocuments that arrive at a fixed rate, whether or not earlier ones are done\n")
+        console.print(_rates(served))
     console.print("\nWhere the time goes: milliseconds on a core for a document, at saturation\n")
     console.print(_profile(served))
 
 
-def _table(by_way: dict[str, Serving]) -> Table:
-    table = terminal_table("Way", "documents/s", "of the engine's", "p50 ms", "p99 ms")
-    for way, serving in by_way.items():
-        share = serving.documents_per_second / by_way["engine"].documents_per_second
-        table.add_row(
-            way,
-            f"{serving.documents_per_second:.1f}",
-            f"{share:.2f}",
-            f"{serving.p50_ms:.1f}",
-            f"{serving.p99_ms:.1f}",
-        )
+def _table(served: ServeResults) -> Table:
+    table = terminal_table("Way", "documents/s", "of the engine's", "p50 ms", "p99 ms", "p99.9 ms")
+    engine = served.middle("engine").documents_per_second
+    for way in WAYS:
+        serving = served.middle(way)
+        share = f"{serving.documents_per_second / engine:.2f}"
+        table.add_row(way, f"{serving.documents_per_second:.1f}", share, *_latencies(serving))
     return table
+
+
+def _rates(served: ServeResults) -> Table:
+    table = terminal_table("Way", "arrive/s", "of saturation", "documents/s", "p50 ms", "p99 ms", "p99.9 ms")
+    for way in WAYS:
+        most = served.middle(way).documents_per_second
+        for rate, by_way in served.at_rates.items():
+            serving = by_way[way]
+            reached = f"{serving.documents_per_second:.1f}"
+            table.add_row(way, f"{rate:g}", f"{rate / most:.2f}", reached, *_latencies(serving))
+    return table
+
+
+def _latencies(serving: Serving) -> tuple[str, str, str]:
+    return f"{serving.p50_ms:.1f}", f"{serving.p99_ms:.1f}", f"{serving.p999_ms:.1f}"
 
 
 def _profile(served: ServeResults) -> Table:

@@ -13,10 +13,11 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
+from stream.bench.load import Serving
 from stream.contract.messages import Document
 from stream.errors import StackError
 from stream.kafka.records import OutgoingRecord
-from stream.kafka.round_trip import Summary, round_trip
+from stream.kafka.round_trip import DocumentOutcome, round_trip
 from stream.local.plan import running_stack
 from stream.local.supervisor import ServiceState, StateChange, Supervisor
 from stream.settings import Inference, Settings
@@ -45,8 +46,11 @@ async def through_kafka(
     *,
     rate: float | None = None,
     on_event: Callable[[], None] = lambda: None,
-) -> Summary:
+) -> Serving:
     """Send documents to the worker and wait for all their events.
+
+    A document arrives when it is due, or without a rate when its turn comes; what the producer or the broker
+    then makes it wait counts.
 
     Args:
         documents: At least one.
@@ -60,19 +64,26 @@ async def through_kafka(
     # Twice the worker's documents in flight are on their way: it is never idle, and no document waits in a
     # long queue.
     unanswered = threading.Semaphore(2 * settings.max_in_flight)
+    # By identity: the round trip hands each record back, and two may be equal.
+    arrivals: dict[int, float] = {}
+    answers: list[float] = []
+    latencies: list[float] = []
 
-    def answered(*_: object) -> None:
+    def answered(record: OutgoingRecord, _outcome: DocumentOutcome) -> None:
+        answers.append(time.perf_counter())
+        latencies.append(answers[-1] - arrivals[id(record)])
         unanswered.release()
         on_event()
 
-    summary = await round_trip(
-        _paced(documents, unanswered if rate is None else None, rate),
-        settings=settings,
-        on_outcome=answered,
-    )
+    def arriving() -> Iterator[OutgoingRecord]:
+        for arrival, record in _paced(documents, unanswered if rate is None else None, rate):
+            arrivals[id(record)] = arrival
+            yield record
+
+    summary = await round_trip(arriving(), settings=settings, on_outcome=answered)
     if summary.dead_letters:
         raise StackError(f"{summary.dead_letters} of {summary.documents} documents became dead letters")
-    return summary
+    return Serving.of(latencies, answers[-1] - min(arrivals.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,16 +152,19 @@ def usages(supervisor: Supervisor) -> dict[str, Usage]:
 
 def _paced(
     documents: Sequence[Document], unanswered: threading.Semaphore | None, rate: float | None
-) -> Iterator[OutgoingRecord]:
-    """Records, each as soon as fewer are in flight or its time has come; blocks, so a thread must read it."""
+) -> Iterator[tuple[float, OutgoingRecord]]:
+    """Records with their arrivals, each as soon as fewer are in flight or it is due.
+
+    It blocks, so a thread must read it. A record that is read late was due all the same.
+    """
     began = time.perf_counter()
     for at, document in enumerate(documents):
         if unanswered is not None:
             unanswered.acquire()
-        if rate is not None:
-            time.sleep(max(0.0, began + at / rate - time.perf_counter()))
+        arrival = time.perf_counter() if rate is None else began + at / rate
+        time.sleep(max(0.0, arrival - time.perf_counter()))
         value = document.model_dump_json(exclude_defaults=True).encode()
-        yield OutgoingRecord(document.id.encode() or None, value, document.text)
+        yield arrival, OutgoingRecord(document.id.encode() or None, value, document.text)
 
 
 def _report_death(change: StateChange) -> None:

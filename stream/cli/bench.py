@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,8 @@ DataOption = Annotated[
 ]
 ModelOption = Annotated[Path | None, typer.Option(help="Model folder. [default: the bundled model]")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
+
+_LOWEST_RATE = 0.1
 
 bench = typer.Typer(
     add_completion=False,
@@ -81,10 +84,16 @@ def serve(  # noqa: PLR0917 - the command line passes names
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Documents in one run through one way.")] = 400,
     rounds: Annotated[int, typer.Option(min=1, help="Runs through each way, in turn.")] = 3,
-    rate: Annotated[
-        float | None, typer.Option(min=0.1, help="Then also with documents that arrive so many a second.")
-    ] = None,
+    rates: Annotated[
+        str,
+        typer.Option(
+            "--rates", "--rate", metavar="N,...", help="Then also at fixed rates of arrival, in documents/s."
+        ),
+    ] = "",
     model: ModelOption = None,
+    svg: Annotated[
+        Path | None, typer.Option(help="Folder for a chart of --rates. [default: none is drawn]")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Send documents through the bare engine, through Triton, and end to end through Kafka, at saturation.
@@ -93,17 +102,29 @@ def serve(  # noqa: PLR0917 - the command line passes names
     begins with a new number, so that no engine answers from its cache. A profile shows the processor time
     that each process spends on a document.
 
+    At a fixed rate documents arrive whether or not earlier ones are done, and a document's time begins when
+    it is due. Each rate takes --limit documents; give it some thousands for a p99.9 that means something.
+
     Example: padellm bench serve
 
-    Example: padellm bench serve --documents dev.jsonl.gz --limit 1000 --rate 40 --json
+    Example: padellm bench serve --documents dev.jsonl.gz --limit 2000 --rates 20,40,80 --svg charts --json
     """
     from stream.aio import loop_factory
-    from stream.bench.serve import run, show, summary
+    from stream.bench.serve import WAYS, run, show, summary
 
+    wanted = _rates(rates)
+    if svg and not wanted:
+        raise typer.BadParameter("the chart shows latency against rate: give --rates too", param_hint="--svg")
+    folder = _charts_folder(svg)
     # With the worker's own event loop: it is the client whose share of the engine's rate is asked for.
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        served = runner.run(run(documents, limit=limit, rounds=rounds, rate=rate, model=model))
+        served = runner.run(run(documents, limit=limit, rounds=rounds, rates=wanted, model=model))
     show(served)
+    if folder:
+        from stream.bench.charts import serve_charts
+
+        most = {way: served.middle(way).documents_per_second for way in WAYS}
+        folder.write(serve_charts(served.at_rates, most))
     if as_json:
         typer.echo(json.dumps(summary(served)))
 
@@ -160,6 +181,20 @@ def growth(
         folder.write(growth_charts(axes))
     if as_json:
         typer.echo(json.dumps(summary(axes)))
+
+
+def _rates(text: str) -> list[float]:
+    """Rates in rising order, each once."""
+    try:
+        rates = sorted({float(each) for each in text.split(",") if each.strip()})
+    except ValueError:
+        rates = [math.nan]
+    if not all(_LOWEST_RATE <= rate < math.inf for rate in rates):
+        raise typer.BadParameter(
+            f"{text} is no list of rates from {_LOWEST_RATE} documents a second on, such as 5,10,20",
+            param_hint="--rates",
+        )
+    return rates
 
 
 def _charts_folder(svg: Path | None) -> "OutputFolder | None":

@@ -45,10 +45,32 @@ async def test_serving_at_a_rate_does_not_wait_for_slow_documents():
     assert run.p50_ms >= 100
 
 
+class Stalling:
+    """Answers at once, one document after the other, but for one that holds up all behind it."""
+
+    def __init__(self, seconds):
+        self.seconds, self.asked, self.turn = seconds, 0, asyncio.Lock()
+
+    async def extract(self, document):
+        """Stall at the fourth."""
+        async with self.turn:
+            self.asked += 1
+            await asyncio.sleep(self.seconds if self.asked == 4 else 0)
+
+
+async def test_serving_at_a_rate_counts_the_wait_behind_a_stall():
+    """Each document that is due during a stall has waited since then: nothing is omitted from the tail."""
+    documents = [Document(text=f"text {number}") for number in range(40)]
+    run = await serve_at_rate(Stalling(0.4), documents, rate=100)
+    # Due at 0.03 s to 0.39 s and answered at 0.43 s: half of the documents waited for 0.2 s or more.
+    assert run.p50_ms > 150
+    assert run.p999_ms >= run.p99_ms > 380
+
+
 def test_serving_median_takes_each_figure_by_itself():
     """One disturbed run of three changes nothing."""
-    runs = [Serving(10, 1, 2), Serving(1, 90, 99), Serving(12, 2, 3)]
-    assert Serving.median(runs) == Serving(10, 2, 3)
+    runs = [Serving(10, 1, 2, 3), Serving(1, 90, 99, 100), Serving(12, 2, 3, 4)]
+    assert Serving.median(runs) == Serving(10, 2, 3, 4)
 
 
 def test_serving_copies_share_no_beginning():
@@ -61,7 +83,7 @@ def test_serving_copies_share_no_beginning():
 
 def test_serving_needs_no_more_than_one_document():
     """Percentiles of a single document are its own time."""
-    assert Serving.of([0.5], 1.0) == Serving(1.0, 500.0, 500.0)
+    assert Serving.of([0.5], 1.0) == Serving(1.0, 500.0, 500.0, 500.0)
 
 
 def test_load_takes_the_samples_by_default():

@@ -104,3 +104,20 @@ def test_bench_decode_names_the_strategies_when_one_is_unknown(call):
     assert result.exit_code == 1
     assert "magic" in result.stderr
     assert "gauss_seidel" in result.stderr
+
+
+@pytest.mark.parametrize("rates", ["fast", "5,0", "-1", "inf", "nan"])
+def test_bench_serve_explains_rates(rates):
+    """What is no list of rates is refused before anything starts, with an example."""
+    result = CliRunner().invoke(main, ["bench", "serve", "--rates", rates])
+    assert result.exit_code == 2
+    assert "--rates" in result.stderr
+    assert "5,10,20" in result.stderr
+
+
+def test_bench_serve_draws_rates_alone(tmp_path):
+    """A chart without rates is refused before anything starts, and no folder is made."""
+    result = CliRunner().invoke(main, ["bench", "serve", "--svg", str(tmp_path / "charts")])
+    assert result.exit_code == 2
+    assert "give --rates" in result.stderr
+    assert not (tmp_path / "charts").exists()

@@ -26,8 +26,10 @@ def test_bench_serve_measures_engine_triton_and_kafka_in_one_run(tmp_path, monke
         str(folder),
         "--rounds",
         "1",
-        "--rate",
-        "40",
+        "--rates",
+        "80,40",
+        "--svg",
+        str(tmp_path / "charts"),
         "--json",
     ]
     result = CliRunner().invoke(main, ["bench", "serve", *options])
@@ -35,9 +37,13 @@ def test_bench_serve_measures_engine_triton_and_kafka_in_one_run(tmp_path, monke
     found = json.loads(result.stdout.splitlines()[-1])
     assert list(found) == ["engine", "triton", "kafka"]
     for figures in found.values():
-        assert set(figures) == {"documents_per_second", "p50_ms", "p99_ms"}
-        assert figures["documents_per_second"] > 0
-        assert 0 < figures["p50_ms"] <= figures["p99_ms"]
+        at_rates = figures.pop("at_rates")
+        assert [run.pop("rate") for run in at_rates] == [40, 80]
+        for run in (figures, *at_rates):
+            assert set(run) == {"documents_per_second", "p50_ms", "p99_ms", "p999_ms"}
+            assert run["documents_per_second"] > 0
+            assert 0 < run["p50_ms"] <= run["p99_ms"] <= run["p999_ms"]
+    assert (tmp_path / "charts" / "serve-rates.svg").is_file()
 
 
 def test_bench_soak_watches_the_memory_of_every_part(tmp_path, monkeypatch):
