@@ -119,7 +119,7 @@ def commits_past_in_flight(history: History) -> list[Entry]:
         match record:
             case Poll(position=position) | HandlerStart(position=position) if position not in finished:
                 in_flight[position.topic, position.partition].add(position.offset)
-            case HandlerEnd(position=position):
+            case HandlerEnd(position=position, given_up=False):
                 finished.add(position)
                 in_flight[position.topic, position.partition].discard(position.offset)
             case Commit(topic=topic, partition=partition, offset=offset):
@@ -243,7 +243,8 @@ def false_reports(history: History) -> list[Entry]:
     """Reports whose count is not the history's, or that call a worker ready although a document is stuck."""
     ends: dict[str, list[float]] = defaultdict(list)
     for end in history.of(HandlerEnd):
-        ends[end.process].append(end.time)
+        if not end.given_up:
+            ends[end.process].append(end.time)
     working: dict[tuple[str, Position], float] = {}
     false: list[Entry] = []
     for record in history:

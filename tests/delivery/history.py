@@ -62,10 +62,11 @@ class HandlerStart(Entry):
 
 
 class HandlerEnd(Entry):
-    """End of a worker's work on a document: Kafka has its outcome, as the worker believes."""
+    """End of a worker's work on a document: Kafka has its outcome, as the worker believes, or it gave up."""
 
     type: Literal["handler_end"] = "handler_end"
     position: Position
+    given_up: bool = False
 
 
 class Commit(Entry):
@@ -194,7 +195,7 @@ class Journal:
 
     def append(self, record: Record) -> None:
         """Write a record."""
-        os.write(self._descriptor, record.model_dump_json(exclude_defaults=False).encode() + b"\n")
+        os.write(self._descriptor, record.model_dump_json().encode() + b"\n")
 
     def close(self) -> None:
         """Close the file."""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.delivery.anomalies import ALL, AT_LEAST_ONCE, found
+from tests.delivery.anomalies import ALL, AT_LEAST_ONCE, commits_past_in_flight, found
 from tests.delivery.history import (
     Ack,
     Assignment,
@@ -38,6 +38,30 @@ def test_checker_passes_good_runs_at_least_once(random, documents):
 def test_checker_passes_good_runs_exactly_once(random, documents):
     """Runs in transactions show no anomaly at all."""
     assert found(Simulation(random, exactly_once=True).run(documents), ALL) == {}
+
+
+@given(random=st.randoms(use_true_random=True), documents=st.integers(1, 30), exactly_once=st.booleans())
+def test_checker_finds_any_hidden_outcome(random, documents, exactly_once):
+    """Whichever document's outcomes are kept from the readers, the document is found, and no other."""
+    history = Simulation(random, exactly_once=exactly_once).run(documents)
+    hidden = random.choice([ack for ack in history.of(Ack) if ack.source is None])
+    seen = History(each for each in history if getattr(each, "source", None) != hidden.position)
+    assert found(seen, AT_LEAST_ONCE) == {"lost_documents": [hidden]}
+
+
+@given(random=st.randoms(use_true_random=True), documents=st.integers(1, 30), exactly_once=st.booleans())
+def test_checker_finds_any_early_commit(random, documents, exactly_once):
+    """Whichever handling ends later than the commit of its offset, the commit is found."""
+    history = Simulation(random, exactly_once=exactly_once).run(documents)
+    late = random.choice([*history.of(HandlerEnd)]).position
+    delayed = History(
+        each.model_copy(update={"time": each.time + 1000})
+        if isinstance(each, HandlerEnd) and each.position == late
+        else each
+        for each in history
+    )
+    early = found(delayed, [commits_past_in_flight])["commits_past_in_flight"]
+    assert all(each.partition == late.partition and each.offset > late.offset for each in early)
 
 
 @given(random=st.randoms(use_true_random=True))
@@ -261,6 +285,19 @@ BAD: dict[str, tuple[list[Record], dict[str, list[int]]]] = {
             seen(1, at=0, key="other"),
         ],
         {"commits_past_in_flight": [7]},
+    ),
+    "a commit of a document that its worker gave up": (
+        [
+            document(0),
+            poll(0),
+            start(0),
+            HandlerEnd(process="w1", time=2, position=("documents", 0, 0), given_up=True),
+            report(time=2.5, documents=0),
+            commit(1),
+            end(0, time=4, worker="w2"),
+            seen(0, at=0, time=5),
+        ],
+        {"commits_past_in_flight": [5]},
     ),
     "a commit before a fetched document has begun": (
         [
