@@ -6,6 +6,7 @@ python -m tests.delivery [--faults kill freeze] [--seeds 1 2] [--documents 600] 
 import argparse
 import asyncio
 import json
+import logging
 import shutil
 import sys
 from pathlib import Path
@@ -32,6 +33,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=Path(".padellm/faults"))
     parser.add_argument("--no-planted", action="store_true", help="leave the planted bugs out")
     asked = parser.parse_args()
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # each try while the broker is away
     shutil.rmtree(asked.folder, ignore_errors=True)
     cells = [(fault, seed, None, None) for fault in asked.faults for seed in asked.seeds]
     if not asked.no_planted:

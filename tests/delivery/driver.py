@@ -139,7 +139,9 @@ def _values(chance: random.Random, documents: int, away: Path) -> list[bytes]:
     values = []
     for number in range(documents):
         word = f"Ada{number}"
-        orders = [f"SLEEP {chance.uniform(0, 0.1):.3f}", f"AWAY-WHILE {away}"]
+        # Slow ones are in flight over several commits, so that what dies has them in its hands.
+        seconds = chance.uniform(0.5, 1.0) if chance.random() < 0.15 else chance.uniform(0, 0.1)
+        orders = [f"SLEEP {seconds:.3f}", f"AWAY-WHILE {away}"]
         if chance.random() < 0.02:
             orders.append(chance.choice(_ORDERS))
         text = " ".join([word, *orders])
