@@ -7,6 +7,7 @@ from tests.delivery.faults import (
     freeze,
     freeze_alone,
     kill,
+    mixed,
     model_errors,
     rebalance_storm,
     terminate,
@@ -23,6 +24,7 @@ FAULTS = {
         rebalance_storm,
         broker_bounce,
         broker_away,
+        mixed,
         model_errors,
     )
 }
