@@ -1,0 +1,23 @@
+"""Planted bugs, each with the fault that brings it to light and the anomaly that names it."""
+
+from typing import NamedTuple
+
+
+class Planted(NamedTuple):
+    """A bug of ``recording_worker.BUGS`` in a run that must find it."""
+
+    bug: str
+    fault: str
+    seed: int
+    anomaly: str
+
+
+PLANTED = (
+    Planted("commit_what_was_fetched", "baseline", 1, "commits_past_in_flight"),
+    Planted("commit_what_was_fetched", "kill", 1, "lost_documents"),
+    Planted("commit_before_publishing", "kill", 1, "lost_documents"),
+    Planted("commit_after_the_membership", "freeze_alone", 1, "stray_commits"),
+    Planted("drop_dead_letters", "baseline", 1, "lost_documents"),
+    Planted("count_twice", "baseline", 1, "false_reports"),
+    Planted("score_by_chance", "kill", 1, "divergent_repeats"),
+)

@@ -1,0 +1,162 @@
+"""The real worker over the scripted model, which keeps a journal, with a planted bug if asked for.
+
+python -m tests.delivery.recording_worker NAME JOURNAL [BUG]
+"""
+
+import asyncio
+import hashlib
+import json
+import random
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from stream.generation import Completion
+from stream.settings import Settings
+from stream.worker import consumer
+from stream.worker.app import run
+from stream.worker.dead_letters import DeadLetters
+from stream.worker.handler import Handler
+from stream.worker.intake import Intake
+from stream.worker.metrics import WorkerMetrics
+from stream.worker.offset_tracker import OffsetTracker
+from tests.delivery.history import Assignment, HandlerEnd, HandlerStart, Journal, Poll, Position
+from tests.integration.scripted_worker import ScriptedGenerator
+
+
+def now() -> float:
+    """Seconds since the epoch, in whole milliseconds, as the broker's times are."""
+    return int(time.time() * 1000) / 1000
+
+
+def content(value: bytes | None) -> str:
+    """The part of a document that its event repeats, the first word; a digest where there is no document."""
+    try:
+        return str(json.loads(value or b"")["text"].split()[0])
+    except (ValueError, TypeError, LookupError, AttributeError):
+        return hashlib.sha256(value or b"").hexdigest()
+
+
+def record_in(journal: Journal, name: str) -> None:
+    """Write assignments, fetched documents and the handling of each into a journal."""
+    admit, handle, assigned = Intake.admit, Handler.handle, consumer.OrderedConsumer.on_partitions_assigned
+
+    async def recorded_admit(self: Any, partition: Any, generation: int, record: Any, **options: Any) -> None:
+        position = Position(record.topic, record.partition, record.offset)
+        journal.append(Poll(process=name, time=now(), position=position, content=content(record.value)))
+        await admit(self, partition, generation, record, **options)
+
+    async def recorded_handle(self: Any, record: Any, fetched: float) -> None:
+        position = Position(record.topic, record.partition, record.offset)
+        journal.append(HandlerStart(process=name, time=now(), position=position))
+        given_up = True
+        try:
+            await handle(self, record, fetched)
+            given_up = False
+        finally:
+            journal.append(HandlerEnd(process=name, time=now(), position=position, given_up=given_up))
+
+    async def recorded_assigned(self: Any, partitions: Any, generation_id: int = 0) -> None:
+        await assigned(self, partitions, generation_id)
+        lanes = tuple(sorted((tp.topic, tp.partition) for tp in partitions))
+        journal.append(Assignment(process=name, time=now(), generation=generation_id, partitions=lanes))
+
+    Intake.admit = recorded_admit
+    Handler.handle = recorded_handle
+    consumer.OrderedConsumer.on_partitions_assigned = recorded_assigned
+
+
+def commit_what_was_fetched() -> None:
+    """Plant automatic commits: a document counts as finished once it is fetched."""
+    opened = OffsetTracker.open
+
+    def finished_at_once(self: OffsetTracker, *args: Any) -> Any:
+        entry = opened(self, *args)
+        if entry is not None:
+            self.finish(entry)
+        return entry
+
+    OffsetTracker.open = finished_at_once
+
+
+def commit_before_publishing() -> None:
+    """Plant a handler that returns at once and does its work in the background."""
+    handle = Handler.handle
+    running = set()
+
+    async def in_background(self: Handler, record: Any, fetched: float) -> None:
+        task = asyncio.create_task(handle(self, record, fetched))
+        running.add(task)
+        task.add_done_callback(running.discard)
+
+    Handler.handle = in_background
+
+
+def commit_after_the_membership() -> None:
+    """Plant commits under whatever membership there is, none included."""
+    commit = consumer._ConsumerThread._commit
+
+    async def under_the_present_one(self: Any, offsets: Any) -> bool:
+        self.note_membership()
+        return await commit(self, offsets)
+
+    consumer._ConsumerThread._commit = under_the_present_one
+
+
+def drop_dead_letters() -> None:
+    """Plant a worker that lets documents without an event go."""
+
+    async def dropped(*_: Any) -> None:
+        pass
+
+    DeadLetters.publish = dropped
+
+
+def count_twice() -> None:
+    """Plant a counter that counts each event twice."""
+    event = WorkerMetrics.event
+
+    def twice(self: WorkerMetrics, counted: Any) -> None:
+        event(self, counted)
+        event(self, counted)
+
+    WorkerMetrics.event = twice
+
+
+def score_by_chance() -> None:
+    """Plant a model whose scores are others each time."""
+    generate = ScriptedGenerator.generate
+
+    async def by_chance(self: ScriptedGenerator, prompt: Any) -> Completion:
+        completion = await generate(self, prompt)
+        drift = random.uniform(0.01, 0.02)
+        return Completion(completion.ids, tuple(-drift for _ in completion.ids))
+
+    ScriptedGenerator.generate = by_chance
+
+
+BUGS: dict[str, Callable[[], None]] = {
+    plant.__name__: plant
+    for plant in (
+        commit_what_was_fetched,
+        commit_before_publishing,
+        commit_after_the_membership,
+        drop_dead_letters,
+        count_twice,
+        score_by_chance,
+    )
+}
+
+
+async def _make(_settings: Settings, folder: Path, _metrics: WorkerMetrics) -> ScriptedGenerator:
+    return ScriptedGenerator(folder)
+
+
+if __name__ == "__main__":
+    _name, _journal, *_bugs = sys.argv[1:]
+    for _bug in _bugs:
+        BUGS[_bug]()
+    record_in(Journal(Path(_journal)), _name)
+    run(Settings(), make=_make)
