@@ -16,7 +16,7 @@ class ScriptedCoordinator:
     """A group coordinator that keeps commits, or refuses them."""
 
     def __init__(self) -> None:
-        self.generation, self.member_id = 7, "me"
+        self.generation, self.member_id, self._group_instance_id = 7, "me", None
         self.error: Exception | None = None
         self.commits: list[tuple[int, str, int]] = []
 
