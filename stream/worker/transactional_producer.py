@@ -8,7 +8,7 @@ transaction.
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
@@ -38,6 +38,7 @@ from stream.worker.transaction_requests import EndTxn, EndTxnRequestV5, StableOf
 _log = structlog.get_logger(__name__)
 _REQUEST_TIMEOUT = 10.0
 _TRANSACTION_TIMEOUT = 30.0  # then the broker aborts what a dead worker has left, if no other took over
+_CLOSE_TIMEOUT = 2.0
 _CONCURRENT_PAUSE = 0.005
 _BATCH_BYTES = 65_536
 _ALL_IN_SYNC = -1
@@ -205,8 +206,10 @@ class TransactionalProducer:
         """Close all connections; what is open on the broker stays open."""
         client, self._client = self._client, None
         if client is not None:
-            with suppress(KafkaError, OSError):
-                await client.close()
+            # Connections whose other end has vanished would wait for ever to send what they hold.
+            with suppress(KafkaError, OSError, TimeoutError):
+                async with asyncio.timeout(_CLOSE_TIMEOUT):
+                    await client.close()
 
     async def _assert_member(self) -> None:
         """Ask the group before fencing: a worker that was frozen must not fence the present owner."""
@@ -313,10 +316,10 @@ class TransactionalProducer:
         if self._raises_epochs:
             self._identify(answer.producer_id, answer.producer_epoch)
 
-    async def _coordinate(self, request: Any, codes: Any) -> Any:
+    async def _coordinate(self, request: Any, codes: Callable[[Any], Iterable[int]]) -> Any:
         return await self._ask(self._coordinator, request, codes)
 
-    async def _ask(self, node: int, request: Any, codes: Any) -> Any:
+    async def _ask(self, node: int, request: Any, codes: Callable[[Any], Iterable[int]]) -> Any:
         """Send a request until the broker has completed the transaction before."""
         deadline = time.monotonic() + _REQUEST_TIMEOUT
         while True:

@@ -5,6 +5,7 @@ import asyncio
 from stream.contract.record import Record
 from stream.worker.intake import InFlightLimit, Intake
 from stream.worker.offset_tracker import OffsetTracker
+from stream.worker.publisher import PartitionLost
 
 PARTITION = ("docs", 0)
 
@@ -16,6 +17,7 @@ class Gate:
         self.open = asyncio.Event()
         self.started: list[int] = []
         self.failures = 0
+        self.error: Exception = RuntimeError("not even a dead letter")
 
     async def handle(self, record: Record, fetched: float) -> None:
         """Wait for the gate, then succeed or fail."""
@@ -23,7 +25,7 @@ class Gate:
         await self.open.wait()
         if self.failures:
             self.failures -= 1
-            raise RuntimeError("not even a dead letter")
+            raise self.error
 
 
 def _intake(
@@ -100,3 +102,16 @@ async def test_intake_never_acknowledges_without_an_outcome(health, metrics, mon
     await intake.drain(1)
     assert gate.started == [0, 0, 0]
     assert tracker.committable() == {PARTITION: 1}
+
+
+async def test_intake_document_of_a_lost_partition_is_left_to_its_next_owner(health, metrics):
+    """Such a document is not tried again here, holds no place, and its offset stays uncommitted."""
+    gate = Gate()
+    gate.failures, gate.error = 1, PartitionLost("another owner")
+    gate.open.set()
+    intake, tracker = _intake(gate, health, metrics)
+    await _admit(intake, 0)
+    await intake.drain(1)
+    assert gate.started == [0]
+    assert (intake.in_flight, tracker.committable(), tracker.first_open(PARTITION)) == (0, {}, 0)
+    assert metrics.registry.get_sample_value("padellm_in_flight") == 0

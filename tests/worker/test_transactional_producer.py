@@ -37,7 +37,8 @@ class ScriptedClient:
         self.sent: list[Any] = []
         self.epoch = 0
         self.cluster = SimpleNamespace(
-            available_partitions_for_topic=lambda _: {0, 1}, leader_for_partition=lambda place: place[1]
+            available_partitions_for_topic=lambda _: {0, 1},
+            leader_for_partition=lambda place: place[1],
         )
 
     @property
