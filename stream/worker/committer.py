@@ -206,10 +206,11 @@ class PartitionCommitter:
                 break
         self._open = False
         self._broker.worked(self._operation)
-        self._tracker.finish_before(self._partition, batch[-1].message.record.offset + 1)
-        for outcome in batch:
-            if not outcome.done.done():
-                outcome.done.set_result(None)
+        waiting = [outcome for outcome in batch if not outcome.done.done()]
+        if waiting:  # else they were forgotten meanwhile, and their offsets may be those of a new log
+            self._tracker.finish_before(self._partition, waiting[-1].message.record.offset + 1)
+        for outcome in waiting:
+            outcome.done.set_result(None)
 
     async def _attempt(self, batch: list[_Outcome]) -> None:
         after = batch[-1].message.record.offset + 1

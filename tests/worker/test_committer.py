@@ -36,6 +36,8 @@ class ScriptedBroker:
         self.begins: list[Exception] = []
         self.begun = 0
         self.closed = False
+        self.pause: asyncio.Event | None = None
+        self.paused = False
 
     async def begin(self) -> int:
         """Settle what was open."""
@@ -48,6 +50,9 @@ class ScriptedBroker:
     async def commit(self, messages: list[Outgoing], offset: int) -> None:
         """Commit all or nothing."""
         await asyncio.sleep(0)
+        if self.pause is not None:
+            self.paused = True
+            await self.pause.wait()
         answer = self.script.pop(0) if self.script else None
         if isinstance(answer, Exception):
             raise answer
@@ -239,6 +244,23 @@ async def test_committer_forgets_a_log_that_went_back(publisher, broker, tracker
     assert isinstance((await _within(waiting))[0], PartitionLost)
     await _within(*_publish(publisher, tracker, 0))
     assert broker.visible == [b"0"]
+
+
+async def test_committer_log_that_goes_back_in_a_transaction_holds_up_no_new_document(
+    publisher, broker, tracker
+):
+    """Documents of a new log, at lower offsets, are committed although a transaction of the old one ended."""
+    (old,) = _publish(publisher, tracker, 500)
+    broker.pause = asyncio.Event()
+    while not broker.paused:  # noqa: ASYNC110 - the broker has no event
+        await asyncio.sleep(0)
+    tracker.forget([PARTITION])
+    publisher.forget(PARTITION)
+    new = _publish(publisher, tracker, 0)
+    broker.pause.set()
+    assert await _within(*new) == [None]
+    assert isinstance((await _within(old))[0], PartitionLost)
+    assert broker.visible == [b"500", b"0"]
 
 
 async def test_committer_message_beyond_the_setting_is_refused_at_once(publisher, monkeypatch):
