@@ -17,6 +17,7 @@ from itertools import zip_longest
 from typing import Any
 
 import structlog
+from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
 from aiokafka.errors import IncompatibleBrokerVersion, KafkaError, for_code
 from aiokafka.partitioner import DefaultPartitioner
@@ -42,8 +43,6 @@ _CLOSE_TIMEOUT = 2.0
 _CONCURRENT_PAUSE = 0.005
 _BATCH_BYTES = 65_536
 _ALL_IN_SYNC = -1
-
-Place = tuple[str, int]  # topic and partition
 
 
 class _Code(IntEnum):
@@ -135,7 +134,7 @@ class TransactionalProducer:
         membership: Membership that owns the partition.
     """
 
-    def __init__(self, settings: Settings, partition: Place, membership: Membership) -> None:
+    def __init__(self, settings: Settings, partition: TopicPartition, membership: Membership) -> None:
         self._settings = settings
         self._partition = partition
         self._membership = membership
@@ -144,7 +143,7 @@ class TransactionalProducer:
         self._client: Any = None
         self._coordinator = self._group_coordinator = -1
         self._identity = (-1, -1)
-        self._sequences: defaultdict[Place, int] = defaultdict(int)
+        self._sequences: defaultdict[TopicPartition, int] = defaultdict(int)
         self._raises_epochs = True
 
     async def begin(self) -> int:
@@ -237,8 +236,8 @@ class TransactionalProducer:
             self._identity = producer_id, epoch
             self._sequences.clear()
 
-    async def _batches(self, messages: Sequence[Outgoing]) -> dict[Place, list[_ProducedBatch]]:
-        batches: dict[Place, list[_ProducedBatch]] = {}
+    async def _batches(self, messages: Sequence[Outgoing]) -> dict[TopicPartition, list[_ProducedBatch]]:
+        batches: dict[TopicPartition, list[_ProducedBatch]] = {}
         for index, message in enumerate(messages):
             place = await self._place(message)
             of_place = batches.setdefault(place, [])
@@ -247,37 +246,37 @@ class TransactionalProducer:
                 of_place[-1].append(index, message)
         return batches
 
-    async def _place(self, message: Outgoing) -> Place:
+    async def _place(self, message: Outgoing) -> TopicPartition:
         partitions = await self._client._wait_on_metadata(message.topic)  # noqa: SLF001 - as AIOKafkaProducer
         available = self._client.cluster.available_partitions_for_topic(message.topic)
         number = DefaultPartitioner()(message.key, sorted(partitions), sorted(available))
-        return message.topic, number
+        return TopicPartition(message.topic, number)
 
     async def _produce(
-        self, batches: dict[Place, list[_ProducedBatch]], messages: Sequence[Outgoing]
+        self, batches: dict[TopicPartition, list[_ProducedBatch]], messages: Sequence[Outgoing]
     ) -> None:
         """Send the batches; a request takes one for each partition."""
         for row in zip_longest(*batches.values()):
-            nodes: defaultdict[int, dict[Place, _ProducedBatch]] = defaultdict(dict)
+            nodes: defaultdict[int, dict[TopicPartition, _ProducedBatch]] = defaultdict(dict)
             for place, batch in zip(batches, row, strict=True):
                 if batch is not None:
                     nodes[self._leader(place)][place] = batch
             await asyncio.gather(*(self._send_batches(*each, messages) for each in nodes.items()))
 
-    def _leader(self, place: Place) -> int:
+    def _leader(self, place: TopicPartition) -> int:
         leader = self._client.cluster.leader_for_partition(place)
         if leader is None or leader < 0:
-            raise TransactionInDoubt(f"partition {place[1]} of topic {place[0]} has no leader")
+            raise TransactionInDoubt(f"partition {place.partition} of topic {place.topic} has no leader")
         return int(leader)
 
     async def _send_batches(
-        self, node: int, batches: dict[Place, _ProducedBatch], messages: Sequence[Outgoing]
+        self, node: int, batches: dict[TopicPartition, _ProducedBatch], messages: Sequence[Outgoing]
     ) -> None:
         topics: defaultdict[str, list[tuple[int, bytes]]] = defaultdict(list)
-        for (topic, number), batch in batches.items():
-            batch.builder.set_producer_state(*self._identity, self._sequences[topic, number])
-            self._sequences[topic, number] += len(batch.indices)
-            topics[topic].append((number, bytes(batch.builder.build())))
+        for place, batch in batches.items():
+            batch.builder.set_producer_state(*self._identity, self._sequences[place])
+            self._sequences[place] += len(batch.indices)
+            topics[place.topic].append((place.partition, bytes(batch.builder.build())))
         request = ProduceRequest(
             transactional_id=self._id,
             required_acks=_ALL_IN_SYNC,
@@ -287,7 +286,7 @@ class TransactionalProducer:
         answer = await self._send(node, request, group=ConnectionGroup.DEFAULT)
         for topic, parts in answer.topics:
             for number, code, *_ in parts:
-                batch = batches[topic, number]
+                batch = batches[TopicPartition(topic, number)]
                 _check_produced(code, batch.indices, messages)
 
     async def _commit_offset(self, offset: int) -> None:

@@ -38,7 +38,7 @@ class ScriptedClient:
         self.epoch = 0
         self.cluster = SimpleNamespace(
             available_partitions_for_topic=lambda _: {0, 1},
-            leader_for_partition=lambda place: place[1],
+            leader_for_partition=lambda place: place.partition,
         )
 
     @property
