@@ -50,7 +50,9 @@ class _Code(IntEnum):
 
     CORRUPT_MESSAGE = 2
     MESSAGE_TOO_LARGE = 10
+    COORDINATOR_LOAD_IN_PROGRESS = 14
     RECORD_LIST_TOO_LARGE = 18
+    NOT_ENOUGH_REPLICAS = 19
     ILLEGAL_GENERATION = 22
     UNKNOWN_MEMBER_ID = 25
     REBALANCE_IN_PROGRESS = 27
@@ -65,7 +67,13 @@ class _Code(IntEnum):
 _NO_MEMBER = {_Code.ILLEGAL_GENERATION, _Code.UNKNOWN_MEMBER_ID, _Code.FENCED_INSTANCE_ID}
 _TOO_LARGE = {_Code.MESSAGE_TOO_LARGE, _Code.RECORD_LIST_TOO_LARGE}
 _WANTS_A_KEY = {_Code.INVALID_RECORD, _Code.CORRUPT_MESSAGE}
-_NOT_YET = {_Code.CONCURRENT_TRANSACTIONS, _Code.UNSTABLE_OFFSET_COMMIT}
+# Nothing was done yet. NOT_ENOUGH_REPLICAS also means that a leader could not ask for the transaction yet.
+_NOT_YET = {
+    _Code.CONCURRENT_TRANSACTIONS,
+    _Code.UNSTABLE_OFFSET_COMMIT,
+    _Code.NOT_ENOUGH_REPLICAS,
+    _Code.COORDINATOR_LOAD_IN_PROGRESS,
+}
 
 
 class TransactionInDoubt(DeliveryError):  # noqa: N818 - names what it is
@@ -283,7 +291,12 @@ class TransactionalProducer:
             timeout=int(_REQUEST_TIMEOUT * 1000),
             topics=list(topics.items()),
         )
-        answer = await self._send(node, request, group=ConnectionGroup.DEFAULT)
+        answer = await self._answer(
+            node,
+            request,
+            lambda answer: (part[1] for _, parts in answer.topics for part in parts),
+            ConnectionGroup.DEFAULT,
+        )
         for topic, parts in answer.topics:
             for number, code, *_ in parts:
                 batch = batches[TopicPartition(topic, number)]
@@ -297,8 +310,11 @@ class TransactionalProducer:
             self._partition,
             offset,
         )
-        answer = await self._send(self._group_coordinator, request)
-        _check((code for _, parts, _ in answer.topics for _, code, _ in parts), "offset commit")
+        await self._ask(
+            self._group_coordinator,
+            request,
+            lambda answer: (code for _, parts, _ in answer.topics for _, code, _ in parts),
+        )
 
     async def _end(self) -> None:
         form = EndTxn if self._raises_epochs else partial(EndTxnRequest, transaction_result=True)
@@ -319,13 +335,22 @@ class TransactionalProducer:
         return await self._ask(self._coordinator, request, codes)
 
     async def _ask(self, node: int, request: Any, codes: Callable[[Any], Iterable[int]]) -> Any:
-        """Send a request until the broker has completed the transaction before."""
+        answer = await self._answer(node, request, codes)
+        _check(set(codes(answer)) - {0, _Code.OPERATION_NOT_ATTEMPTED}, type(request).__name__)
+        return answer
+
+    async def _answer(
+        self,
+        node: int,
+        request: Any,
+        codes: Callable[[Any], Iterable[int]],
+        group: ConnectionGroup = ConnectionGroup.COORDINATION,
+    ) -> Any:
+        """Send a request again until the broker has completed what came before it."""
         deadline = time.monotonic() + _REQUEST_TIMEOUT
         while True:
-            answer = await self._send(node, request)
-            refused = set(codes(answer)) - {0}
-            if not refused & _NOT_YET or time.monotonic() > deadline:
-                _check(refused - {_Code.OPERATION_NOT_ATTEMPTED}, type(request).__name__)
+            answer = await self._send(node, request, group=group)
+            if _NOT_YET.isdisjoint(codes(answer)) or time.monotonic() > deadline:
                 return answer
             await asyncio.sleep(_CONCURRENT_PAUSE)
 

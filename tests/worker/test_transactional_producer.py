@@ -195,10 +195,12 @@ async def test_producer_refused_step_is_a_doubt(client, producer, step, code):
     assert client.keys.count(step) == 1
 
 
-@pytest.mark.parametrize("step", [INIT, FETCH, ADD, GROUP])
-async def test_producer_waits_for_the_transaction_before(client, producer, step):
+@pytest.mark.parametrize(
+    ("step", "code"), [(INIT, 51), (FETCH, 88), (ADD, 51), (GROUP, 51), (PRODUCE, 19), (OFFSET, 14)]
+)
+async def test_producer_waits_for_the_transaction_before(client, producer, step, code):
     """While the broker completes a transaction the next one's first steps are asked again."""
-    client.codes[step] = [88, 88] if step == FETCH else [51, 51]
+    client.codes[step] = [code, code]
     await producer.begin()
     await producer.commit(_messages(b"a"), 301)
     assert client.keys.count(step) == 3
