@@ -5,10 +5,10 @@ Layouts: https://kafka.apache.org/43/protocol.html#protocol_messages. aiokafka's
 transaction (KIP-890).
 """
 
+from io import BytesIO
 from typing import Any
 
-from aiokafka.protocol.api import Request, RequestStruct, Response
-from aiokafka.protocol.transaction import EndTxnRequest_v0
+from aiokafka.protocol.api import Request, RequestStruct, Response, ResponseHeader_v0
 from aiokafka.protocol.types import (
     Boolean,
     CompactArray,
@@ -21,6 +21,13 @@ from aiokafka.protocol.types import (
 )
 
 _NO_TAGS: dict[int, bytes] = {}
+_FINALISED_FEATURES = 2
+_FEATURES = CompactArray(
+    ("name", CompactString()),
+    ("max_version_level", Int16),
+    ("min_version_level", Int16),
+    ("tags", TaggedFields),
+)
 
 
 class EndTxnResponseV5(Response):  # type: ignore[misc]
@@ -53,8 +60,11 @@ class EndTxnRequestV5(RequestStruct):  # type: ignore[misc]
     )
 
 
-class EndTxn(Request[EndTxnRequest_v0 | EndTxnRequestV5]):  # type: ignore[misc]
-    """Commit of a transaction.
+class EndTxn(Request[EndTxnRequestV5]):  # type: ignore[misc]
+    """Commit of a transaction, after which the broker raises the epoch.
+
+    Only for a cluster whose ``transaction_version`` is 2: with a lower one the broker offers the request,
+    fails on it, and lets the producer do nothing more until it is restarted.
 
     Args:
         transactional_id: Id of the producer.
@@ -65,14 +75,10 @@ class EndTxn(Request[EndTxnRequest_v0 | EndTxnRequestV5]):  # type: ignore[misc]
     API_KEY = 26
 
     def __init__(self, transactional_id: str, producer_id: int, producer_epoch: int) -> None:
-        self._fields = transactional_id, producer_id, producer_epoch, True
+        self._fields = transactional_id, producer_id, producer_epoch, True, _NO_TAGS
 
-    def build(
-        self, request_struct_class: type[EndTxnRequest_v0 | EndTxnRequestV5]
-    ) -> EndTxnRequest_v0 | EndTxnRequestV5:
-        """Make the request of a version."""
-        if request_struct_class is EndTxnRequestV5:
-            return EndTxnRequestV5(*self._fields, _NO_TAGS)
+    def build(self, request_struct_class: type[EndTxnRequestV5]) -> EndTxnRequestV5:
+        """Make the request."""
         return request_struct_class(*self._fields)
 
 
@@ -234,3 +240,60 @@ class StableOffsetFetch(Request[OffsetFetchRequestV7]):  # type: ignore[misc]
     def build(self, request_struct_class: type[OffsetFetchRequestV7]) -> OffsetFetchRequestV7:
         """Make the request."""
         return request_struct_class(*self._fields)
+
+
+class ApiVersionsResponseV3(Response):  # type: ignore[misc]
+    """Versions that a broker takes, and the features of its cluster among the tags."""
+
+    API_KEY = 18
+    API_VERSION = 3
+    SCHEMA = Schema(
+        ("error_code", Int16),
+        (
+            "api_keys",
+            CompactArray(
+                ("api_key", Int16), ("min_version", Int16), ("max_version", Int16), ("tags", TaggedFields)
+            ),
+        ),
+        ("throttle_time_ms", Int32),
+        ("tags", TaggedFields),
+    )
+
+
+class ApiVersionsRequestV3(RequestStruct):  # type: ignore[misc]
+    """Question for a broker's versions and features (KIP-584)."""
+
+    API_KEY = 18
+    API_VERSION = 3
+    FLEXIBLE_VERSION = True
+    RESPONSE_TYPE = ApiVersionsResponseV3
+    SCHEMA = Schema(
+        ("client_software_name", CompactString()),
+        ("client_software_version", CompactString()),
+        ("tags", TaggedFields),
+    )
+
+    def parse_response_header(self, read_buffer: BytesIO | bytes) -> Any:
+        """Read the old header, which this one answer keeps in all versions (KIP-511)."""
+        return ResponseHeader_v0.decode(read_buffer)
+
+
+class Features(Request[ApiVersionsRequestV3]):  # type: ignore[misc]
+    """Question for the features of a cluster."""
+
+    API_KEY = 18
+
+    def build(self, request_struct_class: type[ApiVersionsRequestV3]) -> ApiVersionsRequestV3:
+        """Make the request."""
+        return request_struct_class("padellm", "1", _NO_TAGS)
+
+
+def transaction_version(answer: Any) -> int:
+    """Feature ``transaction.version`` of a cluster: 0 where it has none, 2 with an epoch a transaction.
+
+    Args:
+        answer: An ``ApiVersionsResponseV3``.
+    """
+    finalised = answer.tags.get(_FINALISED_FEATURES)
+    features = _FEATURES.decode(BytesIO(finalised)) if finalised else None
+    return next((level for name, level, _, _ in features or () if name == "transaction.version"), 0)

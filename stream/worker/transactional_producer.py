@@ -34,7 +34,13 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from stream.errors import DeliveryError
 from stream.settings import Settings
 from stream.worker.publisher import KeyRequired, MessageTooLarge, Outgoing
-from stream.worker.transaction_requests import EndTxn, EndTxnRequestV5, StableOffsetFetch, TxnOffsetCommit
+from stream.worker.transaction_requests import (
+    EndTxn,
+    Features,
+    StableOffsetFetch,
+    TxnOffsetCommit,
+    transaction_version,
+)
 
 _log = structlog.get_logger(__name__)
 _REQUEST_TIMEOUT = 10.0
@@ -43,6 +49,7 @@ _CLOSE_TIMEOUT = 2.0
 _CONCURRENT_PAUSE = 0.005
 _BATCH_BYTES = 65_536
 _ALL_IN_SYNC = -1
+_EPOCH_PER_TRANSACTION = 2
 
 
 class _Code(IntEnum):
@@ -56,7 +63,6 @@ class _Code(IntEnum):
     ILLEGAL_GENERATION = 22
     UNKNOWN_MEMBER_ID = 25
     REBALANCE_IN_PROGRESS = 27
-    UNSUPPORTED_VERSION = 35
     CONCURRENT_TRANSACTIONS = 51
     OPERATION_NOT_ATTEMPTED = 55
     FENCED_INSTANCE_ID = 82
@@ -152,7 +158,7 @@ class TransactionalProducer:
         self._coordinator = self._group_coordinator = -1
         self._identity = (-1, -1)
         self._sequences: defaultdict[TopicPartition, int] = defaultdict(int)
-        self._raises_epochs = True
+        self._raises_epochs = False
 
     async def begin(self) -> int:
         """Fence earlier owners, settle the transaction that may be open, and return the committed offset.
@@ -178,6 +184,10 @@ class TransactionalProducer:
         self._group_coordinator = await self._client.coordinator_lookup(CoordinationType.GROUP, group)
         try:
             await self._assert_member()
+            version = transaction_version(await self._send(self._coordinator, Features()))
+            self._raises_epochs = version >= _EPOCH_PER_TRANSACTION
+            if not self._raises_epochs:
+                _warn_of_old_transactions(self._settings.broker)
             await self._initialise()
             return await self._stable_offset()
         except (NotImplementedError, IncompatibleBrokerVersion) as error:
@@ -319,14 +329,6 @@ class TransactionalProducer:
     async def _end(self) -> None:
         form = EndTxn if self._raises_epochs else partial(EndTxnRequest, transaction_result=True)
         answer = await self._send(self._coordinator, form(self._id, *self._identity))
-        # With transaction.version=0 a broker offers the newest request, and refuses it.
-        unsupported = answer.error_code == _Code.UNSUPPORTED_VERSION
-        if self._raises_epochs and (unsupported or answer.API_VERSION < EndTxnRequestV5.API_VERSION):
-            self._raises_epochs = False
-            _warn_of_old_transactions(self._settings.broker)
-            if unsupported:
-                await self._end()
-                return
         _check((answer.error_code,), "end")
         if self._raises_epochs:
             self._identify(answer.producer_id, answer.producer_epoch)

@@ -9,12 +9,15 @@ from io import BytesIO
 import pytest
 
 from stream.worker.transaction_requests import (
+    ApiVersionsResponseV3,
     EndTxn,
     EndTxnResponseV5,
+    Features,
     OffsetFetchResponseV7,
     StableOffsetFetch,
     TxnOffsetCommit,
     TxnOffsetCommitResponseV3,
+    transaction_version,
 )
 
 VERSIONS = {9: (1, 10), 26: (0, 5), 28: (0, 5)}  # of Kafka 4.3
@@ -50,14 +53,34 @@ def test_txn_offset_commit_bears_member_and_generation(instance):
     assert header == _bytes("00 1c", "00 03", "00 00 00 09", "00 01 63", "00")
 
 
-def test_end_txn_is_sent_in_the_newest_form_the_broker_takes():
-    """Version 5 has tags; a broker that stops before it gets version 0, of the same fields."""
-    newest = EndTxn("t/0", 7, 2).prepare(VERSIONS)
-    assert newest.API_VERSION == 5
-    assert newest.encode() == _bytes("04 742f30", PRODUCER, "01", "00")
-    old = EndTxn("t/0", 7, 2).prepare({26: (0, 4)})
-    assert old.API_VERSION == 0
-    assert old.encode() == _bytes("00 03 742f30", PRODUCER, "01")
+def test_end_txn_has_tags():
+    """Version 5 holds the producer's identity, the commit and tags."""
+    request = EndTxn("t/0", 7, 2).prepare(VERSIONS)
+    assert (request.API_KEY, request.API_VERSION) == (26, 5)
+    assert request.encode() == _bytes("04 742f30", PRODUCER, "01", "00")
+
+
+def test_features_are_asked_for_in_a_version_that_has_them():
+    """Version 3 names the program; its answer has the old header and the features under tag 2."""
+    request = Features().prepare({18: (0, 4)})
+    assert request.encode() == _bytes("08 706164656c6c6d", "02 31", "00")
+    assert request.parse_response_header(BytesIO(_bytes("00 00 00 09"))).correlation_id == 9
+
+
+@pytest.mark.parametrize(
+    ("features", "version"),
+    [
+        ("02 14 7472616e73616374696f6e2e76657273696f6e 00 02 00 02 00", 2),
+        ("02 0e 67726f75702e76657273696f6e 00 01 00 01 00", 0),
+        ("01", 0),
+    ],
+)
+def test_transaction_version_is_a_feature(features, version):
+    """The version is that of transaction.version; a cluster without the feature has 0."""
+    data = _bytes(features)
+    answer = _bytes("00 00", "02 00 1a 00 00 00 05 00", "00 00 00 00", "02", "01 08", "00" * 8, "02")
+    decoded = ApiVersionsResponseV3.decode(BytesIO(answer + bytes([len(data)]) + data))
+    assert transaction_version(decoded) == version
 
 
 def test_end_txn_answer_holds_the_next_identity():

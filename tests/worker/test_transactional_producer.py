@@ -22,9 +22,21 @@ from stream.worker.transactional_producer import (
 )
 
 # Versions of Kafka 4.3, by key of the request.
-VERSIONS = {0: (3, 13), 9: (1, 10), 12: (0, 4), 22: (0, 6), 24: (0, 5), 25: (0, 4), 26: (0, 5), 28: (0, 5)}
+VERSIONS = {
+    0: (3, 13),
+    9: (1, 10),
+    12: (0, 4),
+    18: (0, 4),
+    22: (0, 6),
+    24: (0, 5),
+    25: (0, 4),
+    26: (0, 5),
+    28: (0, 5),
+}
 HEARTBEAT, INIT, FETCH, ADD, GROUP, PRODUCE, OFFSET, END = 12, 22, 9, 24, 25, 0, 28, 26
-BEGIN = [HEARTBEAT, INIT, FETCH]
+FEATURES = 18
+NEWEST = b"\x02\x14transaction.version\x00\x02\x00\x02\x00"
+BEGIN = [HEARTBEAT, FEATURES, INIT, FETCH]
 COMMIT = [ADD, GROUP, PRODUCE, OFFSET, END]
 
 
@@ -36,6 +48,7 @@ class ScriptedClient:
         self.codes: defaultdict[int, list[int]] = defaultdict(list)
         self.sent: list[Any] = []
         self.epoch = 0
+        self.features = {2: NEWEST}
         self.cluster = SimpleNamespace(
             available_partitions_for_topic=lambda _: {0, 1},
             leader_for_partition=lambda place: place.partition,
@@ -74,6 +87,8 @@ class ScriptedClient:
             case 22:
                 self.epoch += 1
                 fields = 0, code, 7, self.epoch
+            case 18:
+                fields = code, [], 0, self.features
             case 9:
                 fields = 0, [("docs", [(0, 300, -1, None, code, {})], {})], 0, {}
             case 24:
@@ -124,10 +139,10 @@ async def test_producer_transaction_is_in_order(client, producer):
     """The group is asked, the old owner fenced, and only then the offset read; a commit ends with EndTxn."""
     assert await producer.begin() == 300
     await producer.commit(_messages(b"a", b"b"), 302)
-    assert client.keys[:5] == [*BEGIN, ADD, GROUP]
-    assert set(client.keys[5:-1]) == {PRODUCE, OFFSET}
+    assert client.keys[:6] == [*BEGIN, ADD, GROUP]
+    assert set(client.keys[6:-1]) == {PRODUCE, OFFSET}
     assert client.keys[-1] == END
-    initialised = client.sent[1]
+    initialised = client.sent[2]
     assert initialised.transactional_id == "g/docs/0"
     offset = next(each for each in client.sent if each.API_KEY == OFFSET)
     assert (offset.generation_id, offset.member_id) == (5, "me")
@@ -141,22 +156,17 @@ async def test_producer_takes_the_epoch_of_each_end(client, producer):
     assert _sequences(client) == [(1, 0), (2, 0)]
 
 
-@pytest.mark.parametrize("lacks", ["version", "feature"])
-async def test_producer_old_broker_is_warned_of_once(client, producer, lacks):
+async def test_producer_old_broker_is_warned_of_once(client, producer):
     """Without epochs for each transaction they are ended the old way, numbered on, with one warning."""
-    if lacks == "version":
-        client.versions[END] = (0, 3)
-    else:
-        client.codes[END] = [35]
-    await producer.begin()
+    client.features = {}
     with capture_logs() as logs:
+        await producer.begin()
         for offset in (301, 302):
             await producer.commit(_messages(b"a", b"a"), offset)
+        await producer.begin()
     assert [line["event"] for line in logs] == ["broker without an epoch for each transaction"]
     assert _sequences(client) == [(1, 0), (1, 2)]
-    assert [each.API_VERSION for each in client.sent if each.API_KEY == END] == (
-        [0, 0] if lacks == "version" else [5, 0, 0]
-    )
+    assert [each.API_VERSION for each in client.sent if each.API_KEY == END] == [0, 0]
 
 
 @pytest.mark.parametrize("code", [22, 25, 82])
