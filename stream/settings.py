@@ -72,6 +72,13 @@ class Inference(StrEnum):
     IN_PROCESS = "in-process"
 
 
+class Delivery(StrEnum):
+    """Promise about outcomes: each at least once, or exactly once for readers of committed transactions."""
+
+    AT_LEAST_ONCE = "at_least_once"
+    EXACTLY_ONCE = "exactly_once"
+
+
 class LogLevel(StrEnum):
     """The least severe log lines to write."""
 
@@ -142,6 +149,11 @@ class Settings(BaseSettings):
         default=120.0,
         description="Seconds that the model may leave a document without any answer while it answers later "
         "documents; then the document is dead-lettered. Outages and queues do not count.",
+    )
+    delivery: Delivery = Field(
+        default=Delivery.AT_LEAST_ONCE,
+        description="at_least_once, or exactly_once: outcomes and offsets in Kafka transactions, for readers "
+        "with isolation.level=read_committed.",
     )
     drain_limit: Seconds = Field(
         default=20.0,

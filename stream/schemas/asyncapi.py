@@ -87,7 +87,8 @@ def asyncapi() -> dict[str, Any]:
             "version": "1.0.0",
             "description": (
                 "Documents in, entity events out, as seen by the worker. Delivery is at least once; "
-                "a repeated event carries the same event_id (header ce_id)."
+                "a repeated event carries the same event_id (header ce_id). "
+                "With PADELLM_DELIVERY=exactly_once a read_committed reader sees each outcome once."
             ),
             "license": {"name": "Apache-2.0"},
         },

@@ -20,8 +20,9 @@ from stream.contract.record import Record
 from stream.errors import DeliveryError, InferenceStopped
 from stream.kafka.topics import missing_topics
 from stream.ner.template import PromptTemplate
-from stream.settings import Settings, unknown_variables
+from stream.settings import Delivery, Settings, unknown_variables
 from stream.worker import consumer
+from stream.worker.committer import TransactionalPublisher
 from stream.worker.endpoints import HealthEndpoints, health_server
 from stream.worker.handler import Handler
 from stream.worker.health_state import DependencyStatus, HealthState
@@ -165,14 +166,24 @@ class WorkerService:
     async def _consume(self, model: ServedModel) -> None:
         settings = self.settings
         tracker = OffsetTracker()
-        handler = Handler(settings, model, self._publisher, self.metrics, self.health.model)
+        transactions = None
+        if settings.delivery is Delivery.EXACTLY_ONCE:
+            transactions = TransactionalPublisher(settings, tracker, self.metrics, self.health.broker)
+        outlet = transactions or self._publisher
+        handler = Handler(settings, model, outlet, self.metrics, self.health.model)
         limit = InFlightLimit(
             settings.max_in_flight, _MESSAGES_IN_FLIGHT * settings.max_message_bytes, self.metrics
         )
         intake = Intake(handler.handle, tracker, limit, self.health)
         app = _faust_app(settings, intake)
         consumer.use_in(
-            app, settings=settings, tracker=tracker, intake=intake, health=self.health, metrics=self.metrics
+            app,
+            settings=settings,
+            tracker=tracker,
+            intake=intake,
+            health=self.health,
+            metrics=self.metrics,
+            transactions=transactions,
         )
         starting = asyncio.create_task(app.start())
         try:

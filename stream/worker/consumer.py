@@ -21,10 +21,12 @@ from faust.transport.drivers import aiokafka as driver
 
 from stream.kafka.lenient_records import decode_leniently
 from stream.settings import Settings
+from stream.worker.committer import TransactionalPublisher
 from stream.worker.health_state import HealthState
 from stream.worker.intake import Intake
 from stream.worker.metrics import WorkerMetrics
 from stream.worker.offset_tracker import OffsetTracker, Partition
+from stream.worker.transactional_producer import Membership
 
 _log = structlog.get_logger(__name__)
 SESSION_TIMEOUT = 12.0
@@ -65,6 +67,7 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
         intake: Intake,
         health: HealthState,
         metrics: WorkerMetrics,
+        transactions: TransactionalPublisher | None,
         **kwargs: Any,
     ) -> None:
         self._settings = settings
@@ -72,6 +75,7 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
         self._intake = intake
         self._health = health
         self._metrics = metrics
+        self._transactions = transactions
         super().__init__(*args, **kwargs)
 
     def ack(self, message: Any) -> bool:
@@ -93,7 +97,9 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
         """Do nothing: ``/livez`` watches progress; Faust's takes every long outage for a hanging stream."""
 
     async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:  # noqa: ARG002, FBT001, FBT002 - Faust's signature
-        """Commit the finished prefixes; what fails stays to be committed."""
+        """Commit the finished prefixes, unless transactions do; what fails stays to be committed."""
+        if self._transactions is not None:
+            return False
         assigned = self.assignment()
         offsets = {tp: offset for tp, offset in self._tracker.committable().items() if tp in assigned}
         if not offsets or not await self._commit(offsets):
@@ -106,16 +112,22 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
         """Before partitions go: let documents end for a bounded time, then commit the finished ones."""
         await self._intake.drain(0 if self._health.fatal else self._settings.drain_limit)
         await self.commit()
+        if self._transactions is not None:
+            await self._transactions.release()
 
     async def on_partitions_revoked(self, revoked: set[Any]) -> None:
         """Give up all partitions, to be handed out anew."""
         self._health.joined = False
         self._health.progress()
         await super().on_partitions_revoked(revoked)
+        if self._transactions is not None:
+            await self._transactions.release()
         self._tracker.forget(revoked)
 
     async def on_partitions_assigned(self, assigned: set[Any], generation_id: int = 0) -> None:
         """Take over the partitions that the group has handed out, perhaps none."""
+        if self._transactions is not None:
+            await self._transactions.take_over(assigned, self._thread.membership)
         await super().on_partitions_assigned(assigned, generation_id)
         self._metrics.rebalance()
         self._health.joined = True
@@ -126,6 +138,17 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
             generation=generation_id,
         )
 
+    async def seek_to_committed(self) -> Any:
+        """Seek to the committed offsets; with transactions, to those read after the old owner was fenced."""
+        if self._transactions is None:
+            return await super().seek_to_committed()
+        offsets = self._transactions.committed()
+        fresh = [TopicPartition(*tp) for tp, offset in offsets.items() if offset < 0]
+        if fresh:
+            await self._thread.seek_to_beginning(*fresh)
+        await self._thread.seek_wait({tp: offset for tp, offset in offsets.items() if offset >= 0})
+        return offsets
+
     def behind(self) -> dict[Partition, int]:
         """Records without an outcome, for each partition whose end is known."""
         return {tp: lag for tp in self.assignment() if (lag := self._behind(tp)) is not None}
@@ -135,9 +158,10 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
         return bool(self._thread.topic_partitions(self._settings.documents_topic) != 0)
 
     def dead_task(self) -> str | None:
-        """Cause of the end of a background task of aiokafka, after which no record would ever come."""
+        """Cause of the end of a background task, after which no record would ever come or be committed."""
         thread: _ConsumerThread = self._thread
-        return thread.dead_task()
+        committing = self._transactions.broken() if self._transactions is not None else None
+        return thread.dead_task() or committing
 
     async def _getmany(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's signature
         try:
@@ -160,6 +184,8 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
                 start=record.offset,
             )
             self._tracker.forget([tp])
+            if self._transactions is not None:
+                self._transactions.forget(tp)
             self._read_offset[tp] = record.offset
         return super()._to_message(tp, record)
 
@@ -188,12 +214,11 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # F
     """Thread of the aiokafka consumer."""
 
     logger = driver.logger
-    _membership: tuple[int, str] | None = None
+    membership: Membership | None = None
 
     def note_membership(self) -> None:
         """Note generation and member id of the assignment that begins."""
-        coordinator = self._ensure_consumer()._coordinator  # noqa: SLF001 - Faust does the same
-        self._membership = coordinator.generation, coordinator.member_id
+        self.membership = self._present_membership()
 
     def dead_task(self) -> str | None:
         """Cause of the end of a background task; None while all run."""
@@ -227,6 +252,14 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # F
             metadata_max_age_ms=int(_METADATA_MAX_AGE * 1000),
         )
 
+    def _present_membership(self) -> Membership:
+        coordinator = self._ensure_consumer()._coordinator  # noqa: SLF001 - Faust does the same
+        return Membership(
+            coordinator.generation,
+            coordinator.member_id,
+            coordinator._group_instance_id,  # noqa: SLF001
+        )
+
     def subscription_assignment(self) -> Any:
         """Assignment of aiokafka, with its positions; None between assignments."""
         subscription = self._ensure_consumer()._subscription.subscription  # noqa: SLF001 - positions without a round trip
@@ -242,15 +275,14 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # F
         places = {
             TopicPartition(tp.topic, tp.partition): OffsetAndMetadata(at, "") for tp, at in offsets.items()
         }
-        coordinator = self._ensure_consumer()._coordinator  # noqa: SLF001
-        if (coordinator.generation, coordinator.member_id) != self._membership:
+        if self._present_membership() != self.membership:
             # The membership has ended. A commit now would bear generation -1, which the group takes when it
             # is empty, and so overwrite the offsets of a worker that has come and gone meanwhile.
             return False
         try:
             async with asyncio.timeout(_COMMIT_TIMEOUT):
                 # Not ``commit``: its retries go out under whatever membership there is by then.
-                await coordinator._do_commit_offsets(None, places)  # noqa: SLF001
+                await self._ensure_consumer()._coordinator._do_commit_offsets(None, places)  # noqa: SLF001
         except (KafkaError, TimeoutError) as error:
             self.consumer.note_failed_commit(error)
             return False

@@ -12,7 +12,7 @@ from stream.contract.record import Record
 from stream.errors import DeliveryError
 from stream.settings import Settings
 from stream.worker.metrics import WorkerMetrics
-from stream.worker.publisher import KeyRequired, MessageTooLarge, Outgoing, Publisher
+from stream.worker.publisher import KeyRequired, MessageTooLarge, Outgoing, Outlet
 
 _log = structlog.get_logger(__name__)
 _MESSAGE_CHARACTERS = 2000
@@ -22,7 +22,7 @@ _CUT = 524_288
 class DeadLetters:
     """Publishes dead letters."""
 
-    def __init__(self, settings: Settings, publisher: Publisher, metrics: WorkerMetrics) -> None:
+    def __init__(self, settings: Settings, publisher: Outlet, metrics: WorkerMetrics) -> None:
         self._settings = settings
         self._publisher = publisher
         self._metrics = metrics
@@ -99,4 +99,5 @@ class DeadLetters:
                 truncated=len(value or b"") < len(whole or b""),
                 spring=self._settings.spring_headers,
             ),
+            record=record,
         )

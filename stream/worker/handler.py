@@ -20,7 +20,7 @@ from stream.worker.health_state import DependencyStatus
 from stream.worker.logs import about
 from stream.worker.metrics import WorkerMetrics
 from stream.worker.model import ServedModel
-from stream.worker.publisher import MessageTooLarge, Outgoing, Publisher
+from stream.worker.publisher import MessageTooLarge, Outgoing, Outlet
 
 _log = structlog.get_logger(__name__)
 _EVENT_IDS = uuid.UUID("9d5f6c1e-52a7-5b0e-8a55-6f6d3f6f2c11")
@@ -43,7 +43,7 @@ class Handler:
         self,
         settings: Settings,
         model: ServedModel,
-        publisher: Publisher,
+        publisher: Outlet,
         metrics: WorkerMetrics,
         status: DependencyStatus,
     ) -> None:
@@ -116,6 +116,7 @@ class Handler:
                 key=event.document_id.encode(),
                 value=encode_event(event, record),
                 headers=event_headers(event, record),
+                record=record,
             )
         except BadDocument as bad:
             raise _NoEvent(Reason(bad.reason), str(bad)) from bad

@@ -12,6 +12,7 @@ from stream.errors import DeliveryError
 from stream.worker.health_state import HealthState
 from stream.worker.metrics import WorkerMetrics
 from stream.worker.offset_tracker import Entry, OffsetTracker, Partition
+from stream.worker.publisher import PartitionLost
 
 _log = structlog.get_logger(__name__)
 Handle = Callable[[Record, float], Awaitable[None]]
@@ -114,6 +115,8 @@ class Intake:
             await self._until_handled(record, fetched)
             self._tracker.finish(entry)
             self._health.progress()
+        except PartitionLost:
+            pass  # its next owner reads it again
         finally:
             await asyncio.shield(self._limit.leave(len(record.value or b"")))
 
@@ -123,6 +126,8 @@ class Intake:
         for pause in pauses(first=0.5, longest=10.0):
             try:
                 await self._handle(record, fetched)
+            except PartitionLost:
+                raise
             except Exception as error:  # noqa: BLE001 - a document is acknowledged with an outcome or not at all
                 _log.exception("publish failed, retrying", position=record.position)
                 if isinstance(error, DeliveryError):

@@ -34,7 +34,10 @@ class WorkerMetrics:
             registry=self.registry,
         )
         self._retries = Counter(
-            "padellm_retries", "Tries repeated: model, publish or commit.", ["of"], registry=self.registry
+            "padellm_retries",
+            "Tries repeated: model, publish, commit or transaction.",
+            ["of"],
+            registry=self.registry,
         )
         self.completions = Counter(
             "padellm_completions", "Prompts the model completed.", registry=self.registry

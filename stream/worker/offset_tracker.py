@@ -1,7 +1,7 @@
 """Offsets that may be committed: those before which nothing is unfinished."""
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,6 +58,17 @@ class OffsetTracker:
         lane = entry.lane
         while lane.open and lane.open[0].finished:
             lane.next_offset = lane.open.popleft().offset + 1
+
+    def finish_before(self, partition: Partition, offset: int) -> None:
+        """Mark all documents of a partition before an offset: a transaction has committed them."""
+        lane = self._lanes.get(partition)
+        while lane is not None and lane.open and lane.open[0].offset < offset:
+            self.finish(lane.open[0])
+
+    def open_offsets(self, partition: Partition) -> Iterator[int]:
+        """Offsets of the unfinished documents of a partition, in order."""
+        lane = self._lanes.get(partition)
+        return iter(()) if lane is None else (entry.offset for entry in lane.open)
 
     def committable(self) -> dict[Partition, int]:
         """Offset to commit for every partition that moved since its last commit."""

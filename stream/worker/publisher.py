@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 from aiokafka import AIOKafkaProducer
@@ -18,7 +19,7 @@ from aiokafka.errors import (
 
 from stream.backoff import pauses
 from stream.contract.headers import size
-from stream.contract.record import Headers
+from stream.contract.record import Headers, Record
 from stream.errors import DeliveryError
 from stream.settings import Settings
 from stream.worker.health_state import DependencyStatus
@@ -42,19 +43,45 @@ class KeyRequired(DeliveryError):  # noqa: N818 - names what it is
     """The topic refuses this message for good, and the message has no key; a compacted topic wants one."""
 
 
+class PartitionLost(DeliveryError):  # noqa: N818 - names what it is
+    """The partition of this document has, or will have, another owner, who reads the document again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A message to send."""
+    """A message to send.
+
+    Attributes:
+        record: Record whose outcome the message is.
+    """
 
     topic: str
     key: bytes | None
     value: bytes | None
     headers: Headers
+    record: Record
 
     @property
     def bytes(self) -> int:
         """Upper bound of its size in a batch."""
         return len(self.key or b"") + len(self.value or b"") + size(self.headers) + _RECORD_OVERHEAD
+
+
+class Outlet(Protocol):
+    """Publishes outcomes, each by itself (``Publisher``) or in transactions (``TransactionalPublisher``)."""
+
+    @property
+    def largest(self) -> int:
+        """Largest ``Outgoing.bytes`` of a message."""
+
+    async def publish(self, message: Outgoing) -> None:
+        """Return once a message is safe in Kafka.
+
+        Raises:
+            MessageTooLarge: No retry can help: the message is larger than the topic takes.
+            KeyRequired: No retry can help: the topic does not take the message without a key.
+            DeliveryError: It will not be published here.
+        """
 
 
 class Publisher:
@@ -105,10 +132,7 @@ class Publisher:
             MessageTooLarge: No retry can help: the message is larger than the topic takes.
             KeyRequired: No retry can help: the topic does not take the message without a key.
         """
-        if message.bytes > self.largest:
-            raise MessageTooLarge(
-                f"{message.bytes:,} bytes are more than PADELLM_MAX_MESSAGE_BYTES ({self.largest:,}) allows"
-            )
+        assert_fits(message, self.largest)
         operation = f"publish to {message.topic}"
         for pause in pauses(first=0.1, longest=5.0):
             producer = self._producer
@@ -194,6 +218,18 @@ class Publisher:
                 _log.warning("producer replaced", cause=repr(error))
                 await _stopped(failed)
                 await self.start()
+
+
+def assert_fits(message: Outgoing, largest: int) -> None:
+    """Check a message against PADELLM_MAX_MESSAGE_BYTES.
+
+    Raises:
+        MessageTooLarge: It is larger.
+    """
+    if message.bytes > largest:
+        raise MessageTooLarge(
+            f"{message.bytes:,} bytes are more than PADELLM_MAX_MESSAGE_BYTES ({largest:,}) allows"
+        )
 
 
 def _explained(error: Exception, topic: str) -> str:

@@ -15,9 +15,9 @@ from tests.integration.running_service import RunningService
 class RunningKafka(RunningService):
     """A broker on free loopback ports, which it keeps over restarts; its data is kept too."""
 
-    def __init__(self, folder: Path, reaper: Reaper) -> None:
+    def __init__(self, folder: Path, reaper: Reaper, kind: type[Kafka]) -> None:
         port, controller_port = free_ports(2)
-        service = Kafka(
+        service = kind(
             folder=folder,
             cache=Settings().cache_dir,
             port=port,
@@ -32,9 +32,10 @@ class RunningKafka(RunningService):
         return self.service.bootstrap
 
 
-def _serve(folder: Path) -> Iterator[RunningKafka]:
+def serve(folder: Path, kind: type[Kafka] = Kafka) -> Iterator[RunningKafka]:
+    """A broker of a kind, until the next step."""
     with Reaper() as reaper:
-        broker = RunningKafka(folder, reaper)
+        broker = RunningKafka(folder, reaper, kind)
         try:
             broker.start()
             yield broker
@@ -45,10 +46,10 @@ def _serve(folder: Path) -> Iterator[RunningKafka]:
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningKafka]:
     """One broker for the whole run; use topics and groups of your own names."""
-    yield from _serve(tmp_path_factory.mktemp("kafka"))
+    yield from serve(tmp_path_factory.mktemp("kafka"))
 
 
 @pytest.fixture
 def private_kafka(tmp_path: Path) -> Iterator[RunningKafka]:
     """A broker for one test, which may stop, kill and start it."""
-    yield from _serve(tmp_path / "kafka")
+    yield from serve(tmp_path / "kafka")

@@ -123,7 +123,11 @@ class Bench:
         )
 
     async def outcomes(
-        self, until: Callable[[list[Any]], bool], *, topics: tuple[str, ...] | None = None
+        self,
+        until: Callable[[list[Any]], bool],
+        *,
+        topics: tuple[str, ...] | None = None,
+        isolation_level: str = "read_uncommitted",
     ) -> list[Any]:
         """Records of events and dead letters from the start, read until the condition holds."""
         names = topics or (self.settings.entities_topic, self.settings.dead_letters_topic)
@@ -133,6 +137,7 @@ class Bench:
             bootstrap_servers=self.settings.broker,
             auto_offset_reset="earliest",
             fetch_max_wait_ms=100,
+            isolation_level=isolation_level,
         ) as consumer:
             deadline = time.monotonic() + _PATIENCE
             while not until(records):
@@ -193,7 +198,8 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_checkpoint(tmp_path_factory.mktemp("tiny"))
 
 
-async def _bench(bootstrap: str, model: Path, folder: Path) -> AsyncIterator[Bench]:
+async def bench_at(bootstrap: str, model: Path, folder: Path) -> AsyncIterator[Bench]:
+    """Topics and workers at a broker, until the next step."""
     name = f"worker-{uuid.uuid4().hex[:8]}"
     settings = Settings(
         broker=bootstrap,
@@ -216,12 +222,12 @@ async def _bench(bootstrap: str, model: Path, folder: Path) -> AsyncIterator[Ben
 @pytest.fixture
 async def bench(kafka: Any, tiny_model: Path, tmp_path: Path) -> AsyncIterator[Bench]:
     """Topics and workers at the broker of the run."""
-    async for one in _bench(kafka.bootstrap, tiny_model, tmp_path):
+    async for one in bench_at(kafka.bootstrap, tiny_model, tmp_path):
         yield one
 
 
 @pytest.fixture
 async def private_bench(private_kafka: Any, tiny_model: Path, tmp_path: Path) -> AsyncIterator[Bench]:
     """Topics and workers at a broker that the test may stop."""
-    async for one in _bench(private_kafka.bootstrap, tiny_model, tmp_path):
+    async for one in bench_at(private_kafka.bootstrap, tiny_model, tmp_path):
         yield one

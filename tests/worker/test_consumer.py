@@ -8,6 +8,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import CorruptRecordException, IllegalGenerationError
 
 from stream.worker.consumer import OrderedConsumer, _ConsumerThread
+from stream.worker.offset_tracker import OffsetTracker
 
 PARTITION = TopicPartition("docs", 0)
 
@@ -16,7 +17,7 @@ class ScriptedCoordinator:
     """A group coordinator that keeps commits, or refuses them."""
 
     def __init__(self) -> None:
-        self.generation, self.member_id = 7, "me"
+        self.generation, self.member_id, self._group_instance_id = 7, "me", None
         self.error: Exception | None = None
         self.commits: list[tuple[int, str, int]] = []
 
@@ -93,3 +94,54 @@ async def test_consumer_fetch_that_fails_is_an_outage(health, monkeypatch):
     assert "Invalid CRC" in health.broker.cause
     assert await consumer._getmany({PARTITION}, timeout=1) == {PARTITION: ["record"]}
     assert health.broker.cause is None
+
+
+class ScriptedTransactions:
+    """Committed offsets, as transactions have read them."""
+
+    def __init__(self, offsets: dict[TopicPartition, int]) -> None:
+        self._offsets = offsets
+
+    def committed(self) -> dict[TopicPartition, int]:
+        """As given."""
+        return self._offsets
+
+
+class SeekingThread:
+    """A consumer thread that keeps where it was sent, and commits nothing."""
+
+    def __init__(self) -> None:
+        self.beginnings: list[TopicPartition] = []
+        self.seeks: dict[TopicPartition, int] = {}
+
+    async def seek_to_beginning(self, *partitions: TopicPartition) -> None:
+        """Keep them."""
+        self.beginnings += partitions
+
+    async def seek_wait(self, offsets: dict[TopicPartition, int]) -> None:
+        """Keep them."""
+        self.seeks |= offsets
+
+
+@pytest.fixture
+def transactional():
+    """A consumer whose offsets are committed in transactions."""
+    consumer = OrderedConsumer.__new__(OrderedConsumer)
+    consumer._thread = SeekingThread()
+    consumer._transactions = ScriptedTransactions({PARTITION: 5, TopicPartition("docs", 1): -1})
+    return consumer
+
+
+async def test_consumer_with_transactions_reads_from_their_offsets(transactional):
+    """Reading begins where the transactions ended, not where aiokafka's earlier read of the offsets was."""
+    assert await transactional.seek_to_committed() == {PARTITION: 5, TopicPartition("docs", 1): -1}
+    assert transactional._thread.seeks == {PARTITION: 5}
+    assert transactional._thread.beginnings == [TopicPartition("docs", 1)]
+    assert all(isinstance(each, TopicPartition) for each in transactional._thread.beginnings)
+
+
+async def test_consumer_with_transactions_commits_nothing_beside_them(transactional):
+    """However much is finished, no offset is committed outside a transaction."""
+    transactional._tracker = OffsetTracker()
+    transactional._tracker.finish(transactional._tracker.open(PARTITION, 7, 4))
+    assert not await transactional.force_commit()

@@ -6,6 +6,7 @@ from stream.contract.record import Record
 from stream.errors import DeliveryError
 from stream.worker.intake import InFlightLimit, Intake
 from stream.worker.offset_tracker import OffsetTracker
+from stream.worker.publisher import PartitionLost
 
 PARTITION = ("docs", 0)
 
@@ -117,3 +118,16 @@ async def test_intake_names_the_topic_that_takes_no_dead_letter(health, metrics)
     assert (health.outages()["broker"], tracker.committable()) == (str(gate.error), {})
     await intake.drain(5)
     assert (health.broker.cause, tracker.committable()) == (None, {PARTITION: 1})
+
+
+async def test_intake_document_of_a_lost_partition_is_left_to_its_next_owner(health, metrics):
+    """Such a document is not tried again here, holds no place, and its offset stays uncommitted."""
+    gate = Gate()
+    gate.failures, gate.error = 1, PartitionLost("another owner")
+    gate.open.set()
+    intake, tracker = _intake(gate, health, metrics)
+    await _admit(intake, 0)
+    await intake.drain(1)
+    assert gate.started == [0]
+    assert (intake.in_flight, tracker.committable(), tracker.first_open(PARTITION)) == (0, {}, 0)
+    assert metrics.registry.get_sample_value("padellm_in_flight") == 0

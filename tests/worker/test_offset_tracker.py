@@ -81,3 +81,16 @@ def test_tracker_opens_earlier_offsets_of_a_log_that_went_back():
     assert tracker.committable() == {}
     tracker.finish(entry)
     assert tracker.committable() == {PARTITION: 1}
+
+
+def test_tracker_names_what_is_open_in_order():
+    """Unfinished documents are listed by offset; those that a transaction has committed are no more."""
+    tracker = OffsetTracker()
+    entries = [tracker.open(PARTITION, 1, offset) for offset in (3, 5, 9)]
+    assert list(tracker.open_offsets(PARTITION)) == [3, 5, 9]
+    tracker.finish_before(PARTITION, 6)
+    assert list(tracker.open_offsets(PARTITION)) == [9]
+    tracker.finish(entries[0])  # its task ends later
+    assert tracker.committable() == {PARTITION: 6}
+    tracker.finish_before(("docs", 1), 6)
+    assert list(tracker.open_offsets(("docs", 1))) == []

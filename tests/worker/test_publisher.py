@@ -15,11 +15,13 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
 )
 
+from stream.contract.record import Record
 from stream.errors import DeliveryError
 from stream.settings import Settings
 from stream.worker.publisher import KeyRequired, MessageTooLarge, Outgoing, Publisher
 
-MESSAGE = Outgoing("topic", b"key", b"value", ())
+RECORD = Record("docs", 0, 0)
+MESSAGE = Outgoing("topic", b"key", b"value", (), RECORD)
 NEVER = "never acknowledged"
 
 
@@ -102,7 +104,7 @@ async def test_publisher_missing_key_is_no_outage(start, health):
     """A message without a key that a compacted topic refuses is refused once and for all."""
     publisher = await start(ScriptedProducer(UnknownError()), ScriptedProducer())
     with pytest.raises(KeyRequired, match="topic topic refuses a message without a key"):
-        await publisher.publish(Outgoing("topic", None, b"value", ()))
+        await publisher.publish(Outgoing("topic", None, b"value", (), RECORD))
     assert health.broker.cause is None
 
 
