@@ -158,8 +158,8 @@ class OptimiserConfig(Section):
             orthogonal, which costs as much as reading some hundreds of tokens: for fresh models, and batches
             of a thousand tokens and more.
         bfloat16_products: Round the factors of matrix products to bfloat16 (sums stay float32): always on a
-            GPU; on processors with AVX512-BF16 or AMX twice as fast, on others slow. Weights and optimiser
-            stay float32.
+            GPU; on processors with AVX512-BF16 or AMX twice as fast, on others slow; ``measured`` tries both
+            at the start and takes the faster. Weights and optimiser stay float32.
         batch_tokens: Tokens of a step's batch, packed, over all devices.
         accumulate: Parts that each device reads its share of a batch in, one after another: less memory, same
             step.
@@ -175,7 +175,7 @@ class OptimiserConfig(Section):
 
     cycles: tuple[CycleConfig, ...] = Field(min_length=1)
     matrices: Literal["adamw", "muon"] = "adamw"
-    bfloat16_products: bool = False
+    bfloat16_products: bool | Literal["measured"] = False
     weights: Literal["float32", "bfloat16"] = "float32"
     batch_tokens: int = Field(default=512, ge=1)
     accumulate: int = Field(default=1, ge=1)

@@ -5,9 +5,11 @@ import torch
 from transformers import PreTrainedModel
 
 from stream.errors import ConfigurationError
+from stream.training.adapted_products import fuse_adapters
 from stream.training.architecture import decoder_layers
 from stream.training.causal import build_model, load_causal
 from stream.training.config import Recipe
+from stream.training.device import rounds_products
 from stream.training.engine_check import engine_refusal
 from stream.training.export import export
 from stream.training.lora import add_adapters
@@ -37,6 +39,8 @@ def starting_model(
         if recipe.lora:
             # FSDP parts weights of one type only.
             add_adapters(model, recipe.lora, list(tokenizer.added), rounded=recipe.sharded)
+            if device.type == "cpu" and not recipe.sharded:
+                fuse_adapters(model)
         return model.to(device)
     model = build_model(recipe.model, tokenizer.size, tokenizer.end_id, tokenizer.pad_id, attention)
     _check(model, recipe, tokenizer)
@@ -59,7 +63,8 @@ def _pretrain(
     tokenizer: CheckpointTokenizer,
     metrics: Metrics,
 ) -> None:
-    stream, rounded = plain_stream(recipe, stage, tokenizer), recipe.optimiser.bfloat16_products
+    stream = plain_stream(recipe, stage, tokenizer)
+    rounded = rounds_products(model.device, recipe.optimiser.bfloat16_products)
     loss = pretrain(model, stream, stage, model.device, recipe.seed, bfloat16=rounded)
     metrics.write("pretrained", 0, loss=round(loss, 4))
     weights, folder = model.state_dict(), recipe.output / "pretrained"

@@ -20,7 +20,7 @@ from stream.ner.template import PromptTemplate
 from stream.training.architecture import decoder_layers
 from stream.training.config import Recipe
 from stream.training.curves import draw_curves
-from stream.training.device import compiled, products
+from stream.training.device import compiled, products, rounds_products
 from stream.training.early_stopping import SAMPLE, EarlyStopping
 from stream.training.export import export, replace_folder, weights_type
 from stream.training.greedy import Scores
@@ -57,6 +57,7 @@ class Trainer:
         self.processes = Processes(recipe.device, sharded=recipe.sharded)
         torch.set_num_threads(recipe.threads)
         torch.manual_seed(recipe.seed)
+        self._rounded = rounds_products(self.processes.device, recipe.optimiser.bfloat16_products)
         recipe.output.mkdir(parents=True, exist_ok=True)
         self.metrics = Metrics(recipe.output / "metrics.jsonl")
         self.stopping = EarlyStopping(self.metrics, recipe.patience)
@@ -175,7 +176,7 @@ class Trainer:
         return summed
 
     def _descend(self, batch: Batch, targets: dict[str, int] | None = None) -> dict[str, Tensor]:
-        rounded = self.recipe.optimiser.bfloat16_products
+        rounded = self._rounded
         with products(self.processes.device, bfloat16=rounded):
             losses = self._losses(batch, targets)
         # Gradients become the mean over processes, and are to be the sum over shares.
