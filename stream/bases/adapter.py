@@ -29,6 +29,7 @@ _LAYOUT = "1"
 # PEFT's names of what it adds to a model's.
 _PREFIX, _DOWN, _UP = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 _ROWS = ".token_adapter.trainable_tokens_delta"
+_OTHER_KINDS = ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern")
 _TABLES = ("model.embed_tokens.weight", "lm_head.weight")
 
 Array = NDArray[Any]
@@ -139,12 +140,12 @@ class _Changes:
 def _changes(adapter: Path) -> _Changes:
     path = adapter / ADAPTER_CONFIG
     config = _read_json(path)
-    unknown = [name for name in ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern") if config.get(name)]
+    unknown = [name for name in _OTHER_KINDS if config.get(name)]
     if config.get("peft_type") != "LORA" or unknown or config.get("bias", "none") != "none":
         raise CheckpointError(f"{path}: merged is plain LoRA without biases; this has {unknown or config}")
     indices = config.get("trainable_token_indices") or {}
-    short = {name.removesuffix(".weight").rpartition(".")[-1]: name.removesuffix(".weight") for name in _TABLES}
-    config["trainable_token_indices"] = {short.get(name, name): rows for name, rows in indices.items()}
+    tables = {name.split(".")[-2]: name.removesuffix(".weight") for name in _TABLES}
+    config["trainable_token_indices"] = {tables.get(name, name): rows for name, rows in indices.items()}
     return _Changes(config, load_file(adapter / ADAPTER_WEIGHTS))
 
 

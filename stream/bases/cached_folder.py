@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from stream.errors import CheckpointError
 
@@ -64,7 +65,7 @@ def is_complete(folder: Path, origin: Origin) -> bool:
 
 
 def damaged_files(folder: Path) -> list[str]:
-    """Names of the files of a cached folder whose content is no longer what was written; reads all of them."""
+    """Names of the files of a cached folder whose content is no longer what was written; all are read."""
     stored = _stored(folder)
     if stored is None:
         return [ORIGIN_FILE]
@@ -81,9 +82,9 @@ def _has(path: Path, digest: str) -> bool:
     return path.is_file() and sha256(path) == digest
 
 
-def _stored(folder: Path) -> dict[str, dict[str, dict[str, str]]] | None:
+def _stored(folder: Path) -> dict[str, dict[str, Any]] | None:
     try:
-        stored: dict[str, dict[str, dict[str, str]]] = json.loads((folder / ORIGIN_FILE).read_bytes())
+        stored: dict[str, dict[str, Any]] = json.loads((folder / ORIGIN_FILE).read_bytes())
     except (OSError, ValueError):
         return None
     return stored if {"from", "files"} <= stored.keys() else None
@@ -95,7 +96,8 @@ def _replace(folder: Path, origin: Origin, make: Callable[[Path], None]) -> None
         fresh.mkdir()
         make(fresh)
         files = {
-            path.name: {"size": path.stat().st_size, "sha256": sha256(path)} for path in sorted(fresh.iterdir())
+            path.name: {"size": path.stat().st_size, "sha256": sha256(path)}
+            for path in sorted(fresh.iterdir())
         }
         (fresh / ORIGIN_FILE).write_text(
             json.dumps({"from": dict(origin), "files": files}, indent=2) + "\n", encoding="utf-8"

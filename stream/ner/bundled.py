@@ -20,8 +20,8 @@ def model_folder(model: Path | None) -> Path:
         model: None is the bundled English one. A folder that exists comes before a name.
 
     Raises:
-        CheckpointError: A bundled checkpoint is meant and none of its places holds it; or its base can neither
-            be found nor fetched.
+        CheckpointError: A bundled checkpoint is meant and none of its places holds it; or its base cannot be
+            fetched.
     """
     if model is None:
         return _bundled(ENGLISH)

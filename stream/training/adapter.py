@@ -26,7 +26,7 @@ def write_adapter(
     tokenizer: CheckpointTokenizer,
     recipe: Recipe,
 ) -> None:
-    """Write adapters and trained rows in float16, with the tokens and the configuration they were trained for.
+    """Write adapters and trained rows in float16, with the tokens and the configuration they belong to.
 
     Args:
         causal: As ``add_adapters`` left it.

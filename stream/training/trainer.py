@@ -257,7 +257,9 @@ class Trainer:
         if recipe.lora:
             add = partial(write_adapter, causal, weights, tokenizer=self.tokenizer, recipe=recipe)
             weights = merged(weights, recipe.lora, list(self.tokenizer.added), dtype)
-        export(causal, weights, folder, tokenizer=self.tokenizer, config=recipe.exported, dtype=dtype, add=add)
+        export(
+            causal, weights, folder, tokenizer=self.tokenizer, config=recipe.exported, dtype=dtype, add=add
+        )
 
     def _save_state(self) -> None:
         self.state.save(self._state_file, write=self.processes.is_first)

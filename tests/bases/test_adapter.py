@@ -42,13 +42,16 @@ def adapter(base, tmp_path):
     folder.mkdir()
     table = load_file(base / "model.safetensors")["model.embed_tokens.weight"]
     first = len(table)
-    tensors = {
-        f"base_model.model.{LAYER}.lora_A.weight": random.standard_normal((3, 96)),
-        f"base_model.model.{LAYER}.lora_B.weight": random.standard_normal((64, 3)),
-        "base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta": random.standard_normal((2, 64)),
+    shapes = {
+        f"{LAYER}.lora_A.weight": (3, 96),
+        f"{LAYER}.lora_B.weight": (64, 3),
+        "model.embed_tokens.token_adapter.trainable_tokens_delta": (2, 64),
     }
     save_file(
-        {name: tensor.astype(np.float16) for name, tensor in tensors.items()},
+        {
+            f"base_model.model.{name}": random.standard_normal(shape).astype(np.float16)
+            for name, shape in shapes.items()
+        },
         folder / "adapter_model.safetensors",
     )
     config = {
@@ -68,7 +71,7 @@ def test_adapter_changes_its_layer_and_rows_alone(base, adapter, tmp_path):
     """The layer gains alpha / rank x B A, new tokens have the adapter's rows, and all else stays."""
     (tmp_path / "merged").mkdir()
     merge(adapter, base, tmp_path / "merged")
-    before, after = load_file(base / "model.safetensors"), load_file(tmp_path / "merged" / "model.safetensors")
+    before, after = (load_file(each / "model.safetensors") for each in (base, tmp_path / "merged"))
     parts = list(load_file(adapter / "adapter_model.safetensors").values())
     down, up, rows = sorted(parts, key=lambda part: (3, 64, 2).index(len(part)))
     change = 2 * (up.astype(np.float32) @ down.astype(np.float32))
@@ -151,7 +154,7 @@ def run(base, tmp_path_factory):
 
 @pytest.mark.train
 def test_adapter_of_a_run_is_what_peft_reads(base, run):
-    """peft's own reading of the written adapter on the base gives the logits of the model in training."""
+    """Peft's own reading of the written adapter on the base gives the logits of the model in training."""
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM

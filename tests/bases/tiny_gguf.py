@@ -12,7 +12,8 @@ from stream.bases.smollm2 import MEMBER
 HIDDEN, FEED_FORWARD, LAYERS, HEADS, KV_HEADS = 64, 96, 2, 4, 2
 CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 MERGES = ("Ġ t", "h e", "Ġt he", "o n", "Ġ P", "a r", "i s", "ĠP ar", "ĠPar is", "Ġ Ġ")
-TOKENS = (*CONTROL, *sorted(pre_tokenizers.ByteLevel.alphabet()), *(merge.replace(" ", "") for merge in MERGES))
+_BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
+TOKENS = (*CONTROL, *_BYTES, *(merge.replace(" ", "") for merge in MERGES))
 
 
 def write_gguf(path: Path, *, pre_tokenizer: str = "smollm") -> dict[str, np.ndarray]:

@@ -79,7 +79,7 @@ def test_fused_adapters_leave_dropout_to_peft(folder):
 
 @pytest.mark.parametrize("faster", ["float32", "bfloat16"])
 def test_measured_products_are_of_the_faster_type(monkeypatch, faster):
-    """Where the recipe leaves it to a measurement, the type that took less time is chosen; on a GPU none is made."""
+    """Where the recipe leaves it to a measurement, the faster type is chosen; a GPU needs no measurement."""
     import torch
 
     from stream.training import device
