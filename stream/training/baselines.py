@@ -1,4 +1,4 @@
-"""A checkpoint scored while it is trained, by the engine that will serve it: it has a cache."""
+"""A baseline's model scored while it is trained, by the engine: its answers are long, and need a cache."""
 
 import asyncio
 from collections.abc import Sequence
@@ -8,13 +8,11 @@ from tempfile import TemporaryDirectory
 from stream.engine.decoder import Decoder
 from stream.engine.strategy import Strategy
 from stream.inference.in_process import InProcessGenerator
-from stream.messages import Document, Policy
+from stream.messages import Document
 from stream.ner.baselines.reading import baseline_extractor
-from stream.ner.config import BASELINE_FILE_NAME
-from stream.ner.extractor import Extraction, Extractor
+from stream.ner.extractor import Extraction
 from stream.ner.reasons import UNGROUNDED
 from stream.ner.tasks import all_of
-from stream.ner.template import PromptTemplate
 from stream.training.corpora import Sentence
 from stream.training.greedy import Predicted, Reading
 
@@ -22,7 +20,7 @@ from stream.training.greedy import Predicted, Reading
 def read_with_engine(
     folder: Path, sentences: Sequence[Sentence], labels: Sequence[str], *, threads: int
 ) -> list[Reading]:
-    """What an exported checkpoint says of sentences, each asked for all labels.
+    """What the exported checkpoint of a baseline says of sentences, each asked for all labels.
 
     Mentions that are not in the text are kept, as ``stream.training.greedy.read`` keeps them.
     """
@@ -38,18 +36,12 @@ async def _read(
             Decoder.load(folder, threads=threads, strategy=Strategy.PLAIN, graph_cache=Path(graphs))
         )
         try:
-            extractor = _extractor(folder, generator)
+            extractor = baseline_extractor(folder, generator, generator.decoder.longest_sequence)
             asked = [Document(text=sentence.text, labels=list(labels)) for sentence in sentences]
             found = await all_of(map(extractor.extract, asked))
         finally:
             await generator.close()
     return [_reading(one, labels) for one in found]
-
-
-def _extractor(folder: Path, generator: InProcessGenerator) -> Extractor:
-    if (folder / BASELINE_FILE_NAME).is_file():
-        return baseline_extractor(folder, generator, generator.decoder.longest_sequence)
-    return Extractor(generator, PromptTemplate.load(folder), policy=Policy.MULTI)
 
 
 def _reading(extraction: Extraction, labels: Sequence[str]) -> Reading:

@@ -10,7 +10,6 @@ from stream.training.baselines import read_with_engine
 from stream.training.config import Recipe
 from stream.training.corpora import Sentence, load_scored
 from stream.training.device import products
-from stream.training.engine_check import engine_refusal
 from stream.training.greedy import Scores, keep_likeliest, read, score
 
 
@@ -29,17 +28,6 @@ class Scorer:
         self._device = device
         self._labels = recipe.ner.default_labels
 
-    def by_engine(self, causal: PreTrainedModel) -> bool:
-        """Whether the engine scores a model's export.
-
-        Answers of a baseline are long, and so are the minutes that a checkpoint of others takes on a CPU
-        without a cache.
-        """
-        if self._recipe.baseline:
-            return True
-        foreign = self._recipe.initial is not None and self._device.type == "cpu"
-        return foreign and engine_refusal(causal) is None
-
     def model(self, causal: PreTrainedModel, sample: int | None = None) -> Scores:
         """Score a model by plain greedy decoding.
 
@@ -52,19 +40,17 @@ class Scorer:
             readings = read(causal, self._template, sentences, self._labels)
         return score(sentences, readings, self._labels, keep_likeliest)
 
-    def checkpoint(self, folder: Path, sample: int | None = None, *, engine: bool) -> Scores:
-        """Score an exported checkpoint.
+    def checkpoint(self, folder: Path, sample: int | None = None) -> Scores:
+        """Score an exported checkpoint; that of a baseline on the engine, as its answers are long.
 
         Args:
             folder: The checkpoint.
             sample: As for ``model``.
-            engine: On the engine, or else by plain greedy decoding.
         """
-        if engine:
+        if self._recipe.baseline:
             sentences = self._sentences(sample)
             readings = read_with_engine(folder, sentences, self._labels, threads=self._recipe.threads)
-            select = tuple if self._recipe.baseline else keep_likeliest
-            return score(sentences, readings, self._labels, select)
+            return score(sentences, readings, self._labels)
         attention = "sdpa" if self._device.type == "cuda" else "eager"
         causal = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, attn_implementation=attention, local_files_only=True

@@ -240,9 +240,8 @@ class Trainer:
     def _score(self, folder: Path, sample: int | None) -> Scores:
         """Score the export in a folder, or the model in memory where that is the same."""
         other = folder == self._checkpoint and self.stopping.keeps_best
-        engine = self.scorer.by_engine(self.served.causal)
-        if engine or self.processes.sharded or other:
-            return self.scorer.checkpoint(folder, sample, engine=engine)
+        if self.recipe.baseline or self.processes.sharded or other:
+            return self.scorer.checkpoint(folder, sample)
         served = self.served.eval()
         scores = self.scorer.model(served.causal, sample)
         served.train()
