@@ -9,13 +9,13 @@ from stream.training.adapted_products import fuse_adapters
 from stream.training.architecture import decoder_layers
 from stream.training.causal import build_model, load_causal
 from stream.training.config import Recipe
-from stream.training.device import rounds_products
 from stream.training.engine_check import engine_refusal
 from stream.training.export import export
 from stream.training.lora import add_adapters
 from stream.training.metrics import Metrics
 from stream.training.preparation import plain_stream
 from stream.training.pretraining import pretrain
+from stream.training.product_type import in_bfloat16
 from stream.training.sections import PretrainingConfig
 from stream.training.tokenizer import CheckpointTokenizer, begins_sequences
 
@@ -64,7 +64,7 @@ def _pretrain(
     metrics: Metrics,
 ) -> None:
     stream = plain_stream(recipe, stage, tokenizer)
-    rounded = rounds_products(model.device, recipe.optimiser.bfloat16_products)
+    rounded = in_bfloat16(model.device, recipe.optimiser.bfloat16_products)
     loss = pretrain(model, stream, stage, model.device, recipe.seed, bfloat16=rounded)
     metrics.write("pretrained", 0, loss=round(loss, 4))
     weights, folder = model.state_dict(), recipe.output / "pretrained"

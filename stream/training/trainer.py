@@ -22,7 +22,7 @@ from stream.training.adapter import write_adapter
 from stream.training.architecture import decoder_layers
 from stream.training.config import Recipe
 from stream.training.curves import draw_curves
-from stream.training.device import compiled, products, rounds_products
+from stream.training.device import compiled, products
 from stream.training.early_stopping import SAMPLE, EarlyStopping
 from stream.training.export import export, replace_folder, weights_type
 from stream.training.greedy import Scores
@@ -33,6 +33,7 @@ from stream.training.optimiser import make_optimisers
 from stream.training.packing import Batch, count_targets, split
 from stream.training.preparation import load_training_data, make_tokenizer
 from stream.training.processes import Processes
+from stream.training.product_type import in_bfloat16
 from stream.training.progress import Progress
 from stream.training.reformulation import Reformulator
 from stream.training.run_state import RunState, whole_weights
@@ -59,7 +60,7 @@ class Trainer:
         self.processes = Processes(recipe.device, sharded=recipe.sharded)
         torch.set_num_threads(recipe.threads)
         torch.manual_seed(recipe.seed)
-        self._rounded = rounds_products(self.processes.device, recipe.optimiser.bfloat16_products)
+        self._rounded = in_bfloat16(self.processes.device, recipe.optimiser.bfloat16_products)
         recipe.output.mkdir(parents=True, exist_ok=True)
         self.metrics = Metrics(recipe.output / "metrics.jsonl")
         self.stopping = EarlyStopping(self.metrics, recipe.patience)

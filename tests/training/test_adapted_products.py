@@ -75,18 +75,3 @@ def test_fused_adapters_leave_dropout_to_peft(folder):
     """Layers whose adapters drop inputs keep peft's computation."""
     _, _, fresh = gradients(folder, fused=True, dropout=0.1)
     assert fresh == {"_FusedRows"}
-
-
-@pytest.mark.parametrize("faster", ["float32", "bfloat16"])
-def test_measured_products_are_of_the_faster_type(monkeypatch, faster):
-    """Where the recipe leaves it to a measurement, the faster type is chosen; a GPU needs no measurement."""
-    import torch
-
-    from stream.training import device
-
-    seconds = {getattr(torch, name): 1.0 + (name != faster) for name in ("float32", "bfloat16")}
-    monkeypatch.setattr(device, "_product_seconds", seconds.__getitem__)
-    assert device.rounds_products(torch.device("cpu"), "measured") == (faster == "bfloat16")
-    assert device.rounds_products(torch.device("cpu"), True) is True
-    monkeypatch.setattr(device, "_product_seconds", None)
-    assert device.rounds_products(torch.device("cuda"), "measured")
