@@ -91,6 +91,8 @@ def _stored(folder: Path) -> dict[str, dict[str, Any]] | None:
 
 
 def _replace(folder: Path, origin: Origin, make: Callable[[Path], None]) -> None:
+    for left_behind in folder.parent.glob(f".{folder.name}-*"):  # by a process that was killed
+        shutil.rmtree(left_behind)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as staging:
         fresh = Path(staging) / "fresh"
         fresh.mkdir()

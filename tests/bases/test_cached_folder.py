@@ -62,6 +62,13 @@ def test_cache_leaves_nothing_of_what_failed(tmp_path):
     assert cached_folder(tmp_path / "a", ORIGIN, maker([]), megabytes=1).is_dir()
 
 
+def test_cache_clears_away_what_a_killed_process_left(tmp_path):
+    """Half a folder that a kill left in the cache is gone once the folder is made."""
+    (tmp_path / ".a-killed" / "fresh").mkdir(parents=True)
+    cached_folder(tmp_path / "a", ORIGIN, maker([]), megabytes=1)
+    assert {path.name for path in tmp_path.iterdir()} == {"a", ".a.lock"}
+
+
 def test_cache_without_space_says_how_much_is_needed(tmp_path, monkeypatch):
     """A full disk is named before anything is fetched, and when it fills up meanwhile, with the way out."""
 
