@@ -12,7 +12,7 @@ TRAIN_VENV ?= .venv-train
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TRAIN_READY := $(TRAIN_VENV)/.ready
-SAMPLES := stream/stack/samples/documents.jsonl
+SAMPLES := stream/local/samples/documents.jsonl
 
 .PHONY: help run test test-train check fmt bench stack-test schemas clean
 
@@ -55,7 +55,7 @@ fmt: $(READY) ## Format and mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-schemas: $(READY) ## Write schemas/ anew from stream/messages.py
+schemas: $(READY) ## Write schemas/ anew from stream/contract/messages.py
 	$(BIN)/python -m stream.schemas
 
 stack-test: $(READY) ## Prove images and compose on a real Docker engine

@@ -26,8 +26,8 @@ from stacktest.compose import Compose, base_images, compose_programs, image_byte
 from stacktest.engine import Engine, install_packages, private_engine, running_engine
 from stacktest.shell import StackTestError, mounts_below
 
+from stream.local.ports import free_ports
 from stream.settings import Settings
-from stream.stack.ports import free_ports
 
 _ROOT = Path(__file__).resolve().parents[1]
 _SAMPLES = _ROOT / "stream" / "stack" / "samples" / "documents.jsonl"

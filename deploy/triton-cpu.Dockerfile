@@ -50,7 +50,7 @@ EXPOSE 8000 8001 8002
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=4s --start-period=60s --retries=6 \
     CMD ["python3", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/v2/models/tensorrt_llm/ready', timeout=3)"]
-# The flags of stream/stack/triton_server.py, but open to the container's network and more patient at the end.
+# The flags of stream/local/triton.py, but open to the container's network and more patient at the end.
 ENTRYPOINT ["tritonserver", \
     "--model-repository=/opt/padellm/triton/models/cpu", \
     "--backend-directory=/opt/padellm/triton/backends", \

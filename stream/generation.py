@@ -1,9 +1,7 @@
-"""What every engine takes and gives: token ids in, token ids and log-probabilities out.
-
-Nothing here, nor below, knows of labels, documents, Kafka or Triton.
-"""
+"""The seam between the method and whatever runs the model: prompts, completions, generators."""
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +39,31 @@ class Completion:
     log_probs: tuple[float, ...]
     passes: int = field(default=0, compare=False)
     fixed_at: tuple[int, ...] = field(default=(), compare=False)
+
+
+__all__ = ["Completion", "Generator", "Prompt"]
+
+
+class Generator(Protocol):
+    """Continues prompts greedily. Many calls may be in flight at once.
+
+    Prompts that share a prefix should be sent together: every implementation reads a shared prefix once.
+    Cancelling the awaiting task cancels the generation.
+    """
+
+    async def generate(self, prompt: Prompt) -> Completion:
+        """Continue one prompt.
+
+        Raises:
+            stream.errors.InferenceError: The model could not answer; its subclass says whether a
+                later try may help.
+        """
+        ...
+
+    async def ready(self) -> bool:
+        """Whether a prompt sent now would be served."""
+        ...
+
+    async def close(self) -> None:
+        """Release connections and threads; calls in flight are cancelled."""
+        ...

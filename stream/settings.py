@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from stream.messages import Policy
+from stream.contract.messages import Policy
 
 PositiveSeconds = Annotated[float, Field(gt=0)]
 

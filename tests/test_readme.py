@@ -7,9 +7,9 @@ from pydantic import AliasChoices
 from pydantic_core import PydanticUndefined
 
 from stream import cli
-from stream.messages import EntityEvent
-from stream.service.telemetry import Telemetry
+from stream.contract.messages import EntityEvent
 from stream.settings import Settings
+from stream.worker.metrics import Telemetry
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -17,7 +17,7 @@ PAGES = [
     ROOT / "CONTRIBUTING.md",
     ROOT / "SECURITY.md",
     ROOT / "deploy/README.md",
-    ROOT / "stream/stack/samples/README.md",
+    ROOT / "stream/local/samples/README.md",
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

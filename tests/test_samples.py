@@ -3,12 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from stream.messages import Document
-from stream.service.codec import decode_document
-from stream.service.record import Record
+from stream.contract.messages import Document
+from stream.contract.record import Record
 from stream.settings import Settings
+from stream.worker.codec import decode_document
 
-FILE = Path(__file__).parent.parent / "stream/stack/samples/documents.jsonl"
+FILE = Path(__file__).parent.parent / "stream/local/samples/documents.jsonl"
 FREE = {"CC BY", "CC BY 4.0", "CC BY-SA 3.0", "CC BY-SA 4.0", "MIT"}
 
 

@@ -14,13 +14,12 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel, JsonValue
 
-from stream.messages import DeadLetter, Document, EntityEvent
-from stream.schemas import examples, headers
-from stream.schemas.asyncapi import asyncapi
+from stream.contract.headers import dead_letter_headers, event_headers
+from stream.contract.messages import DeadLetter, Document, EntityEvent
+from stream.schemas import asyncapi as asyncapi_module
+from stream.schemas import examples
+from stream.schemas.asyncapi import MODELS, asyncapi, contract_files, json_schema
 from stream.schemas.avro import avro_schema
-from stream.schemas.files import MODELS, contract_files
-from stream.schemas.json_schema import json_schema
-from stream.service.headers import dead_letter_headers, event_headers
 
 FOLDER = Path(__file__).parent.parent / "schemas"
 MESSAGES = [examples.PLAIN, examples.DETAILED, examples.EVENT, examples.LONG_EVENT, examples.DEAD_LETTER]
@@ -206,7 +205,7 @@ def references(part: Any) -> list[str]:
 def test_schemas_dead_letter_headers_are_the_workers(truncated):
     """What the worker writes on a dead letter is what the contract names, and every field of it is there."""
     sent = dead_letter_headers(examples.DEAD_LETTER, examples.BAD_RECORD, truncated=truncated)
-    schema = headers.dead_letter_headers()
+    schema = asyncapi_module.dead_letter_headers_schema()
     Draft202012Validator(schema).validate({name: value.decode() for name, value in sent})
     own = {name for name, _ in sent} - {name for name, _ in examples.BAD_RECORD.headers}
     assert own == set(schema["properties"] if truncated else schema["required"])
@@ -216,6 +215,6 @@ def test_schemas_dead_letter_headers_are_the_workers(truncated):
 def test_schemas_event_headers_are_the_workers():
     """What the worker writes on an event is what the contract names."""
     sent = event_headers(examples.EVENT, examples.RECORD)
-    schema = headers.event_headers()
+    schema = asyncapi_module.event_headers_schema()
     Draft202012Validator(schema).validate({name: value.decode() for name, value in sent})
     assert {name for name, _ in sent} == set(schema["required"])

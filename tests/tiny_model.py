@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-from stream.ner.baselines.config import Baseline, BaselineConfig
-from stream.ner.baselines.marks import control_tokens
+from stream.baselines.config import Baseline, BaselineConfig
+from stream.baselines.marks import control_tokens
 from stream.ner.config import LabelConfig, NerConfig, TemplateConfig
 
 END_TOKEN = "</s>"

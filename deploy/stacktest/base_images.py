@@ -9,9 +9,9 @@ from pathlib import Path
 
 from stacktest.engine import Engine, Say
 from stacktest.shell import StackTestError, run, succeeds
+from stream.local.java import fetch, locked_jars
+from stream.local.kafka import VERSION
 from stream.settings import Settings
-from stream.stack.jars import fetch, locked_jars
-from stream.stack.kafka import VERSION
 
 _RECIPES = Path(__file__).parent / "stand_ins"
 _BASE = "padellm-stand-in-base:bookworm"

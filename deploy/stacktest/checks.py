@@ -11,9 +11,9 @@ from pathlib import Path
 from stacktest.compose import Compose, Container
 from stacktest.shell import StackTestError
 from stream.errors import PadellmError
+from stream.kafka.records import OutgoingRecord, read_records
+from stream.kafka.round_trip import Outcome, Summary, round_trip
 from stream.settings import Settings
-from stream.stack.records import OutgoingRecord, read_records
-from stream.stack.round_trip import Outcome, Summary, round_trip
 
 _STALL_LIMIT = 60.0
 _RESTART_PATIENCE = 90.0

@@ -21,12 +21,12 @@ import json
 import sys
 from pathlib import Path
 
+from stream.bench.cases import Case, CaseMaker, Forced
+from stream.bench.strategies import FLOOR, GOLD, OWN_ANSWERS, Opener
 from stream.corpora.document import label_inventory
 from stream.corpora.jsonl import read_documents
-from stream.engine.model import Model
+from stream.engine.model.session import Model
 from stream.engine.trace import PassTrace
-from stream.evaluation.gold import Case, CaseMaker, Forced
-from stream.evaluation.strategies import FLOOR, GOLD, OWN_ANSWERS, Opener
 from stream.ner.template import PromptTemplate
 
 STRATEGIES = (

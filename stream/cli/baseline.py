@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
+from stream.contract.messages import Policy
 from stream.corpora.document import AnnotatedDocument, label_inventory
 from stream.corpora.jsonl import read_documents
 from stream.errors import ConfigurationError
 from stream.evaluation.baselines import BaselineEvaluation
-from stream.messages import Policy
 
 
 def baseline(  # noqa: PLR0917 - the command line passes names

@@ -54,8 +54,8 @@ def decode(  # noqa: PLR0917 - the command line passes names
 
     Example: padellm bench decode --strategy padellm --strategy autoreg_struct --limit 50 --json
     """
-    from stream.cli.bench_decode import chosen_names, run, show, summary
-    from stream.cli.bench_decode_charts import draw
+    from stream.bench.charts import draw
+    from stream.bench.decode import chosen_names, run, show, summary
 
     names = chosen_names(strategy, forced=forced)
     measured, folder = asyncio.run(run(names, data=data, model=model, limit=limit, at_once=at_once))
@@ -92,8 +92,8 @@ def serve(  # noqa: PLR0917 - the command line passes names
 
     Example: padellm bench serve --documents dev.jsonl.gz --limit 1000 --rate 40 --json
     """
-    from stream.cli.bench_serve import run, show, summary
-    from stream.service.loop import loop_factory
+    from stream.aio import loop_factory
+    from stream.bench.serve import run, show, summary
 
     # With the worker's own event loop: it is the client whose share of the engine's rate is asked for.
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
@@ -120,8 +120,8 @@ def soak(
 
     Example: padellm bench soak --limit 10000 --json
     """
-    from stream.cli.bench_soak import run, show, summary
-    from stream.service.loop import loop_factory
+    from stream.aio import loop_factory
+    from stream.bench.soak import run, show, summary
 
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         soaked = runner.run(run(documents, limit=limit, model=model))
@@ -144,7 +144,7 @@ def growth(
 
     Example: padellm bench growth --data dev.jsonl.gz --svg docs/benchmarks
     """
-    from stream.cli.bench_growth import draw, run, show, summary
+    from stream.bench.growth import draw, run, show, summary
 
     axes = asyncio.run(run(data, model=model, repeats=repeats))
     show(axes)

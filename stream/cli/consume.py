@@ -15,7 +15,7 @@ from stream.settings import Settings
 if TYPE_CHECKING:
     from aiokafka.structs import ConsumerRecord
 
-    from stream.stack.reader import SourceTexts
+    from stream.kafka.reader import SourceTexts
 
 _LONGEST_VALUE = 200
 _ERRORS = "__dlq.errors."
@@ -43,7 +43,7 @@ def consume(
 
     Example: padellm consume --dead-letters --json
     """
-    from stream.stack.reader import read_topic
+    from stream.kafka.reader import read_topic
 
     settings = Settings()
     topic = settings.dead_letters_topic if dead_letters else settings.entities_topic
@@ -67,7 +67,7 @@ async def _show(
 ) -> None:
     from rich.console import Console
 
-    from stream.stack.reader import source_texts
+    from stream.kafka.reader import source_texts
 
     console = Console(highlight=False, soft_wrap=True)
     async with source_texts(settings) as texts, aclosing(records):
@@ -88,8 +88,8 @@ async def _event_json(record: "ConsumerRecord", _texts: "SourceTexts") -> str:
 
 
 async def _event_line(record: "ConsumerRecord", texts: "SourceTexts") -> Text:
-    from stream.cli.render import document_line, entities_line, printable
-    from stream.messages import EntityEvent
+    from stream.cli.highlight import document_line, entities_line, printable
+    from stream.contract.messages import EntityEvent
 
     event = EntityEvent.model_validate_json(record.value)
     text = await texts.text(event.source)
@@ -103,7 +103,7 @@ async def _dead_letter_json(record: "ConsumerRecord", _texts: "SourceTexts") -> 
 
 
 async def _dead_letter_line(record: "ConsumerRecord", _texts: "SourceTexts") -> Text:
-    from stream.cli.render import printable
+    from stream.cli.highlight import printable
 
     why = _why(record)
     position = f"{why.get('topic')}/{why.get('partition')}/{why.get('offset')}"

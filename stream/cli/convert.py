@@ -8,7 +8,7 @@ import typer
 
 from stream.corpora.conversion import Conversion, Outcome
 from stream.corpora.formats import FORMATS, format_named, format_of
-from stream.corpora.options import Discontinuous, Nested, Options
+from stream.corpora.reading import Discontinuous, Nested, Options
 
 _NAMES = ", ".join(FORMATS)
 

@@ -10,7 +10,7 @@ import typer
 from stream.settings import Inference, Settings
 
 if TYPE_CHECKING:
-    from stream.stack.checks.finding import Finding
+    from stream.doctor.finding import Finding
 
 _MARKS = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[red]fail[/]"}
 
@@ -24,7 +24,7 @@ def doctor(
 
     Example: BROKER=kafka:9092 padellm doctor
     """
-    from stream.stack.checks.finding import Grade
+    from stream.doctor.finding import Grade
 
     findings = asyncio.run(_check_up(Settings()))
     grades = [finding.grade for finding in findings]
@@ -39,16 +39,16 @@ def doctor(
 
 
 async def _check_up(settings: Settings) -> list["Finding"]:
-    from stream.stack.checks.broker import check_broker
-    from stream.stack.checks.finding import ok
-    from stream.stack.checks.machine import check_machine
+    from stream.doctor.broker import check_broker
+    from stream.doctor.finding import ok
+    from stream.doctor.machine import check_machine
 
     findings = list(check_machine(settings))
     given = ", ".join(sorted(settings.model_fields_set))
     findings.append(ok("settings", f"valid; set by the environment: {given or 'none'} (padellm config)"))
     findings.extend([finding async for finding in check_broker(settings)])
     if settings.inference is Inference.TRITON:
-        from stream.stack.checks.triton import check_triton
+        from stream.doctor.triton import check_triton
 
         findings.extend([finding async for finding in check_triton(settings)])
     return findings

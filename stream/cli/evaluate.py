@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
+from stream.contract.messages import Policy
 from stream.corpora.document import AnnotatedDocument, label_inventory
 from stream.corpora.jsonl import read_documents
 from stream.errors import ConfigurationError
-from stream.messages import Policy
 
 
 def evaluate(  # noqa: PLR0917 - the command line passes names
@@ -57,10 +57,10 @@ def evaluate(  # noqa: PLR0917 - the command line passes names
 
     Example: padellm evaluate --data dev.jsonl.gz --predictions theirs.jsonl --json
     """
-    from stream.cli.evaluate_task import Task, evaluate_model, evaluate_predictions
     from stream.cli.evaluate_view import show
     from stream.evaluation.report import figures
-    from stream.evaluation.report_folder import ReportFolder
+    from stream.evaluation.report_page import ReportFolder
+    from stream.evaluation.task import Task, evaluate_model, evaluate_predictions
 
     if predictions and (model or calibrate):
         raise ConfigurationError(

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from pydantic import TypeAdapter, ValidationError
 
+from stream.contract.messages import Document, Policy
 from stream.engine.strategy import Strategy
 from stream.errors import ConfigurationError
-from stream.messages import Document, Policy
 from stream.ner.extractor import Extraction
 
 if TYPE_CHECKING:
+    from stream.bench.explain import Fixing, Step
     from stream.engine.trace import PassTrace
-    from stream.evaluation.explanation import Fixing, Step
 
 
 def extract(  # noqa: PLR0917 - the command line passes names
@@ -105,7 +105,7 @@ def as_json_line(extraction: Extraction) -> str:
 
 
 async def _extract(document: Document, model: Path | None, strategy: Strategy) -> Extraction:
-    from stream.cli.in_process import open_model
+    from stream.api import open_model
 
     async with open_model(model, strategy=strategy) as opened:
         return await opened.extractor.extract(document)
@@ -114,9 +114,9 @@ async def _extract(document: Document, model: Path | None, strategy: Strategy) -
 async def _extract_and_explain(
     document: Document, model: Path | None, strategy: Strategy
 ) -> "tuple[Extraction, list[Step], list[Fixing]]":
-    from stream.cli.in_process import open_model
-    from stream.evaluation.explanation import explain as tell
-    from stream.evaluation.explanation import fixings
+    from stream.api import open_model
+    from stream.bench.explain import explain as tell
+    from stream.bench.explain import fixings
 
     passes: list[PassTrace] = []
     async with open_model(model, on_pass=passes.append, strategy=strategy) as opened:
@@ -138,7 +138,7 @@ def _show_steps(steps: "list[Step]", known: "list[Fixing]", *, to_stderr: bool) 
 def _write_page(
     file: Path, text: str, extraction: Extraction, steps: "list[Step]", known: "list[Fixing]"
 ) -> None:
-    from stream.cli.explain_html import as_page
+    from stream.cli.explain_view import as_page
 
     try:
         file.write_text(as_page(text, extraction, steps, known), "utf-8")
@@ -167,8 +167,7 @@ def _show(text: str, extraction: Extraction) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from stream.cli.highlight import highlight, label_colour
-    from stream.cli.render import printable
+    from stream.cli.highlight import highlight, label_colour, printable
 
     console = Console()
     lines = "\n".join(map(printable, text.split("\n")))

@@ -25,8 +25,8 @@ def produce(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from stream.stack.producer import send
-    from stream.stack.records import count_records, read_records
+    from stream.kafka.producer import send
+    from stream.kafka.records import count_records, read_records
 
     settings = Settings()
     total = count_records(file, raw=raw)

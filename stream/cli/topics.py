@@ -20,7 +20,7 @@ def topics(
 
     Example: BROKER=broker:9092 padellm topics --partitions 8 --replication 3
     """
-    from stream.service.topics import ensure_topics, topic_names
+    from stream.kafka.topics import ensure_topics, topic_names
 
     settings = Settings()
     made = asyncio.run(ensure_topics(settings, partitions=partitions, replication=replication))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from stream.training.config import Recipe
+    from stream.training.recipe import Recipe
 
 
 def train(  # noqa: PLR0917 - the command line passes names
@@ -58,8 +58,8 @@ def train(  # noqa: PLR0917 - the command line passes names
     import structlog
     from transformers.utils.logging import disable_progress_bar
 
-    from stream.training.config import Recipe
     from stream.training.preparation import prepare
+    from stream.training.recipe import Recipe
     from stream.training.trainer import Trainer
 
     # Looked up for each line: a progress bar stands in for it meanwhile.

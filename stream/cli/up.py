@@ -14,7 +14,7 @@ from stream.settings import EventsPer, Inference, Settings
 
 if TYPE_CHECKING:
     from stream.cli.up_view import View
-    from stream.stack.plan import Plan
+    from stream.local.plan import Plan
 
 _INTERRUPTED = 130
 
@@ -54,8 +54,8 @@ def up(  # noqa: PLR0917 - the command line passes names
     if documents is not None and not once:
         raise typer.BadParameter("--documents goes with --once; for a running stack there is padellm produce")
     from stream.cli.up_view import View
-    from stream.stack.plan import locked, make_plan, one_start_at_a_time
-    from stream.stack.records import count_records
+    from stream.kafka.records import count_records
+    from stream.local.plan import locked, make_plan, one_start_at_a_time
 
     chosen = {"inference": inference, "model": model, "events_per": EventsPer.DOCUMENT if once else None}
     given = {name: value for name, value in chosen.items() if value is not None}
@@ -76,7 +76,7 @@ def up(  # noqa: PLR0917 - the command line passes names
 
 
 def _samples() -> Traversable:
-    return files("stream.stack") / "samples" / "documents.jsonl"
+    return files("stream.local") / "samples" / "documents.jsonl"
 
 
 async def _run(plan: "Plan", view: "View", file: str | None, starting: ExitStack) -> bool:
@@ -84,10 +84,10 @@ async def _run(plan: "Plan", view: "View", file: str | None, starting: ExitStack
 
     ``starting`` is closed when all parts are ready.
     """
-    from stream.stack.embedded import running, while_running
+    from stream.local.plan import running, while_running
 
     async def make_topics() -> None:
-        from stream.service.topics import ensure_topics
+        from stream.kafka.topics import ensure_topics
 
         await ensure_topics(plan.settings)
 
@@ -106,8 +106,8 @@ async def _run(plan: "Plan", view: "View", file: str | None, starting: ExitStack
 
 
 async def _stream_through(plan: "Plan", view: "View", file: str) -> None:
-    from stream.stack.records import read_records
-    from stream.stack.round_trip import round_trip
+    from stream.kafka.records import read_records
+    from stream.kafka.round_trip import round_trip
 
     summary = await round_trip(
         read_records(file),

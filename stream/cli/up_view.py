@@ -13,11 +13,11 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-from stream.cli.render import document_line, printable
-from stream.stack.plan import Plan
-from stream.stack.records import OutgoingRecord
-from stream.stack.round_trip import Outcome, Summary
-from stream.stack.supervisor import Change, State
+from stream.cli.highlight import document_line, printable
+from stream.kafka.records import OutgoingRecord
+from stream.kafka.round_trip import Outcome, Summary
+from stream.local.plan import Plan
+from stream.local.supervisor import Change, State
 
 _NAME = "padellm"
 _NEXT = (

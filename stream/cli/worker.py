@@ -29,7 +29,7 @@ def worker(
 
     Example: BROKER=broker:9092 PADELLM_TRITON_URL=triton:8001 padellm worker
     """
-    from stream.service.app import run
+    from stream.worker.app import run
 
     options: dict[str, Any] = {
         "inference": inference,

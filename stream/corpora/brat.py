@@ -14,9 +14,8 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from stream.corpora.document import AnnotatedDocument
-from stream.corpora.options import DEFAULTS, Discontinuous, Options
-from stream.corpora.reading import Draft, Place, Reading, quoted, rejected
-from stream.corpora.text_file import BYTE_ORDER_MARK, read_text, write_text
+from stream.corpora.files import BYTE_ORDER_MARK, read_text, write_text
+from stream.corpora.reading import DEFAULTS, Discontinuous, Draft, Options, Place, Reading, quoted, rejected
 from stream.errors import ConfigurationError
 
 _TEXT_BOUND = re.compile(r"T\S*\t(\S+) (\d{1,18} \d{1,18}(?:;\d{1,18} \d{1,18})*)\t(.*)", re.DOTALL)

@@ -12,11 +12,20 @@ from pathlib import Path
 
 from stream.corpora import tokens as tokens_module
 from stream.corpora.document import AnnotatedDocument
-from stream.corpora.options import DEFAULTS, Options
-from stream.corpora.reading import Draft, Place, Reading, quoted
-from stream.corpora.tags import OUTSIDE, Scheme, guess, is_tag, spans_of, tags_of
-from stream.corpora.text_file import BYTE_ORDER_MARK, bare_name, read_text, write_text
-from stream.corpora.tokens import texts_of, token_spans, tokenise, untokenise
+from stream.corpora.files import BYTE_ORDER_MARK, bare_name, read_text, write_text
+from stream.corpora.reading import DEFAULTS, Draft, Options, Place, Reading, quoted
+from stream.corpora.tokens import (
+    OUTSIDE,
+    Scheme,
+    guess,
+    is_tag,
+    spans_of,
+    tags_of,
+    texts_of,
+    token_spans,
+    tokenise,
+    untokenise,
+)
 
 _DOCUMENT_START = "-DOCSTART-"
 

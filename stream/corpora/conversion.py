@@ -5,11 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stream.corpora.document import AnnotatedDocument
+from stream.corpora.document import AnnotatedDocument, first_overlap, outermost, twice_marked
 from stream.corpora.formats import Format
-from stream.corpora.options import DEFAULTS, Nested, Options
-from stream.corpora.overlap import first_overlap, outermost, twice_marked
-from stream.corpora.reading import Problem, Reading, quoted
+from stream.corpora.reading import DEFAULTS, Nested, Options, Problem, Reading, quoted
 from stream.errors import ConfigurationError
 
 _SHOWN_PROBLEMS = 10

@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from stream.corpora.document import AnnotatedDocument
-from stream.corpora.json_rows import NotJson, lines_of
-from stream.corpora.options import DEFAULTS, Options
-from stream.corpora.reading import Draft, Place, Reading, quoted, rejected
-from stream.corpora.text_file import write_text
+from stream.corpora.files import NotJson, lines_of, write_text
+from stream.corpora.reading import DEFAULTS, Draft, Options, Place, Reading, quoted, rejected
 
 _SPAN = 3
 _SHAPES = ("label", "labels", "entities")

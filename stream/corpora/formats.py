@@ -7,9 +7,8 @@ from pathlib import Path
 
 from stream.corpora import brat, conll, doccano, gliner, jsonl, padellm, spacy_docs, tokens
 from stream.corpora.document import AnnotatedDocument
-from stream.corpora.options import Options
-from stream.corpora.reading import Reading
-from stream.corpora.tags import Scheme
+from stream.corpora.reading import Options, Reading
+from stream.corpora.tokens import Scheme
 from stream.errors import ConfigurationError
 
 

@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from stream.corpora.document import AnnotatedDocument
-from stream.corpora.json_rows import NotJson, rows_of
-from stream.corpora.options import DEFAULTS, Options
-from stream.corpora.reading import Draft, Place, Reading, quoted, rejected
-from stream.corpora.text_file import bare_name, write_text
+from stream.corpora.files import NotJson, bare_name, rows_of, write_text
+from stream.corpora.reading import DEFAULTS, Draft, Options, Place, Reading, quoted, rejected
 from stream.corpora.tokens import texts_of, token_spans, tokenise, untokenise
 
 _SPAN = 3

@@ -7,9 +7,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from stream.corpora.document import AnnotatedDocument
-from stream.corpora.options import DEFAULTS, Options
-from stream.corpora.reading import Place, Problem, Reading, offset_problem, rejected
-from stream.corpora.text_file import numbered_lines, write_text
+from stream.corpora.files import numbered_lines, write_text
+from stream.corpora.reading import DEFAULTS, Options, Place, Problem, Reading, offset_problem, rejected
 from stream.errors import ConfigurationError
 
 

@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from stream.corpora.document import AnnotatedDocument
-from stream.corpora.json_rows import NotJson, lines_of
-from stream.corpora.options import DEFAULTS, Options
-from stream.corpora.reading import Draft, Place, Reading, offset_problem, quoted, rejected
-from stream.corpora.text_file import bare_name, write_text
+from stream.corpora.files import NotJson, bare_name, lines_of, write_text
+from stream.corpora.reading import DEFAULTS, Draft, Options, Place, Reading, offset_problem, quoted, rejected
 
 _SPAN = 4
 

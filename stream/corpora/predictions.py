@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stream.corpora.json_rows import NotJson, rows_of
+from stream.corpora.files import NotJson, rows_of
 from stream.corpora.reading import Place, is_unicode, offset_problem, quoted
 from stream.errors import ConfigurationError
 

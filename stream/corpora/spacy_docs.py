@@ -10,11 +10,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from stream.corpora.document import AnnotatedDocument
-from stream.corpora.options import DEFAULTS, Options
-from stream.corpora.overlap import first_overlap
-from stream.corpora.reading import Draft, Place, Reading
-from stream.corpora.text_file import bare_name, read_bytes, write_bytes
+from stream.corpora.document import AnnotatedDocument, first_overlap
+from stream.corpora.files import bare_name, read_bytes, write_bytes
+from stream.corpora.reading import DEFAULTS, Draft, Options, Place, Reading
 from stream.errors import ConfigurationError
 
 _SPAN_GROUP = "sc"

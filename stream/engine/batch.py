@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.engine.checkpoint import FloatArray
-from stream.engine.draft import Draft
+from stream.engine.drafts.draft import Draft
 from stream.engine.kv_cache import SlotArray
+from stream.engine.model.checkpoint import FloatArray
 from stream.engine.prefix_tree import Node, Reading
 from stream.engine.sequence import Sequence
 

@@ -6,9 +6,10 @@ on another group of sequences, and run their passes by themselves; a group that 
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Sequence as Tokens
 from concurrent.futures import Future, InvalidStateError
+from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
 from pathlib import Path
@@ -17,23 +18,82 @@ import numpy as np
 import structlog
 
 from stream.engine.batch import Batch
-from stream.engine.drafting import confidence_of, make_proposer
+from stream.engine.constraint import Grounding
+from stream.engine.drafts.blocks import BlockProposer
+from stream.engine.drafts.copying import CopyDrafter
+from stream.engine.drafts.draft import Proposer
+from stream.engine.drafts.probe import CachedStates
 from stream.engine.forward import ForwardPass
-from stream.engine.grounding import Grounding
-from stream.engine.group import Group
 from stream.engine.kv_cache import KvCache
-from stream.engine.model import Model
-from stream.engine.model_spec import ModelSpec
-from stream.engine.prompt_text import read_question
-from stream.engine.proposer import Proposer
-from stream.engine.scheduler import Scheduler
+from stream.engine.model.config import ModelSpec
+from stream.engine.model.session import Model
+from stream.engine.prompt import read_question
+from stream.engine.scheduler import Group, Scheduler
 from stream.engine.sequence import Sequence
-from stream.engine.statistics import Statistics
 from stream.engine.strategy import Strategy
 from stream.engine.token_shapes import TokenShapes
 from stream.engine.trace import OnPass, PassRecorder
 from stream.errors import InferenceError, InferenceRejected, InferenceUnavailable
 from stream.generation import Completion, Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Counts since the decoder was loaded, and the state of its pool.
+
+    Attributes:
+        passes: Forward passes run, over all threads.
+        tokens_read: Tokens that went through the model.
+        tokens_reused: Tokens of prompts that needed no reading, because another prompt or pass had read them.
+        tokens_produced: Tokens in completions.
+        slots_used: Slots that hold a token, in use or kept for reuse.
+        slots_bound: Most slots there can be.
+        in_flight: Prompts queued or being decoded.
+        tokens_drafted: Drafted tokens verified, by drafter.
+        tokens_accepted: Those of them that were right, by drafter.
+        seconds: Time spent, over all threads, by part of a pass: ``schedule``, ``feed``, ``run``, ``accept``.
+    """
+
+    passes: int
+    tokens_read: int
+    tokens_reused: int
+    tokens_produced: int
+    slots_used: int
+    slots_bound: int
+    in_flight: int
+    tokens_drafted: Mapping[str, int]
+    tokens_accepted: Mapping[str, int]
+    seconds: Mapping[str, float]
+
+
+_JACOBI_BLOCK = 16
+_GAUSS_SEIDEL_BLOCK = 5
+_CONFIDENCE = 0.2
+
+
+def confidence_of(strategy: Strategy) -> float | None:
+    """Probability from which on a drafted token is taken though another is likelier; None: never."""
+    return None if strategy.lossless else _CONFIDENCE
+
+
+def make_proposer(strategy: Strategy, shapes: TokenShapes, cache: KvCache) -> Proposer | None:
+    """What drafts for a strategy; None when nothing does.
+
+    Args:
+        strategy: How next tokens are found.
+        shapes: Of the model's tokens.
+        cache: The pool of the keys and values of what was read.
+    """
+    match strategy:
+        case Strategy.DRAFTS | Strategy.LUD:
+            return CopyDrafter(shapes, CachedStates(cache))
+        case Strategy.JACOBI:
+            return BlockProposer(_JACOBI_BLOCK, sliding=True)
+        case Strategy.GAUSS_SEIDEL:
+            return BlockProposer(_GAUSS_SEIDEL_BLOCK, sliding=False)
+        case Strategy.PLAIN:
+            return None
+
 
 _log = structlog.get_logger(__name__)
 

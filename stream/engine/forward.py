@@ -2,9 +2,9 @@
 
 from stream.engine.batch import Feed
 from stream.engine.kv_cache import KvCache
-from stream.engine.model_spec import ModelSpec
+from stream.engine.model.config import ModelSpec
+from stream.engine.model.session import Sessions
 from stream.engine.outcome import Outcome
-from stream.engine.session import Sessions
 
 
 class ForwardPass:
@@ -12,7 +12,7 @@ class ForwardPass:
 
     Args:
         spec: The model's shapes.
-        sessions: Over the graph of ``stream.engine.graph``.
+        sessions: Over the graph of ``stream.engine.model.graph``.
         cache: The pool; a feed's slots must be the caller's own.
     """
 

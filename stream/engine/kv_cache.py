@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.engine.checkpoint import FloatArray
-from stream.engine.model_spec import ModelSpec
+from stream.engine.model.checkpoint import FloatArray
+from stream.engine.model.config import ModelSpec
 
 SlotArray = NDArray[np.int64]
 

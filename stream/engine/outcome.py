@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.engine.checkpoint import FloatArray
+from stream.engine.model.checkpoint import FloatArray
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,18 +7,44 @@ of further groups: they share the reading of the weights, and pay for columns th
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from itertools import takewhile
 
 import numpy as np
 
 from stream.engine.batch import Batch
-from stream.engine.group import Group
+from stream.engine.drafts.draft import Proposer
 from stream.engine.kv_cache import KvCache
 from stream.engine.outcome import Outcome
-from stream.engine.prefix_tree import Node, PrefixTree, TokenIds
-from stream.engine.proposer import Proposer
+from stream.engine.prefix_tree import Node, PrefixTree, TokenIds, common_prefix
 from stream.engine.sequence import Sequence
 from stream.engine.verification import Verified, verify
+
+# A sequence and the first of its group differ, on average, in no more tokens than they share, or in this few.
+_FEW_TOKENS = 8
+
+
+@dataclass(slots=True, eq=False)
+class Group:
+    """Sequences that are read together.
+
+    Attributes:
+        ids: Prompt of its first sequence.
+        begun: Whether most of it had been read before it came: a text that is asked more, as a rule.
+        sequences: In order of arrival.
+        running: Whether a pass over it is on its way; no second one starts until it ends.
+    """
+
+    ids: TokenIds
+    begun: bool = False
+    sequences: dict[Sequence, None] = field(default_factory=dict)
+    running: bool = False
+
+    def suits(self, ids: TokenIds) -> bool:
+        """Whether a prompt shares enough with this group to be read with it."""
+        shared = common_prefix(self.ids, ids)
+        return len(self.ids) + len(ids) - 2 * shared <= 2 * max(shared, _FEW_TOKENS)
+
 
 _MOST_MIXED = 8
 # Each token of a mixed pass pays for the columns of all its groups. Where texts had 200 tokens mixing cost a

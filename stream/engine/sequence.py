@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.engine.grounding import Grounding
+from stream.engine.constraint import Grounding
 from stream.engine.prefix_tree import Node
-from stream.engine.prompt_text import Question
+from stream.engine.prompt import Question
 from stream.generation import Completion, Prompt
 
 

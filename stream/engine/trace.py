@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from stream.engine.batch import Batch
-from stream.engine.draft import START, Draft
+from stream.engine.drafts.draft import START, Draft
 from stream.engine.sequence import Sequence
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stream.engine.draft import START, Draft
+from stream.engine.drafts.draft import START, Draft
 from stream.engine.outcome import Outcome
 from stream.engine.sequence import Sequence
 

@@ -4,9 +4,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from stream.contract.messages import Entity
 from stream.corpora.document import GoldEntity
 from stream.evaluation.scores import Score
-from stream.messages import Entity
 
 Place = tuple[int, int, str]
 """Start, end and label."""

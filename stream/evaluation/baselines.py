@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from stream.baselines.config import Baseline, BaselineConfig
+from stream.baselines.reading import baseline_extractor, usual_policy
+from stream.contract.messages import Policy
 from stream.corpora.document import AnnotatedDocument
 from stream.engine.strategy import Strategy
 from stream.evaluation.runner import Evaluation, evaluate
 from stream.inference.in_process import InProcessGenerator
-from stream.messages import Policy
-from stream.ner.baselines.config import Baseline, BaselineConfig
-from stream.ner.baselines.reading import baseline_extractor, usual_policy
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,17 +11,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from stream.aio import all_of
+from stream.contract.messages import Document, Policy
 from stream.corpora.document import AnnotatedDocument
-from stream.evaluation.answers import Answer, ModelAnswer
-from stream.evaluation.runner import score
+from stream.evaluation.runner import Answer, ModelAnswer, score
 from stream.evaluation.scores import Score
-from stream.generation import Completion, Prompt
-from stream.inference.generator import Generator
-from stream.messages import Document, Policy
+from stream.generation import Completion, Generator, Prompt
 from stream.ner.calibration import Calibration
 from stream.ner.extractor import Extractor
 from stream.ner.labels import LabelPrompts
-from stream.ner.tasks import all_of
 from stream.ner.template import PromptTemplate
 from stream.ner.windows import Window, windows
 

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from stream.contract.messages import Entity, Policy
 from stream.corpora.document import AnnotatedDocument, GoldEntity
 from stream.evaluation.alignment import align
-from stream.evaluation.answers import Answer
-from stream.messages import Entity, Policy
+from stream.evaluation.runner import Answer
 from stream.ner.calibration import Calibration
 
 

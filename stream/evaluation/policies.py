@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
+from stream.contract.messages import Entity, Policy
 from stream.corpora.document import AnnotatedDocument
 from stream.evaluation.alignment import Matches, align, matches
-from stream.evaluation.answers import Answer
+from stream.evaluation.runner import Answer
 from stream.evaluation.scores import Accuracy, Score
-from stream.messages import Entity, Policy
 from stream.ner.calibration import Calibration
 
 NONE = "none"

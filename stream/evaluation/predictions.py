@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
 
+from stream.contract.messages import Entity, Policy
 from stream.corpora.document import AnnotatedDocument
 from stream.corpora.predictions import PredictedDocument, PredictedMention
 from stream.errors import ConfigurationError
-from stream.evaluation.answers import Settled
-from stream.messages import Entity, Policy
+from stream.evaluation.runner import Settled
 from stream.ner.calibration import Calibration
 from stream.ner.deduplicate import deduplicate
-from stream.ner.offsets import Grounder, Span
+from stream.ner.spans import Grounder, Span
 
 _SHOWN = 60
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from stream.evaluation.alignment import Matches
+from stream.evaluation.calibration import Fitted
 from stream.evaluation.count_errors import Change, Cost
 from stream.evaluation.mistakes import Mark, Marked, kinds, surest, worst
 from stream.evaluation.policies import GOLD, Ablation
 from stream.evaluation.reliability import Reliability
 from stream.evaluation.runner import Evaluation
 from stream.evaluation.scores import Score
-from stream.evaluation.temperatures import Fitted
 
 SHOWN = 30
 """Documents with mistakes that a report shows, in each of its two orders."""

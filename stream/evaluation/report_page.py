@@ -1,18 +1,84 @@
-"""A report as one HTML page that needs nothing from a network."""
+"""The report of an evaluation as a folder: ``report.json`` and ``report.html``."""
 
+import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
+from itertools import pairwise
+from pathlib import Path
+from typing import Self
 
+from stream.errors import ConfigurationError
 from stream.evaluation.count_errors import GOLD as GOLD_COUNTS
 from stream.evaluation.count_errors import OWN, Change, Cost
-from stream.evaluation.marked_text import marked_text
-from stream.evaluation.mistakes import Kind, Marked, kinds, surest, worst
+from stream.evaluation.mistakes import Kind, Mark, Marked, kinds, surest, worst
 from stream.evaluation.plots import bars, reliability_plot, share_plot
 from stream.evaluation.policies import GOLD
-from stream.evaluation.report import SHOWN, Analyses, Report
+from stream.evaluation.report import SHOWN, Analyses, Report, whole
 from stream.evaluation.scores import Score
+
+_AROUND = 200
+
+
+def marked_text(text: str, marks: Sequence[Mark], document: Marked) -> str:
+    """The part of a text that holds a document's mistakes, with some of its entities marked.
+
+    Where entities overlap, the shorter one's colour shows. What is not in the text stands behind it.
+
+    Args:
+        text: The document's.
+        marks: Those to show.
+        document: Both sides' entities, which say what part is shown.
+    """
+    start, end = _part(text, document)
+    inside = [mark for mark in marks if start <= mark.start and mark.end <= end]
+    cuts = sorted({start, end, *(mark.start for mark in inside), *(mark.end for mark in inside)})
+    pieces = ["… " if start else ""]
+    for left, right in pairwise(cuts):
+        pieces += [_piece(text[left:right], _shortest(inside, left, right)), *_names(inside, right)]
+    pieces.append(" …" if end < len(text) else "")
+    absent = [mark for mark in marks if mark.start >= len(text)]
+    pieces += [f" {_piece(mark.text, mark)}{_name(mark)} <small>not in the text</small>" for mark in absent]
+    return "".join(pieces)
+
+
+def _part(text: str, document: Marked) -> tuple[int, int]:
+    """From a little before the first mistake to a little after the last, between words."""
+    wrong = [mark for mark in (*document.gold, *document.predicted) if mark.kind is not Kind.RIGHT]
+    inside = [mark for mark in wrong if mark.start < len(text)]
+    start = max(min((mark.start for mark in inside), default=0) - _AROUND, 0)
+    end = min(max((mark.end for mark in inside), default=0) + _AROUND, len(text))
+    return text.rfind(" ", 0, start) + 1 if start else 0, _word_end(text, end)
+
+
+def _word_end(text: str, end: int) -> int:
+    found = text.find(" ", end)
+    return len(text) if found == -1 else found
+
+
+def _shortest(marks: Sequence[Mark], left: int, right: int) -> Mark | None:
+    covering = [mark for mark in marks if mark.start <= left and right <= mark.end]
+    return min(covering, key=lambda mark: mark.end - mark.start, default=None)
+
+
+def _piece(text: str, mark: Mark | None) -> str:
+    if mark is None:
+        return escape(text)
+    name = "both" if mark.kind is Kind.BOTH else mark.kind.value
+    return f'<mark class="{name}" title="{escape(mark.kind.value)}">{escape(text)}</mark>'
+
+
+def _names(marks: Sequence[Mark], end: int) -> list[str]:
+    return [_name(mark) for mark in marks if mark.end == end]
+
+
+def _name(mark: Mark) -> str:
+    score = "" if mark.score is None else f" {mark.score:.2f}"
+    return f"<small> {escape(mark.label)}{score}</small>"
+
 
 _FAR = 3
 
@@ -221,3 +287,41 @@ def _shares(score: Score) -> tuple[str, str, str]:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.2f}"
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFolder:
+    """Attributes: ``path``, a folder that is there and can be written."""
+
+    path: Path
+
+    @classmethod
+    def make(cls, path: Path) -> Self:
+        """Make the folder, before anything is computed that would be lost without it.
+
+        Raises:
+            ConfigurationError: It cannot be made or written.
+        """
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"{path} cannot be written: {error.strerror or error}") from error
+        if not os.access(path, os.W_OK):
+            raise ConfigurationError(f"{path} cannot be written: name a folder of yours")
+        return cls(path)
+
+    def write(self, report: Report) -> None:
+        """Write both files.
+
+        Raises:
+            ConfigurationError: They cannot be written.
+        """
+        files = {
+            "report.json": json.dumps(whole(report), indent=2, ensure_ascii=False) + "\n",
+            "report.html": as_page(report),
+        }
+        try:
+            for name, content in files.items():
+                (self.path / name).write_text(content, encoding="utf-8")
+        except OSError as error:
+            raise ConfigurationError(f"{self.path} cannot be written: {error.strerror or error}") from error

@@ -5,16 +5,75 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
+from stream.aio import all_of
+from stream.contract.messages import Document, Entity, Policy, Removed
 from stream.corpora.document import AnnotatedDocument
 from stream.evaluation.alignment import Matches, align, matches
-from stream.evaluation.answers import Answer, ModelAnswer
 from stream.evaluation.reliability import Judged
 from stream.evaluation.scores import Accuracy, Score
-from stream.messages import Document, Entity, Policy
 from stream.ner.calibration import Calibration
 from stream.ner.extractor import Extractor
-from stream.ner.tasks import all_of
+from stream.ner.postprocess import Found, settle
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Attributes: ``entities``, those kept; ``removed``, all others, with reasons."""
+
+    entities: list[Entity]
+    removed: list[Removed]
+
+
+class Answer(Protocol):
+    """One document's answer, which can be settled under any policy.
+
+    Attributes:
+        document: What was asked about.
+        counts: Mentions that were counted, by label, where the system counts; a label is absent where its
+            count could not be read.
+    """
+
+    @property
+    def document(self) -> AnnotatedDocument: ...  # noqa: D102 - an attribute
+
+    @property
+    def counts(self) -> Mapping[str, int] | None: ...  # noqa: D102 - an attribute
+
+    def settle(self, policy: Policy, calibration: Calibration | None = None) -> Settled:
+        """De-duplicate.
+
+        Args:
+            policy: What is kept when entities compete.
+            calibration: Makes probabilities of the scores first.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAnswer:
+    """A model's answer, by parallel decoding.
+
+    Attributes:
+        document: What was asked about.
+        found: What the model said.
+        threshold: Lowest score of an entity.
+    """
+
+    document: AnnotatedDocument
+    found: Found
+    threshold: float
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Mentions that the model counted, by label."""
+        return self.found.counts()
+
+    def settle(self, policy: Policy, calibration: Calibration | None = None) -> Settled:
+        """De-duplicate, as the service does."""
+        extraction = settle(self.found, policy=policy, threshold=self.threshold, calibration=calibration)
+        return Settled(extraction.entities, extraction.removed)
 
 
 @dataclass(slots=True)

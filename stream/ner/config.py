@@ -13,7 +13,7 @@ from stream.ner.calibration import Calibration
 
 FILE_NAME = "ner_config.json"
 BASELINE_FILE_NAME = "baseline.json"
-"""In its place beside the weights of a model that answers in another format (``stream/ner/baselines/``)."""
+"""In its place beside the weights of a model that answers in another format (``stream/baselines/``)."""
 
 
 class _Part(BaseModel):

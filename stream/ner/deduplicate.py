@@ -4,8 +4,8 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from stream.messages import Entity, Policy, Removed
-from stream.ner.reasons import BELOW_THRESHOLD, DUPLICATE, OTHER_LABEL, OVERLAP
+from stream.contract.messages import Entity, Policy, Removed
+from stream.contract.reasons import BELOW_THRESHOLD, DUPLICATE, OTHER_LABEL, OVERLAP
 
 # Kept entities, and the dropped ones with the reason of each.
 _Split = tuple[list[Entity], list[tuple[Entity, str]]]

@@ -8,12 +8,12 @@ import time
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
-from stream.inference.generator import Generator
-from stream.messages import Document, Policy
-from stream.ner.extraction import Extraction, Found, settle
+from stream.aio import all_of
+from stream.contract.messages import Document, Policy
+from stream.generation import Generator
 from stream.ner.labels import LabelPrompt, LabelPrompts
+from stream.ner.postprocess import Extraction, Found, settle
 from stream.ner.reading import Reader, Reading, WindowReader
-from stream.ner.tasks import all_of
 from stream.ner.template import PromptTemplate
 from stream.ner.windows import Window, windows
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import lru_cache
 
-from stream.messages import Document
+from stream.contract.messages import Document
 from stream.ner.template import PromptTemplate
 
 

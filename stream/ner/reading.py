@@ -1,19 +1,63 @@
 """One window read by the model: all counts at once, then all mentions (PaDeLLM-NER, section 3.2)."""
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from stream.inference.generator import Generator
-from stream.messages import Entity, Removed
-from stream.ner.answers import Count, Mention, read_count, read_mention
+from stream.aio import all_of
+from stream.contract.messages import Entity, Removed
+from stream.contract.reasons import DUPLICATE, UNGROUNDED, UNREADABLE_COUNT
+from stream.generation import Completion, Generator
 from stream.ner.labels import LabelPrompt
-from stream.ner.offsets import Grounder
-from stream.ner.reasons import DUPLICATE, UNGROUNDED, UNREADABLE_COUNT
-from stream.ner.tasks import all_of
+from stream.ner.spans import Grounder
 from stream.ner.template import PromptTemplate
 from stream.ner.windows import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many mentions of a label the model finds.
+
+    Attributes:
+        number: The count, or None where the answer is no count.
+        score: Probability of the answer, in [0, 1].
+    """
+
+    number: int | None
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """A mention as the model wrote it.
+
+    Attributes:
+        text: Its text, surrounding white space removed; may be empty or absent from the document.
+        score: Product of its tokens' probabilities, in [0, 1].
+    """
+
+    text: str
+    score: float
+
+
+def read_count(completion: Completion, template: PromptTemplate) -> Count:
+    """The count a completion answers."""
+    return Count(template.parse_count(completion.ids), probability(completion.log_probs))
+
+
+def read_mention(completion: Completion, template: PromptTemplate) -> Mention:
+    """The mention a completion answers."""
+    return Mention(template.decode_mention(completion.ids), probability(completion.log_probs))
+
+
+def probability(log_probs: Sequence[float]) -> float:
+    """Product of token probabilities, kept in [0, 1] whatever an engine reports; not-a-number counts as 0."""
+    total = sum(log_probs)
+    if math.isnan(total):
+        return 0.0
+    return math.exp(min(total, 0.0))
 
 
 @dataclass(frozen=True, slots=True)

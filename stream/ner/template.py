@@ -13,7 +13,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from stream.errors import CheckpointError
-from stream.inference.generator import Prompt
+from stream.generation import Prompt
 from stream.ner.config import NerConfig
 
 

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from stream.schemas.files import contract_files
+from stream.schemas.asyncapi import contract_files
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parents[2] / "schemas"

@@ -1,9 +1,71 @@
-"""AsyncAPI 3.0 document of the three topics."""
+"""The contract files of ``schemas/``: AsyncAPI 3.0 of the topics, JSON Schema and Avro of each message."""
 
+import json
 from typing import Any
 
-from stream.schemas import examples, headers
+import yaml
+from pydantic import BaseModel
+
+from stream.contract.headers import DEAD_LETTER_PREFIX, EVENT_TYPE, REASON, STAGE, TRUNCATED
+from stream.contract.messages import DeadLetter, Document, EntityEvent, Stage
+from stream.contract.reasons import Reason
+from stream.schemas import examples
+from stream.schemas.avro import avro_schema
 from stream.settings import Settings
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def json_schema(model: type[BaseModel], *, name: str) -> dict[str, Any]:
+    """The schema of a message; ``name`` ends its ``$id``."""
+    return {"$schema": DIALECT, "$id": f"urn:padellm:schema:{name}", **model.model_json_schema()}
+
+
+_NATURAL = {"type": "string", "pattern": "^(0|[1-9][0-9]*)$"}
+_TRACE = {
+    "traceparent": {
+        "type": "string",
+        "pattern": "^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$",
+        "description": "W3C Trace Context; exactly one. An event continues the trace of its document.",
+    },
+    "tracestate": {"type": "string", "description": "W3C Trace Context; present where the document had one."},
+}
+
+
+def document_headers_schema() -> dict[str, Any]:
+    """Headers of a document; all are optional, others are kept on a dead letter and else ignored."""
+    return {"type": "object", "properties": _TRACE}
+
+
+def event_headers_schema() -> dict[str, Any]:
+    """Headers of an entity event: CloudEvents 1.0 in the Kafka binding's binary mode, and the trace."""
+    properties = {
+        "ce_specversion": {"const": "1.0"},
+        "ce_id": {"type": "string", "description": "The event_id, the same on every repeat."},
+        "ce_type": {"const": EVENT_TYPE},
+        "ce_source": {"type": "string", "description": "/kafka/{topic}/{partition} of the document."},
+        "ce_subject": {"type": "string", "description": "The document id, percent-encoded."},
+        "ce_time": {"type": "string", "format": "date-time", "description": "Timestamp of the document."},
+        "content-type": {"const": "application/json"},
+    }
+    required = [*properties, "traceparent"]
+    return {"type": "object", "required": required, "properties": {**properties, **_TRACE}}
+
+
+def dead_letter_headers_schema() -> dict[str, Any]:
+    """Headers of a dead letter: the record's own, KIP-1191's, stage and reason."""
+    properties = {
+        f"{DEAD_LETTER_PREFIX}topic": {"type": "string", "description": "Topic the record came from."},
+        f"{DEAD_LETTER_PREFIX}partition": {**_NATURAL, "description": "Its partition there."},
+        f"{DEAD_LETTER_PREFIX}offset": {**_NATURAL, "description": "Its offset there."},
+        f"{DEAD_LETTER_PREFIX}group": {"type": "string", "description": "Consumer group of the worker."},
+        f"{DEAD_LETTER_PREFIX}message": {"type": "string", "description": "What was wrong and what to do."},
+        STAGE: {"enum": [stage.value for stage in Stage], "description": "Where it was stopped."},
+        REASON: {"enum": [reason.value for reason in Reason], "description": "A stable code."},
+    }
+    cut = {**_NATURAL, "description": "Present where the value had to be cut: how many bytes it had."}
+    return {"type": "object", "required": list(properties), "properties": {**properties, TRUNCATED: cut}}
+
 
 _MEDIA_TYPE = "application/json"
 _SCHEMA_FORMAT = "application/schema+json;version=draft-2020-12"
@@ -66,7 +128,7 @@ def _document() -> dict[str, Any]:
         "name": "document",
         "title": "Document",
         "contentType": _MEDIA_TYPE,
-        "headers": headers.document_headers(),
+        "headers": document_headers_schema(),
         "payload": _payload("document"),
         "bindings": _key("UTF-8. The document id of a document that names none."),
         "examples": [_example(example) for example in examples.DOCUMENT_EXAMPLES],
@@ -78,7 +140,7 @@ def _entity_event() -> dict[str, Any]:
         "name": "entityEvent",
         "title": "Entity event",
         "contentType": _MEDIA_TYPE,
-        "headers": headers.event_headers(),
+        "headers": event_headers_schema(),
         "payload": _payload("entity-event"),
         "bindings": _key("UTF-8. The document id."),
         "examples": [_example(examples.EVENT_EXAMPLE)],
@@ -91,7 +153,7 @@ def _dead_letter() -> dict[str, Any]:
         "title": "Dead letter",
         "description": "The record's own key, value and headers, and headers that say what stopped it.",
         "contentType": "application/octet-stream",
-        "headers": headers.dead_letter_headers(),
+        "headers": dead_letter_headers_schema(),
         "payload": {"description": "The original bytes, whatever they are."},
         "bindings": _key("The record's own key."),
         "examples": [_example(examples.DEAD_LETTER_EXAMPLE)],
@@ -109,3 +171,31 @@ def _key(description: str) -> dict[str, Any]:
 def _example(example: examples.Example) -> dict[str, Any]:
     shown: dict[str, Any] = {"summary": example.summary, "payload": example.payload}
     return {**shown, "headers": example.headers} if example.headers else shown
+
+
+MODELS: dict[str, type[BaseModel]] = {
+    "document": Document,
+    "entity-event": EntityEvent,
+    "dead-letter": DeadLetter,
+}
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes every value out: references (``&id001``) save lines and cost readers."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - the signature is PyYAML's
+        return True
+
+
+def contract_files() -> dict[str, str]:
+    """Every contract file, as it must be committed."""
+    files = {f"{name}.schema.json": _json(json_schema(model, name=name)) for name, model in MODELS.items()}
+    files |= {f"{name}.avsc": _json(avro_schema(model)) for name, model in MODELS.items()}
+    files["asyncapi.yaml"] = yaml.dump(
+        asyncapi(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110
+    )
+    return files
+
+
+def _json(schema: object) -> str:
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

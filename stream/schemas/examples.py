@@ -3,7 +3,8 @@
 import json
 from dataclasses import dataclass
 
-from stream.messages import (
+from stream.contract.headers import dead_letter_headers, event_headers
+from stream.contract.messages import (
     Coverage,
     DeadLetter,
     Document,
@@ -15,9 +16,8 @@ from stream.messages import (
     Source,
     Stage,
 )
-from stream.service.headers import dead_letter_headers, event_headers
-from stream.service.reasons import Reason
-from stream.service.record import Headers, Record
+from stream.contract.reasons import Reason
+from stream.contract.record import Headers, Record
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from stream.bases.adapter import ADAPTER_WEIGHTS, ADDED_TOKENS
 from stream.ner.config import FILE_NAME
-from stream.training.config import Recipe
+from stream.training.recipe import Recipe
 from stream.training.tokenizer import CheckpointTokenizer
 
 _ADAPTER = "default"

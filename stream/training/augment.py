@@ -5,6 +5,81 @@ from random import Random
 
 from stream.training.corpora import Mention, Sentence
 
+_LEFT = frozenset(".,;:!?%)]}…’”»") | {"...", "'s", "'S", "'re", "'ve", "'m", "'d", "'ll", "n't", "N'T"}
+_RIGHT = frozenset("([{$£€#“«‘@")
+_SPELLINGS = {"-LPR-": "(", "-RPR-": ")", "-LRB-": "(", "-RRB-": ")", "``": '"', "''": '"'}
+_JOINTS = frozenset("-/")
+
+
+def detokenise(sentence: Sentence, *, spaced_hyphens: bool = False) -> Sentence:
+    """The sentence with punctuation attached, brackets restored and quotes closed up.
+
+    Mentions whose borders no longer fall on characters of their own are kept only when their text survives.
+
+    Args:
+        sentence: Words separated by single spaces.
+        spaced_hyphens: Hyphens and slashes that stand alone joined words before tokenisation.
+    """
+    pieces = sentence.text.split(" ")
+    text = ""
+    starts: dict[int, int] = {}
+    ends: dict[int, int] = {}
+    glue, open_quotes, position = True, set[str](), 0
+    for piece in pieces:
+        written = _SPELLINGS.get(piece, piece)
+        left, right = _sides(written, open_quotes, spaced_hyphens=spaced_hyphens)
+        if text and not (glue or left):
+            text += " "
+        for inner in range(len(piece) if written == piece else 1):
+            starts[position + inner] = len(text) + inner
+        for inner in range(1, len(piece) + 1) if written == piece else [len(piece)]:
+            ends[position + inner] = len(text) + (inner if written == piece else len(written))
+        text += written
+        glue, position = right, position + len(piece) + 1
+    mentions = tuple(
+        Mention(starts[m.start], ends[m.end], m.phrases)
+        for m in sentence.mentions
+        if m.start in starts and m.end in ends
+    )
+    return Sentence(text, mentions, sentence.inventory)
+
+
+def parenthesise(sentence: Sentence) -> Sentence:
+    """The sentence, still space-separated, with ``-LPR-`` and ``-RPR-`` written as parentheses."""
+    text, moved = "", []
+    for piece in sentence.text.split(" "):
+        written = _SPELLINGS.get(piece, piece) if piece.startswith("-") else piece
+        moved.append((len(text), len(piece), len(written)))
+        text += written + " "
+    shift: dict[int, int] = {}
+    position = 0
+    for start, before, after in moved:
+        shift[position] = start
+        shift[position + before] = start + after
+        if before == after:
+            shift.update((position + i, start + i) for i in range(before))
+        position += before + 1
+    mentions = tuple(
+        Mention(shift[m.start], shift[m.end], m.phrases)
+        for m in sentence.mentions
+        if m.start in shift and m.end in shift
+    )
+    return Sentence(text[:-1], mentions, sentence.inventory)
+
+
+def _sides(piece: str, open_quotes: set[str], *, spaced_hyphens: bool) -> tuple[bool, bool]:
+    """Whether a piece clings to what stands before it, and to what follows."""
+    if piece in {'"', "'"}:
+        if piece in open_quotes:
+            open_quotes.discard(piece)
+            return True, False
+        open_quotes.add(piece)
+        return False, True
+    if spaced_hyphens and piece in _JOINTS:
+        return True, True
+    return piece in _LEFT, piece in _RIGHT
+
+
 Names = Mapping[str, Sequence[str]]
 
 

@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from stream.training.config import Recipe
 from stream.training.packing import IGNORED, Batch, pack
+from stream.training.recipe import Recipe
 from stream.training.reformulation import LabelBranch, Tree
 from stream.training.trainer import Trainer
 

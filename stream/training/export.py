@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, GenerationConfig, PreTrainedModel
 
-from stream.ner.baselines.config import BaselineConfig
+from stream.baselines.config import BaselineConfig
 from stream.ner.config import BASELINE_FILE_NAME, FILE_NAME, NerConfig
 from stream.training.tokenizer import CheckpointTokenizer
 

@@ -1,16 +1,23 @@
-"""The log of a run: ``metrics.jsonl``, one JSON object a line."""
+"""The log of a run: its lines, its curves, its progress bar, and early stopping."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import structlog
 import torch
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 from torch import Tensor
 
-from stream.training.packing import Batch
+from stream.training.packing import LOSSES, Batch
 
 log = structlog.get_logger(__name__)
 
@@ -72,3 +79,136 @@ class Window:
         }
         sizes = {"tokens": mean(self._tokens), "documents": mean(self._documents)}
         return {name: round(value, 4) for name, value in (losses | sizes).items()}
+
+
+SAMPLE = "sample"
+"""The event of ``metrics.jsonl`` that holds the score of an export."""
+
+
+class EarlyStopping:
+    """Reads in a run's log how its exports fared; so a run that goes on knows what it knew.
+
+    Args:
+        metrics: The log.
+        patience: After so many exports without a better F1 than the best before them the run stops; None:
+            never.
+    """
+
+    def __init__(self, metrics: Metrics, patience: int | None) -> None:
+        self._metrics = metrics
+        self._patience = patience
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether the best export is kept, or else the last."""
+        return self._patience is not None
+
+    def improves(self, f1: float) -> bool:
+        """Whether an F1 is better than all before it."""
+        return f1 > max(self._scores(), default=-1.0)
+
+    def is_due(self) -> bool:
+        """Whether the run should stop."""
+        scores = self._scores()
+        if self._patience is None or not scores:
+            return False
+        return len(scores) - 1 - scores.index(max(scores)) >= self._patience
+
+    def has_score(self, step: int) -> bool:
+        """Whether the export of a step was scored."""
+        return any(line["event"] == SAMPLE and line["step"] == step for line in self._metrics.lines())
+
+    def _scores(self) -> list[float]:
+        return [line["f1"] for line in self._metrics.lines() if line["event"] == SAMPLE]
+
+
+class Progress:
+    """Steps done of all, time left, and the last score.
+
+    Args:
+        steps: Of the run.
+        shown: False for a process that leaves the terminal to another.
+    """
+
+    def __init__(self, steps: int, *, shown: bool) -> None:
+        console = Console(stderr=True)
+        self._bar = Bar(
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[score]}"),
+            console=console,
+            transient=True,
+            disable=not (shown and console.is_terminal),
+        )
+        self._task = self._bar.add_task("", total=steps, score="")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def advance(self, step: int) -> None:
+        """Show that so many steps are done."""
+        self._bar.update(self._task, completed=step)
+
+    def score(self, f1: float) -> None:
+        """Show the F1 of the latest export."""
+        self._bar.update(self._task, score=f"dev F1 {f1:.1f}")
+
+
+_SCORES = {"f1": "F1", "count_accuracy_present": "counts right, of those above 0"}
+Line = dict[str, Any]
+
+
+def draw_curves(lines: Sequence[Line], path: Path) -> None:
+    """Draw the lines of ``metrics.jsonl`` as SVG.
+
+    Args:
+        lines: Of one run; what was scored on all of the development set is drawn as a square.
+        path: The file.
+    """
+    # Text as text, and the same file for the same lines.
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "padellm"}):
+        figure = Figure(figsize=(9, 7), layout="constrained")
+        losses, scores = figure.subplots(2, 1, sharex=True)
+        _draw_losses(losses, [line for line in lines if line["event"] == "step"])
+        _draw_scores(scores, lines)
+        scores.set_xlabel("steps")
+        for axes in (losses, scores):
+            axes.grid(alpha=0.3)
+            if axes.get_legend_handles_labels()[0]:
+                axes.legend()
+        figure.savefig(path, format="svg", metadata={"Date": None})
+
+
+def _draw_losses(axes: Axes, lines: Sequence[Line]) -> None:
+    axes.set_ylabel("loss (nats a token)")
+    for name in LOSSES:
+        known = [line for line in lines if name in line]
+        if known:
+            axes.plot([line["step"] for line in known], [line[name] for line in known], label=name)
+
+
+def _draw_scores(axes: Axes, lines: Sequence[Line]) -> None:
+    axes.set_ylabel("development set (%)")
+    axes.set_ylim(0, 100)
+    for number, (name, label) in enumerate(_SCORES.items()):
+        for event, marker in (("sample", "."), ("dev", "s")):
+            known = [line for line in lines if line["event"] == event]
+            if known:
+                axes.plot(
+                    [line["step"] for line in known],
+                    [line[name] for line in known],
+                    marker=marker,
+                    color=f"C{number}",
+                    label=f"{label}, a sample" if event == "sample" else label,
+                )

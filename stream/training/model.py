@@ -1,7 +1,9 @@
 """The model in training: a plain causal model and two heads that are thrown away afterwards."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,10 +12,52 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from stream.errors import ConfigurationError
-from stream.training.architecture import added_parts, decoder_layers, sliding_window
-from stream.training.device import to_device
+from stream.training.causal import added_parts, decoder_layers, sliding_window
 from stream.training.packing import IGNORED, Batch, count_targets
 from stream.training.sections import LossConfig
+
+
+def choose_device(name: str) -> torch.device:
+    """The device a recipe names; ``auto`` is a GPU where there is one.
+
+    Raises:
+        ConfigurationError: A GPU is asked for and there is none.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigurationError('device = "cuda", but torch sees no GPU here: use "cpu" or "auto"')
+    return torch.device(name)
+
+
+@contextmanager
+def products(device: torch.device, *, bfloat16: bool) -> Iterator[None]:
+    """Matrix products in bfloat16 (sums in float32): always on a GPU, on a CPU where that is asked for."""
+    with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16 or device.type == "cuda"):
+        yield
+
+
+@contextmanager
+def compiled(layers: nn.ModuleList, device: torch.device) -> Iterator[None]:
+    """On a GPU, fuse the kernels of each layer; one compilation serves all, since they are alike.
+
+    Undone afterwards: a copy of a layer would go on calling the layer that it was copied from.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    for layer in layers:
+        layer.forward = torch.compile(layer.forward, dynamic=True)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward
+
+
+def to_device(values: Any, device: torch.device) -> torch.Tensor:
+    """A numpy array on the device."""
+    return torch.from_numpy(values).to(device, non_blocking=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from stream.training.architecture import decoder_layers
+from stream.training.causal import decoder_layers
 from stream.training.model import TrainingModel
 from stream.training.sections import OptimiserConfig
 

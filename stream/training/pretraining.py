@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from stream.training.architecture import decoder_layers
-from stream.training.device import compiled, products
+from stream.training.causal import decoder_layers
+from stream.training.model import compiled, products
 from stream.training.optimiser import make_muon, part_matrices
 from stream.training.sections import PretrainingConfig
 

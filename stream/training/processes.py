@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
-from stream.training.architecture import decoder_layers
-from stream.training.device import choose_device
-from stream.training.model import TrainingModel
+from stream.training.causal import decoder_layers
+from stream.training.model import TrainingModel, choose_device
 
 # While the first process scores a model or reads plain text, the others wait.
 _PATIENCE = timedelta(days=7)

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from stream.ner.baselines.answers import Marked
-from stream.ner.baselines.prompts import BaselinePrompts
+from stream.baselines.answers import Marked
+from stream.baselines.prompts import BaselinePrompts
 from stream.ner.config import LabelConfig, NerConfig
+from stream.ner.encoded_text import SpelledText
 from stream.ner.labels import LabelWords
-from stream.ner.spelling import SpelledText
 from stream.ner.template import PromptTemplate
 from stream.training.corpora import Sentence
 

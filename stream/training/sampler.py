@@ -12,10 +12,10 @@ import numpy as np
 
 from stream.ner.labels import LabelWords
 from stream.training import augment
-from stream.training.config import Recipe
+from stream.training.augment import detokenise, parenthesise
 from stream.training.corpora import Corpus, Sentence
-from stream.training.detokenise import detokenise, parenthesise
 from stream.training.packing import IGNORED, Batch, pack
+from stream.training.recipe import Recipe
 from stream.training.reformulation import Reformulator, Tree, choose_phrases, word_labels
 from stream.training.sections import StageConfig
 

@@ -1,23 +1,36 @@
 """The causal model that a run starts from."""
 
+from pathlib import Path
+
 import structlog
 import torch
 from transformers import PreTrainedModel
 
-from stream.errors import ConfigurationError
+from stream.engine.model.checkpoint import CONFIG_FILE
+from stream.engine.model.config import refuse_unserved
+from stream.errors import CheckpointError, ConfigurationError
 from stream.training.adapted_products import fuse_adapters
-from stream.training.architecture import decoder_layers
-from stream.training.causal import build_model, load_causal
-from stream.training.config import Recipe
-from stream.training.engine_check import engine_refusal
+from stream.training.causal import build_model, decoder_layers, load_causal
 from stream.training.export import export
 from stream.training.lora import add_adapters
 from stream.training.metrics import Metrics
 from stream.training.preparation import plain_stream
 from stream.training.pretraining import pretrain
 from stream.training.product_type import in_bfloat16
+from stream.training.recipe import Recipe
 from stream.training.sections import PretrainingConfig
 from stream.training.tokenizer import CheckpointTokenizer, begins_sequences
+
+
+def engine_refusal(model: PreTrainedModel) -> str | None:
+    """Why the CPU engine would refuse a model, and what it serves instead; None where it serves it."""
+    config = model.config.to_dict() | {"architectures": [type(model).__name__]}
+    try:
+        refuse_unserved(config, Path(CONFIG_FILE))
+    except CheckpointError as error:
+        return str(error).removeprefix(f"{CONFIG_FILE}: ")
+    return None
+
 
 log = structlog.get_logger(__name__)
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from stream.baselines import marks
+from stream.baselines.config import BaselineConfig
 from stream.errors import ConfigurationError
-from stream.ner.baselines import marks
-from stream.ner.baselines.config import BaselineConfig
 from stream.ner.config import NerConfig
 
 END = "</s>"

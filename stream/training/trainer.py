@@ -16,29 +16,24 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
-from stream.ner.baselines.prompts import BaselinePrompts
+from stream.baselines.prompts import BaselinePrompts
 from stream.ner.template import PromptTemplate
 from stream.training.adapter import write_adapter
-from stream.training.architecture import decoder_layers
-from stream.training.config import Recipe
-from stream.training.curves import draw_curves
-from stream.training.device import compiled, products
-from stream.training.early_stopping import SAMPLE, EarlyStopping
+from stream.training.causal import decoder_layers
 from stream.training.export import export, replace_folder, weights_type
-from stream.training.greedy import Scores
 from stream.training.lora import merged
-from stream.training.metrics import Metrics, Window
-from stream.training.model import TrainingModel
+from stream.training.metrics import SAMPLE, EarlyStopping, Metrics, Progress, Window, draw_curves
+from stream.training.model import TrainingModel, compiled, products
 from stream.training.optimiser import make_optimisers
 from stream.training.packing import Batch, count_targets, split
 from stream.training.preparation import load_training_data, make_tokenizer
 from stream.training.processes import Processes
 from stream.training.product_type import in_bfloat16
-from stream.training.progress import Progress
+from stream.training.recipe import Recipe
 from stream.training.reformulation import Reformulator
 from stream.training.run_state import RunState, whole_weights
 from stream.training.sampler import Sampler
-from stream.training.scoring import Scorer
+from stream.training.scoring import Scorer, Scores
 from stream.training.starting_model import starting_model
 from stream.training.tree_check import check_tree_attention
 

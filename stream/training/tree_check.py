@@ -5,7 +5,7 @@ from random import Random
 import torch
 from torch.nn.functional import cross_entropy
 
-from stream.engine.model_spec import FAMILIES
+from stream.engine.model.config import FAMILIES
 from stream.errors import ConfigurationError
 from stream.training.model import TrainingModel
 from stream.training.packing import pack

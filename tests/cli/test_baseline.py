@@ -5,8 +5,8 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from stream.baselines.config import Baseline
 from stream.cli import main
-from stream.ner.baselines.config import Baseline
 from tests.tiny_model import write_tiny_checkpoint
 
 LINES = [

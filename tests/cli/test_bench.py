@@ -6,8 +6,8 @@ import re
 import pytest
 from typer.testing import CliRunner
 
+from stream.bench.strategies import NAMES
 from stream.cli import main
-from stream.evaluation.strategies import NAMES
 from tests.tiny_model import write_tiny_checkpoint
 
 LINES = [

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from stream.bundled import model_folder
 from stream.cli import main
-from stream.ner.bundled import model_folder
 from tests.tiny_model import write_tiny_checkpoint
 
 

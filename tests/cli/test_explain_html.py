@@ -3,9 +3,9 @@
 import re
 from html.parser import HTMLParser
 
-from stream.cli.explain_html import as_page
-from stream.evaluation.explanation import Answering, Candidate, Fixing, Step
-from stream.messages import Coverage, Entity
+from stream.bench.explain import Answering, Candidate, Fixing, Step
+from stream.cli.explain_view import as_page
+from stream.contract.messages import Coverage, Entity
 from stream.ner.extractor import Extraction
 
 TEXT = 'Ann & <script>alert("Bo")</script>'

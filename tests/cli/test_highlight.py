@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.cli.highlight import highlight, label_colour
-from stream.messages import Entity
+from stream.contract.messages import Entity
 
 
 def entity(text, start, end, label):

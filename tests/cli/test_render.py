@@ -5,8 +5,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.cli.render import document_line, entities_line, printable
-from stream.messages import Entity
+from stream.cli.highlight import document_line, entities_line, printable
+from stream.contract.messages import Entity
 
 
 def _entity(text: str, start: int, label: str = "person") -> Entity:

@@ -3,7 +3,7 @@
 import pytest
 
 from stream.corpora import brat
-from stream.corpora.options import Discontinuous, Options
+from stream.corpora.reading import Discontinuous, Options
 from stream.errors import ConfigurationError
 from tests.corpora.documents import document
 

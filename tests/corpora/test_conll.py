@@ -3,8 +3,8 @@
 import pytest
 
 from stream.corpora import conll
-from stream.corpora.options import Options
-from stream.corpora.tags import Scheme
+from stream.corpora.reading import Options
+from stream.corpora.tokens import Scheme
 from tests.corpora.documents import document
 
 FOUR_COLUMNS = """-DOCSTART- -X- -X- O

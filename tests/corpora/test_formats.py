@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from stream.corpora.conversion import Conversion
 from stream.corpora.formats import FORMATS, format_named, format_of
-from stream.corpora.options import Options
+from stream.corpora.reading import Options
 from stream.errors import ConfigurationError
 from tests.corpora.documents import by_place, document, documents, without_space
 

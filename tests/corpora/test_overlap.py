@@ -2,7 +2,7 @@
 
 from hypothesis import given
 
-from stream.corpora.overlap import first_overlap, outermost, twice_marked
+from stream.corpora.document import first_overlap, outermost, twice_marked
 from tests.corpora.documents import document, documents
 
 

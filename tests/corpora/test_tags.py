@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.corpora.tags import Scheme, guess, spans_of, tags_of
+from stream.corpora.tokens import Scheme, guess, spans_of, tags_of
 
 
 @st.composite

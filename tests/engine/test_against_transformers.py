@@ -43,7 +43,7 @@ FAMILIES = {
     },
 }  # fmt: skip
 ROOT = Path(__file__).parents[2]
-SAMPLES = ROOT / "stream/stack/samples/documents.jsonl"
+SAMPLES = ROOT / "stream/local/samples/documents.jsonl"
 BUNDLED = ROOT / "triton_models/checkpoints/padellm-small-en"
 
 

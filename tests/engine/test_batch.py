@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.engine.batch import Batch, Feed
-from stream.engine.draft import START, DraftBuilder
+from stream.engine.drafts.draft import START, DraftBuilder
 from stream.engine.kv_cache import KvCache
 from stream.engine.prefix_tree import Node, PrefixTree
 from tests.engine.test_prefix_tree import SPEC, read

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from stream.engine.checkpoint import Checkpoint
+from stream.engine.model.checkpoint import Checkpoint
 from stream.errors import CheckpointError
 from tests.engine.checkpoints import write_checkpoint
 

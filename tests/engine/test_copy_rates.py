@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.engine.copy_rates import Prospects
-from stream.engine.ordinals import ONLY, Ordinal, Ordinals
+from stream.engine.drafts.rates import ONLY, Ordinal, Ordinals, Prospects
 
 
 @given(rates=st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=8), count=st.integers(1, 5), data=st.data())

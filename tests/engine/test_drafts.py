@@ -8,15 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.engine.answer_memory import AnswerMemory
-from stream.engine.draft import START, Draft, DraftBuilder
-from stream.engine.drafts import MEMORY, NGRAM, SHAPE, CopyDrafter
+from stream.engine.drafts.copying import MEMORY, NGRAM, SHAPE, AnswerMemory, CopyDrafter
+from stream.engine.drafts.draft import START, Draft, DraftBuilder
+from stream.engine.drafts.probe import CachedStates
+from stream.engine.drafts.rates import Recent
 from stream.engine.kv_cache import KvCache
 from stream.engine.prefix_tree import PrefixTree
-from stream.engine.prompt_text import Text, find, read_question
-from stream.engine.recent import Recent
+from stream.engine.prompt import Text, find, read_question
 from stream.engine.sequence import Sequence
-from stream.engine.state_probe import CachedStates
 from stream.engine.token_shapes import Kind, TokenShapes
 from stream.generation import Prompt
 from tests.engine.test_prefix_tree import SPEC

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from stream.engine.kv_cache import KvCache
-from stream.engine.model_spec import ModelSpec, Rotary
+from stream.engine.model.config import ModelSpec, Rotary
 from stream.engine.prefix_tree import Node, PrefixTree, Reading, common_prefix
 
 SPEC = ModelSpec(

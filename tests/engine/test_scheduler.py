@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from stream.engine.batch import Batch
-from stream.engine.draft import DraftBuilder
-from stream.engine.group import Group
+from stream.engine.drafts.draft import DraftBuilder
 from stream.engine.kv_cache import KvCache
 from stream.engine.outcome import Outcome
-from stream.engine.scheduler import Scheduler
+from stream.engine.scheduler import Group, Scheduler
 from stream.engine.sequence import Sequence
 from stream.generation import Prompt
 from tests.engine.test_prefix_tree import SPEC, check_tree

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from stream.engine import session
 from stream.engine.batch import Feed
-from stream.engine.checkpoint import Checkpoint
 from stream.engine.forward import ForwardPass
 from stream.engine.kv_cache import KvCache
-from stream.engine.session import Sessions, default_cache_folder, open_sessions
+from stream.engine.model import session
+from stream.engine.model.checkpoint import Checkpoint
+from stream.engine.model.session import Sessions, default_cache_folder, open_sessions
 from stream.errors import CheckpointError
 from tests.engine.checkpoints import write_checkpoint
 

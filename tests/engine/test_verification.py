@@ -5,8 +5,8 @@ from concurrent.futures import Future
 import numpy as np
 import pytest
 
-from stream.engine.draft import DraftBuilder
-from stream.engine.grounding import Grounding
+from stream.engine.constraint import Grounding
+from stream.engine.drafts.draft import DraftBuilder
 from stream.engine.outcome import Outcome
 from stream.engine.sequence import Sequence
 from stream.engine.verification import verify

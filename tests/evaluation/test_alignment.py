@@ -5,9 +5,9 @@ from itertools import combinations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream.contract.messages import Entity
 from stream.corpora.document import GoldEntity
 from stream.evaluation.alignment import Matches, align, matches
-from stream.messages import Entity
 
 TEXT = "abcdefghijkl"
 places = st.tuples(st.integers(0, 11), st.integers(1, 12), st.sampled_from(["PER", "LOC"])).filter(

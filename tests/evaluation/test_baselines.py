@@ -2,15 +2,15 @@
 
 import pytest
 
+from stream.baselines.answers import Marked
+from stream.baselines.config import Baseline, BaselineConfig
+from stream.baselines.prompts import BaselinePrompts
+from stream.contract.messages import Policy
 from stream.corpora.document import AnnotatedDocument
 from stream.evaluation.baselines import evaluate_baseline
 from stream.inference.in_process import InProcessGenerator
-from stream.messages import Policy
-from stream.ner.baselines.answers import Marked
-from stream.ner.baselines.config import Baseline, BaselineConfig
-from stream.ner.baselines.prompts import BaselinePrompts
+from stream.ner.encoded_text import SpelledText
 from stream.ner.labels import LabelWords
-from stream.ner.spelling import SpelledText
 from stream.ner.template import PromptTemplate
 from tests.tiny_model import write_tiny_checkpoint
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from stream.contract.messages import Policy
 from stream.evaluation.count_errors import (
     CHANGES,
     GOLD,
@@ -18,7 +19,6 @@ from stream.evaluation.count_errors import (
 )
 from stream.evaluation.runner import answer, evaluate
 from stream.generation import Completion
-from stream.messages import Policy
 from stream.ner.extractor import Extractor
 from tests.evaluation.test_runner import annotated
 from tests.ner.oracle import Oracle, tiny_template

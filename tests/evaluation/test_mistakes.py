@@ -1,9 +1,9 @@
 """Where a system was wrong."""
 
+from stream.contract.messages import Policy
 from stream.corpora.predictions import PredictedDocument, PredictedMention
 from stream.evaluation.mistakes import Kind, kinds, mark, surest, worst
 from stream.evaluation.predictions import match
-from stream.messages import Policy
 from tests.evaluation.test_runner import annotated
 
 LABELS = ["PER", "LOC"]

@@ -1,10 +1,10 @@
 """Every policy's figures from one decode."""
 
+from stream.contract.messages import Policy
 from stream.evaluation.alignment import Matches
 from stream.evaluation.policies import GOLD, NONE, ablate, duplicates
 from stream.evaluation.runner import answer, evaluate
 from stream.evaluation.scores import Accuracy, Score
-from stream.messages import Policy
 from stream.ner.extractor import Extractor
 from tests.evaluation.test_runner import annotated
 from tests.ner.oracle import Oracle, tiny_template

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream.contract.messages import Policy
 from stream.corpora.document import AnnotatedDocument
 from stream.corpora.predictions import PredictedDocument, PredictedMention, read_predictions
 from stream.errors import ConfigurationError
@@ -13,7 +14,6 @@ from stream.evaluation.policies import NONE, ablate
 from stream.evaluation.predictions import match
 from stream.evaluation.runner import score
 from stream.evaluation.scores import Score
-from stream.messages import Policy
 from tests.evaluation.test_runner import annotated
 
 LABELS = ["PER", "LOC", "ORG"]

@@ -8,19 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream.contract.messages import Policy
 from stream.errors import ConfigurationError
+from stream.evaluation.calibration import Fitted
 from stream.evaluation.count_errors import CountErrors, Recorder, differences
-from stream.evaluation.marked_text import marked_text
 from stream.evaluation.mistakes import Kind, Mark, Marked, mark
 from stream.evaluation.plots import bars, reliability_plot, share_plot
 from stream.evaluation.policies import ablate
 from stream.evaluation.reliability import Judged, Reliability
 from stream.evaluation.report import Analyses, Latency, Report, figures
-from stream.evaluation.report_folder import ReportFolder
-from stream.evaluation.report_page import as_page
+from stream.evaluation.report_page import ReportFolder, as_page, marked_text
 from stream.evaluation.runner import answer, score
-from stream.evaluation.temperatures import Fitted
-from stream.messages import Policy
 from stream.ner.calibration import Calibration, Temperature
 from stream.ner.extractor import Extractor
 from tests.evaluation.test_count_errors import Obedient

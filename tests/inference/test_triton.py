@@ -22,9 +22,8 @@ from stream.errors import (
     InferenceUnavailable,
 )
 from stream.generation import Prompt
-from stream.inference.contract import decode_word_list, encode_word_list
-from stream.inference.triton import TritonGenerator, _request
-from stream.stack.ports import free_ports
+from stream.inference.triton import TritonGenerator, _request, decode_word_list, encode_word_list
+from stream.local.ports import free_ports
 
 _MODELS = Path(__file__).parents[2] / "triton_models"
 _IDS = st.integers(0, 2**31 - 1)

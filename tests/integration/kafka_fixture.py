@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from stream.local.kafka import Kafka
+from stream.local.ports import free_ports
+from stream.local.reaper import Guard
 from stream.settings import Settings
-from stream.stack.guard import Guard
-from stream.stack.kafka import Kafka
-from stream.stack.ports import free_ports
 from tests.integration.running_part import RunningPart
 
 

@@ -7,8 +7,8 @@ import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from stream.stack.guard import Guard
-from stream.stack.process import Part, PartProcess
+from stream.local.process import Part, PartProcess
+from stream.local.reaper import Guard
 
 _PATIENCE = 90.0
 

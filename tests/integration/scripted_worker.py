@@ -11,8 +11,8 @@ from pathlib import Path
 from stream.errors import InferenceRejected, InferenceTimeout, InferenceUnavailable
 from stream.generation import Completion, Prompt
 from stream.ner.template import PromptTemplate
-from stream.service.app import run
 from stream.settings import Settings
+from stream.worker.app import run
 
 
 class ScriptedGenerator:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from stream.service.reasons import Reason
-from stream.service.record import Headers
+from stream.contract.reasons import Reason
+from stream.contract.record import Headers
 from tests.integration.worker_fixture import Bench
 
 pytestmark = pytest.mark.integration

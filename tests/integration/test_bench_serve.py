@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from stream.cli import main
-from stream.stack.triton_server import why_unavailable
+from stream.local.triton import why_unavailable
 from tests.tiny_model import write_tiny_checkpoint
 
 pytestmark = [pytest.mark.integration, pytest.mark.skipif(why_unavailable() is not None, reason="no Triton")]

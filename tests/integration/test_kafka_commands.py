@@ -11,8 +11,8 @@ from aiokafka import AIOKafkaProducer
 from typer.testing import CliRunner, Result
 
 from stream.cli import main
-from stream.messages import Coverage, Entity, EntityEvent, ModelInfo, Source
-from stream.service.topics import ensure_topics
+from stream.contract.messages import Coverage, Entity, EntityEvent, ModelInfo, Source
+from stream.kafka.topics import ensure_topics
 from stream.settings import Settings
 from tests.tiny_model import write_tiny_checkpoint
 

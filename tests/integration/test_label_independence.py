@@ -7,15 +7,15 @@ from itertools import islice
 
 import pytest
 
+from stream.bundled import model_folder
+from stream.contract.messages import Document, Entity, Policy
+from stream.contract.reasons import OTHER_LABEL
 from stream.inference.triton import TritonGenerator
-from stream.messages import Document, Entity, Policy
-from stream.ner.bundled import model_folder
+from stream.kafka.records import read_records
+from stream.local.reaper import Guard
+from stream.local.triton import why_unavailable
 from stream.ner.extractor import Extraction, Extractor
-from stream.ner.reasons import OTHER_LABEL
 from stream.ner.template import PromptTemplate
-from stream.stack.guard import Guard
-from stream.stack.records import read_records
-from stream.stack.triton_server import why_unavailable
 from tests.integration.triton_fixture import RunningTriton
 
 pytestmark = [pytest.mark.integration, pytest.mark.skipif(why_unavailable() is not None, reason="no Triton")]
@@ -35,7 +35,7 @@ _TOLERANCE = 1e-4
 @pytest.fixture(scope="module")
 def texts() -> list[str]:
     """Sample texts."""
-    with as_file(files("stream.stack") / "samples" / "documents.jsonl") as samples:
+    with as_file(files("stream.local") / "samples" / "documents.jsonl") as samples:
         return [record.text for record in islice(read_records(str(samples)), _DOCUMENTS)]
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from stream.messages import Document
+from stream.contract.messages import Document
+from stream.kafka.topics import ensure_topics
 from stream.schemas.examples import EVENT
-from stream.service.topics import ensure_topics
 from stream.settings import Settings
 
 README = Path(__file__).parents[2] / "README.md"

@@ -15,8 +15,7 @@ from tritonclient.grpc.aio import InferenceServerClient
 from stream.engine.decoder import Decoder
 from stream.errors import InferenceRejected
 from stream.generation import Prompt
-from stream.inference.contract import BATCH_REFUSED, STREAMING_REFUSED
-from stream.inference.triton import TritonGenerator
+from stream.inference.triton import BATCH_REFUSED, STREAMING_REFUSED, TritonGenerator
 from tests.integration.triton_fixture import RunningTriton
 
 pytestmark = pytest.mark.integration

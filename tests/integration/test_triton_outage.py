@@ -12,7 +12,7 @@ from stream.errors import InferenceBusy, InferenceUnavailable
 from stream.generation import Prompt
 from stream.inference.breaker import BreakerState
 from stream.inference.triton import TritonGenerator
-from stream.stack.guard import Guard
+from stream.local.reaper import Guard
 from tests.integration.triton_fixture import MODELS, RunningTriton
 
 pytestmark = pytest.mark.integration

@@ -7,7 +7,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from stream.service.topics import ensure_topics, missing_topics
+from stream.kafka.topics import ensure_topics, missing_topics
 from tests.integration.worker_fixture import Bench, event_ids
 
 pytestmark = pytest.mark.integration

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from stream.stack.guard import Guard
-from stream.stack.ports import free_ports
-from stream.stack.triton_server import TritonServer, why_unavailable
+from stream.local.ports import free_ports
+from stream.local.reaper import Guard
+from stream.local.triton import TritonServer, why_unavailable
 from tests.integration.running_part import RunningPart
 from tests.tiny_model import write_tiny_checkpoint
 

@@ -18,9 +18,9 @@ from aiohttp import ClientError, ClientSession
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from stream.service.topics import ensure_topics
+from stream.kafka.topics import ensure_topics
+from stream.local.ports import free_ports
 from stream.settings import Settings
-from stream.stack.ports import free_ports
 from tests.tiny_model import write_tiny_checkpoint
 
 _SCRIPTED = (str(Path(__file__).with_name("scripted_worker.py")),)

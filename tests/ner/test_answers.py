@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.generation import Completion
-from stream.ner.answers import probability, read_count, read_mention
+from stream.ner.reading import probability, read_count, read_mention
 from tests.ner.oracle import tiny_template
 
 TEMPLATE = tiny_template()

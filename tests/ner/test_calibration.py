@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream.contract.messages import Document, Policy
 from stream.errors import CheckpointError
-from stream.messages import Document, Policy
 from stream.ner.calibration import Calibration, Temperature
 from stream.ner.config import NerConfig, store_calibration
 from stream.ner.extractor import Extractor

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.messages import Entity, Policy
+from stream.contract.messages import Entity, Policy
 from stream.ner.deduplicate import deduplicate
 
 TEXT = "abcdefghijkl"

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stream.contract.messages import Document, Policy
 from stream.errors import InferenceUnavailable
 from stream.generation import Completion
-from stream.messages import Document, Policy
 from stream.ner.extractor import Extractor
 from tests.ner.oracle import Oracle, tiny_template
 

@@ -4,7 +4,7 @@ import asyncio
 import time
 import tracemalloc
 
-from stream.messages import Document, Policy
+from stream.contract.messages import Document, Policy
 from stream.ner.extractor import Extractor
 from tests.ner.oracle import Oracle, tiny_template
 

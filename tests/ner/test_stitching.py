@@ -1,8 +1,8 @@
 """Readings of overlapping windows put together."""
 
-from stream.messages import Entity
+from stream.contract.messages import Entity
+from stream.ner.postprocess import stitch
 from stream.ner.reading import Reading
-from stream.ner.stitching import stitch
 from stream.ner.windows import Window
 
 TEXT = "in New York City now"

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from stream.training.config import Recipe
+from stream.training.recipe import Recipe
 from tests.training.synthetic import recipe
 
 

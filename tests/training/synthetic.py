@@ -8,12 +8,12 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from stream.ner.baselines.config import Baseline, BaselineConfig
-from stream.ner.baselines.prompts import BaselinePrompts
+from stream.baselines.config import Baseline, BaselineConfig
+from stream.baselines.prompts import BaselinePrompts
 from stream.ner.config import LabelConfig, NerConfig
 from stream.ner.template import PromptTemplate
-from stream.training.config import Recipe
 from stream.training.corpora import Mention, Sentence
+from stream.training.recipe import Recipe
 from stream.training.reformulation import Reformulator
 from stream.training.tokenizer import END, token_id, train_tokenizer
 

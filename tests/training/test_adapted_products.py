@@ -24,7 +24,6 @@ def gradients(folder, *, fused, bfloat16=False, dropout=0.0):
     from transformers import AutoModelForCausalLM
 
     from stream.training.adapted_products import fuse_adapters
-    from stream.training.device import products
     from stream.training.lora import add_adapters
 
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, use_cache=False)
@@ -38,7 +37,7 @@ def gradients(folder, *, fused, bfloat16=False, dropout=0.0):
         fuse_adapters(model)
         kinds = {type(part).__name__ for part in model.modules()} - kinds
     ids = torch.tensor(TEXTS)
-    with products(torch.device("cpu"), bfloat16=bfloat16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
         loss = model(input_ids=ids, labels=ids).loss
         loss.backward()
     return loss.detach(), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}, kinds

@@ -3,10 +3,10 @@
 import pytest
 from structlog.testing import capture_logs
 
-from stream.engine.model_spec import FAMILIES
+from stream.baselines.config import Baseline
+from stream.engine.model.config import FAMILIES
 from stream.errors import CheckpointError, ConfigurationError
 from stream.generation import Prompt
-from stream.ner.baselines.config import Baseline
 from stream.training.sections import LossConfig, ModelConfig
 from tests.training.changes import changed, starting_from
 from tests.training.foreign import FOREIGN_END, FOREIGN_START, foreign_tokenizer, write_foreign
@@ -238,7 +238,7 @@ def test_architectures_engine_writes_what_transformers_writes(data, tmp_path, ar
     from transformers import AutoModelForCausalLM
 
     from stream.engine.decoder import Decoder
-    from stream.training.greedy import continue_greedily
+    from stream.training.scoring import continue_greedily
     from stream.training.trainer import Trainer
 
     folder = write_foreign(tmp_path / "foreign", architecture, tie_word_embeddings=False)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stream.ner.baselines.config import Baseline, BaselineConfig
+from stream.baselines.config import Baseline, BaselineConfig
 from tests.training.synthetic import recipe, write_data
 
 pytestmark = pytest.mark.train

@@ -8,9 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from stream.cli import main
+from stream.contract.messages import Document
 from stream.generation import Completion, Prompt
-from stream.messages import Document
-from stream.stack.triton_server import why_unavailable
+from stream.local.triton import why_unavailable
 from tests.plain_greedy import plain_greedy
 from tests.training.recipe_file import write_recipe
 from tests.training.synthetic import write_data
@@ -80,7 +80,7 @@ def test_cross_model_engine_writes_the_same_greedy_tokens(checkpoint, tmp_path):
 @pytest.mark.skipif(why_unavailable() is not None, reason="no Triton here")
 def test_cross_model_triton_serves_the_same_tokens_and_the_right_entities(checkpoint, tmp_path):
     """A real Triton serves the folder as it is: same tokens, and the entities that were taught are found."""
-    from stream.stack.guard import Guard
+    from stream.local.reaper import Guard
     from tests.integration.triton_fixture import RunningTriton
 
     prompts = prompts_of(checkpoint)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.training.detokenise import detokenise, parenthesise
+from stream.training.augment import detokenise, parenthesise
 from tests.training.synthetic import sentence
 
 WORDS = st.sampled_from(

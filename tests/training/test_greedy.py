@@ -9,7 +9,7 @@ pytestmark = pytest.mark.train
 
 def test_greedy_score_counts_sets_of_label_and_text():
     """Doubles count once, a right text under a wrong label is wrong, and counts are judged apart."""
-    from stream.training.greedy import Predicted, Reading, score
+    from stream.training.scoring import Predicted, Reading, score
 
     gold = sentence("Ada and Ada in Oslo", ("Ada", "person"), ("Ada", "person"), ("Oslo", "location"))
     said = (
@@ -25,7 +25,7 @@ def test_greedy_score_counts_sets_of_label_and_text():
 
 def test_greedy_keep_likeliest_settles_one_text_under_several_labels():
     """Of one text under several labels the likeliest stays; other texts are not touched."""
-    from stream.training.greedy import Predicted, keep_likeliest
+    from stream.training.scoring import Predicted, keep_likeliest
 
     person, place, other = (
         Predicted("person", "Jordan", 0.4),
@@ -40,7 +40,7 @@ def test_greedy_continuations_equal_those_of_transformers():
     import torch
 
     from stream.training.causal import build_model
-    from stream.training.greedy import continue_greedily
+    from stream.training.scoring import continue_greedily
     from stream.training.sections import ModelConfig
 
     torch.manual_seed(0)

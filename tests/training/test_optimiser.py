@@ -12,7 +12,7 @@ def test_optimiser_muon_steps_matrices_of_layers_alone(tmp_path):
     """With Muon a layer's matrix steps along U V^T of its gradient's SVD, all else as with AdamW."""
     import torch
 
-    from stream.training.architecture import decoder_layers
+    from stream.training.causal import decoder_layers
     from stream.training.trainer import Trainer
 
     plan = recipe(write_data(tmp_path / "data"), tmp_path / "run")

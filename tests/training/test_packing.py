@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stream.ner.baselines.config import Baseline
+from stream.baselines.config import Baseline
 from stream.training.packing import IGNORED, pack
 from stream.training.reformulation import separate_examples
 from tests.training.synthetic import reformulator, sentence

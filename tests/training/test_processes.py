@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.stack.ports import free_ports
+from stream.local.ports import free_ports
 from stream.training.packing import IGNORED, LOSSES, count_targets, pack, split
 from tests.training.changes import changed
 from tests.training.recipe_file import write_recipe

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.ner.baselines.config import Baseline
+from stream.baselines.config import Baseline
 from stream.ner.config import LabelConfig
 from stream.ner.labels import LabelWords
-from stream.training.detokenise import detokenise
+from stream.training.augment import detokenise
 from stream.training.reformulation import (
     Reformulator,
     choose_phrases,

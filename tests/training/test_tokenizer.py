@@ -7,8 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from stream.ner.baselines import marks
-from stream.ner.baselines.config import Baseline, BaselineConfig
+from stream.baselines import marks
+from stream.baselines.config import Baseline, BaselineConfig
 from stream.training.tokenizer import CheckpointTokenizer, adopt_tokenizer, control_tokens
 from tests.training.synthetic import ner_config, template, tokenizer
 

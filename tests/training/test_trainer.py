@@ -78,7 +78,7 @@ def test_trainer_draws_its_log(run):
     """The run's losses and scores are drawn beside its log, and the same log gives the same picture."""
     from xml.etree import ElementTree as ET
 
-    from stream.training.curves import draw_curves
+    from stream.training.metrics import draw_curves
 
     drawn = run[0].output / "plot.svg"
     texts = [element.text for element in ET.parse(drawn).iter() if element.tag.endswith("text")]

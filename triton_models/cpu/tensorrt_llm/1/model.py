@@ -27,7 +27,7 @@ from question import Question, Refusal
 from stream.engine.decoder import Decoder
 from stream.errors import InferenceUnavailable
 from stream.generation import Completion
-from stream.inference.contract import QUEUE_FULL_IN_ENGINE
+from stream.inference.triton import QUEUE_FULL_IN_ENGINE
 
 _CANCELLATION_CHECK_PERIOD = 0.1  # seconds, as cancellation_check_period_ms of the C++ backend
 _LONGEST_CANCELLATION_CHECK_PERIOD = 0.5

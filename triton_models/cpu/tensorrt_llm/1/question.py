@@ -9,7 +9,7 @@ import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
 from stream.generation import Completion, Prompt
-from stream.inference.contract import BATCH_REFUSED, STREAMING_REFUSED, decode_word_list
+from stream.inference.triton import BATCH_REFUSED, STREAMING_REFUSED, decode_word_list
 
 _NO_END = -1  # an end id that no token has
 

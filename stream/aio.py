@@ -1,0 +1,32 @@
+"""Coroutines run together, and the event loop that runs them."""
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+
+async def all_of(coroutines: Iterable[Coroutine[Any, Any, Result]]) -> list[Result]:
+    """Run coroutines at once and return their results in order.
+
+    When one fails, or the caller is cancelled, the others are cancelled and ended before this returns.
+
+    Raises:
+        Exception: The first failure, as itself and not in a group.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(coroutine) for coroutine in coroutines]
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+def loop_factory() -> Any:
+    """That of uvloop, which saves a fifth to a third of the time of asyncio's own, where it can be had."""
+    try:
+        import uvloop  # noqa: PLC0415 - not on every platform
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

@@ -1,0 +1,1 @@
+"""Benchmarks and decoding strategies; nothing here serves documents."""

@@ -1,0 +1,219 @@
+"""``padellm bench serve``: the same documents through engine, Triton and Kafka, in one run."""
+
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from stream.bench.load import Serving, serve_at_rate, serve_saturated, unlike_copies
+from stream.bench.processes import Usage
+from stream.bench.stack import bench_documents, bench_stack, through_kafka, usages
+from stream.bundled import model_folder
+from stream.contract.messages import Document
+from stream.generation import Generator
+from stream.inference.in_process import InProcessGenerator
+from stream.inference.triton import TritonGenerator
+from stream.local.plan import while_running
+from stream.ner.extractor import Extractor
+from stream.ner.template import PromptTemplate
+from stream.settings import Settings
+
+WAYS = ("engine", "triton", "kafka")
+_WARM_UP = 32
+
+
+@dataclass(slots=True)
+class Served:
+    """Figures of all ways.
+
+    Attributes:
+        documents: In each run.
+        rate: Documents a second, where a fixed rate was asked for.
+        saturated: Runs by way.
+        at_rate: One run by way, at that rate.
+        processor_seconds: Of all runs at saturation together, by way and process; a process is absent where
+            the system does not tell.
+        peak_mb: Peak resident memory in MiB by process, likewise.
+    """
+
+    documents: int
+    rate: float | None
+    saturated: dict[str, list[Serving]] = field(default_factory=lambda: {way: [] for way in WAYS})
+    at_rate: dict[str, Serving] = field(default_factory=dict)
+    processor_seconds: dict[str, dict[str, float]] = field(default_factory=lambda: {way: {} for way in WAYS})
+    peak_mb: dict[str, float] = field(default_factory=dict)
+
+    def middle(self, way: str) -> Serving:
+        """The median of a way's runs."""
+        return Serving.median(self.saturated[way])
+
+    def processor_ms(self, way: str) -> dict[str, float]:
+        """Milliseconds that each process spent on a core for a document."""
+        documents = self.documents * len(self.saturated[way])
+        return {name: spent / documents * 1000 for name, spent in self.processor_seconds[way].items()}
+
+
+async def run(file: str | None, *, limit: int, rounds: int, rate: float | None, model: Path | None) -> Served:
+    """Start the stack and measure.
+
+    Args:
+        file: Documents; None: the samples.
+        limit: Documents in a run, at most.
+        rounds: Runs through each way.
+        rate: Then also at this rate.
+        model: Model folder; None: the settings' one.
+
+    Raises:
+        ConfigurationError: The file cannot be read or holds no document.
+        StackError: A part does not start, or documents do not become events.
+        CheckpointError: The folder holds no model that can be served.
+    """
+    documents = bench_documents(file, limit)
+    served = Served(len(documents), rate)
+    console = Console(stderr=True)
+    with console.status("starting Kafka, Triton and the worker") as status:
+        async with bench_stack(model) as (settings, supervisor):
+            ways = _Ways(settings, documents, lambda: usages(supervisor), status.update)
+            await while_running(supervisor, _measure(served, ways, rounds))
+            served.peak_mb = {name: each.peak_mb for name, each in usages(supervisor).items()}
+    return served
+
+
+async def _measure(served: Served, ways: "_Ways", rounds: int) -> None:
+    for turn in range(rounds):
+        for way in (*WAYS[turn % len(WAYS) :], *WAYS[: turn % len(WAYS)]):
+            serving, spent = await ways.through(way, None)
+            served.saturated[way].append(serving)
+            together = served.processor_seconds[way]
+            together |= {name: together.get(name, 0.0) + seconds for name, seconds in spent.items()}
+    if served.rate is not None:
+        for way in WAYS:
+            served.at_rate[way], _ = await ways.through(way, served.rate)
+
+
+class _Ways:
+    """Sends documents one way or another; each run with copies unlike those of all others."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        documents: Sequence[Document],
+        taken: Callable[[], dict[str, Usage]],
+        tell: Callable[[str], Any],
+    ) -> None:
+        self._settings = settings
+        self._template = PromptTemplate.load(model_folder(settings.model))
+        self._copies = unlike_copies(documents)
+        self._taken = taken
+        self._tell = tell
+
+    async def through(self, way: str, rate: float | None) -> tuple[Serving, dict[str, float]]:
+        """Figures of a run, and the seconds that each process spent on a core meanwhile."""
+        warm_up, documents = next(self._copies)[:_WARM_UP], next(self._copies)
+        self._tell(f"{len(documents)} documents through {way}{f', {rate:g} a second' if rate else ''}")
+        async with self._server(way) as serve:
+            await serve(warm_up, None)
+            before = self._taken()
+            serving = await serve(documents, rate)
+            after = self._taken()
+        return serving, {
+            name: each.processor_seconds - before[name].processor_seconds
+            for name, each in after.items()
+            if name in before
+        }
+
+    @asynccontextmanager
+    async def _server(self, way: str) -> AsyncIterator[Any]:
+        if way == "kafka":
+            yield self._through_kafka
+            return
+        generator = self._engine() if way == "engine" else self._triton()
+        extractor = Extractor(generator, self._template)
+
+        async def serve(documents: Sequence[Document], rate: float | None) -> Serving:
+            if rate is not None:
+                return await serve_at_rate(extractor, documents, rate=rate)
+            return await serve_saturated(extractor, documents, in_flight=self._settings.window)
+
+        try:
+            yield serve
+        finally:
+            await generator.close()
+
+    def _engine(self) -> Generator:
+        return InProcessGenerator.load(
+            model_folder(self._settings.model),
+            threads=self._settings.engine_threads,
+            int8=self._settings.int8,
+        )
+
+    def _triton(self) -> Generator:
+        return TritonGenerator(
+            self._settings.triton_url,
+            model=self._settings.triton_model,
+            in_flight=self._settings.triton_in_flight,
+        )
+
+    async def _through_kafka(self, documents: Sequence[Document], rate: float | None) -> Serving:
+        summary = await through_kafka(documents, self._settings, rate=rate)
+        return Serving(summary.documents_per_second, summary.p50_ms, summary.p99_ms)
+
+
+def summary(served: Served) -> dict[str, dict[str, float]]:
+    """What ``--json`` prints."""
+    return {way: _figures(served.middle(way)) for way in WAYS}
+
+
+def _figures(serving: Serving) -> dict[str, float]:
+    return {
+        "documents_per_second": round(serving.documents_per_second, 2),
+        "p50_ms": round(serving.p50_ms, 3),
+        "p99_ms": round(serving.p99_ms, 3),
+    }
+
+
+def show(served: Served) -> None:
+    """Tables for people, on stdout."""
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    rounds = len(served.saturated["engine"])
+    console.print(f"{served.documents} documents at saturation, median of {rounds} runs through each way\n")
+    console.print(_table({way: served.middle(way) for way in WAYS}))
+    if served.at_rate:
+        console.print(f"\n{served.rate:g} documents a second\n")
+        console.print(_table(served.at_rate))
+    console.print("\nWhere the time goes: milliseconds on a core for a document, at saturation\n")
+    console.print(_profile(served))
+
+
+def _table(by_way: dict[str, Serving]) -> Table:
+    columns = ("Way", "documents/s", "of the engine's", "p50 ms", "p99 ms")
+    table = Table(*columns, box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for way, serving in by_way.items():
+        share = serving.documents_per_second / by_way["engine"].documents_per_second
+        table.add_row(
+            way,
+            f"{serving.documents_per_second:.1f}",
+            f"{share:.2f}",
+            f"{serving.p50_ms:.1f}",
+            f"{serving.p99_ms:.1f}",
+        )
+    return table
+
+
+def _profile(served: Served) -> Table:
+    columns = ("Process", *WAYS, "peak memory, MiB")
+    table = Table(*columns, box=None, header_style="bold", padding=(0, 2, 0, 0))
+    spent = {way: served.processor_ms(way) for way in WAYS}
+    for name, peak in served.peak_mb.items():
+        table.add_row(name, *(_ms(spent[way].get(name, 0.0)) for way in WAYS), f"{peak:.0f}")
+    table.add_row("together", *(_ms(sum(spent[way].values())) for way in WAYS), "")
+    return table
+
+
+def _ms(milliseconds: float) -> str:
+    return f"{milliseconds:.2f}" if milliseconds else ""

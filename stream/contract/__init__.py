@@ -1,0 +1,1 @@
+"""The wire contract: messages, headers, and the reasons of dead letters."""

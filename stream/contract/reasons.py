@@ -1,0 +1,81 @@
+"""The reasons of dead letters and of entities left out: stable codes, and the stage each belongs to."""
+
+from enum import StrEnum
+
+from stream.contract.messages import Stage
+
+UNREADABLE_COUNT = "unreadable_count"
+UNGROUNDED = "ungrounded"
+BELOW_THRESHOLD = "below_threshold"
+DUPLICATE = "duplicate"
+OTHER_LABEL = "other_label"
+OVERLAP = "overlap"
+
+
+class Reason(StrEnum):
+    """Reason codes of dead letters; a code once published keeps its meaning."""
+
+    # decode: the bytes are not one strict JSON value
+    TOMBSTONE = "tombstone"
+    EMPTY_VALUE = "empty_value"
+    MESSAGE_TOO_LARGE = "message_too_large"
+    NOT_UTF8 = "not_utf8"
+    BYTE_ORDER_MARK = "byte_order_mark"
+    NOT_JSON = "not_json"
+    NOT_A_NUMBER = "not_a_number"
+    NUMBER_OUT_OF_RANGE = "number_out_of_range"
+    DUPLICATE_KEY = "duplicate_key"
+    TOO_DEEP = "too_deep"
+    LONE_SURROGATE = "lone_surrogate"
+
+    # validate: the JSON value is not a document
+    NOT_AN_OBJECT = "not_an_object"
+    UNKNOWN_FIELD = "unknown_field"
+    WRONG_TYPE = "wrong_type"
+    ID_TOO_LONG = "id_too_long"
+    TEXT_MISSING = "text_missing"
+    TEXT_EMPTY = "text_empty"
+    TEXT_BLANK = "text_blank"
+    TEXT_TOO_LONG = "text_too_long"
+    LABELS_EMPTY = "labels_empty"
+    LABELS_TOO_MANY = "labels_too_many"
+    LABEL_BLANK = "label_blank"
+    LABEL_TOO_LONG = "label_too_long"
+    LABEL_DUPLICATE = "label_duplicate"
+    THRESHOLD_OUT_OF_RANGE = "threshold_out_of_range"
+    POLICY_UNKNOWN = "policy_unknown"
+    METADATA_TOO_LARGE = "metadata_too_large"
+
+    # inference: the model gave no answer for this document
+    INFERENCE_TIMEOUT = "inference_timeout"
+    INFERENCE_REJECTED = "inference_rejected"
+    INTERNAL_ERROR = "internal_error"
+
+    # publish: there is an event, but no topic takes it
+    EVENT_TOO_LARGE = "event_too_large"
+
+    @property
+    def stage(self) -> Stage:
+        """Where a document with this reason was stopped."""
+        return _STAGES.get(self, Stage.VALIDATE)
+
+
+_DECODE = (
+    Reason.TOMBSTONE,
+    Reason.EMPTY_VALUE,
+    Reason.MESSAGE_TOO_LARGE,
+    Reason.NOT_UTF8,
+    Reason.BYTE_ORDER_MARK,
+    Reason.NOT_JSON,
+    Reason.NOT_A_NUMBER,
+    Reason.NUMBER_OUT_OF_RANGE,
+    Reason.DUPLICATE_KEY,
+    Reason.TOO_DEEP,
+    Reason.LONE_SURROGATE,
+)
+_INFERENCE = (Reason.INFERENCE_TIMEOUT, Reason.INFERENCE_REJECTED, Reason.INTERNAL_ERROR)
+_STAGES = {
+    **dict.fromkeys(_DECODE, Stage.DECODE),
+    **dict.fromkeys(_INFERENCE, Stage.INFERENCE),
+    Reason.EVENT_TOO_LARGE: Stage.PUBLISH,
+}

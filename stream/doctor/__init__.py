@@ -1,0 +1,1 @@
+"""Checks of a machine, a broker and a Triton server, each with its remedy."""

@@ -1,0 +1,1 @@
+"""Speculative drafts of answers, copied from the text."""

@@ -1,0 +1,1 @@
+"""A checkpoint as an ONNX graph: configuration, weights, graph, session."""

@@ -1,0 +1,1 @@
+"""Clients of Kafka beside the worker: topics, producer, reader."""

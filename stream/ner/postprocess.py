@@ -1,0 +1,194 @@
+"""Post-processing of a document: calibrate scores, merge windows, de-duplicate."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from stream.contract.messages import Coverage, Entity, Policy, Removed
+from stream.contract.reasons import OVERLAP, UNREADABLE_COUNT
+from stream.ner.calibration import Calibration
+from stream.ner.deduplicate import deduplicate, removed
+from stream.ner.labels import LabelPrompt
+from stream.ner.reading import Reading
+from stream.ner.windows import Window, unread
+
+# Start, end and label.
+_Key = tuple[int, int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Stitched:
+    """Attributes: ``entities``, every span and label once; ``removed``, those cut by a window's edge."""
+
+    entities: list[Entity]
+    removed: list[Removed]
+
+
+def stitch(readings: Sequence[Reading]) -> Stitched:
+    """Merge what neighbouring windows found in the text they share.
+
+    An entity found by two windows is one, with the better score. An entity that ends or begins where its
+    window was cut loses to one of its label that contains it, since that window saw it whole.
+    """
+    if len(readings) == 1:
+        return Stitched(readings[0].entities, [])
+    best: dict[_Key, Entity] = {}
+    seen_whole: dict[_Key, bool] = {}
+    for reading in readings:
+        for entity in reading.entities:
+            key = (entity.start, entity.end, entity.label)
+            if key not in best or entity.score > best[key].score:
+                best[key] = entity
+            seen_whole[key] = seen_whole.get(key, False) or not _at_cut(entity, reading.window)
+    cut = _contained([key for key, whole in seen_whole.items() if not whole], list(best))
+    return Stitched(
+        [entity for key, entity in best.items() if key not in cut],
+        [removed(best[key], OVERLAP) for key in cut],
+    )
+
+
+def _at_cut(entity: Entity, window: Window) -> bool:
+    return (entity.start == window.start and not window.opens) or (
+        entity.end == window.end and not window.closes
+    )
+
+
+def _contained(suspects: Sequence[_Key], keys: Sequence[_Key]) -> list[_Key]:
+    """The suspects that another span of their label contains."""
+    ordered = sorted(keys)
+    longest = max((end - start for start, end, _ in keys), default=0)
+    contained: list[_Key] = []
+    for suspect in suspects:
+        start, end, label = suspect
+        # Only spans that begin at most the longest span's length before the suspect's end can contain it.
+        near = ordered[bisect_left(ordered, (end - longest,)) : bisect_left(ordered, (start + 1,))]
+        if any(name == label and stop >= end and stop - begin > end - start for begin, stop, name in near):
+            contained.append(suspect)
+    return contained
+
+
+_Named = TypeVar("_Named", Entity, Removed)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """All that the model said about a document, before any of it competes.
+
+    Attributes:
+        text: The document's.
+        names: The labels looked for, as the document named them.
+        labels: What was asked for them.
+        readings: One for every window, in order.
+    """
+
+    text: str
+    names: list[str]
+    labels: list[LabelPrompt]
+    readings: list[Reading]
+
+    def counts(self) -> dict[str, int]:
+        """Mentions counted for each label, windows added up.
+
+        A label is absent where one of its counts could not be read.
+        """
+        counts: dict[str, int] = {}
+        for label in self.labels:
+            answers = [reading.counts.get(label.name) for reading in self.readings]
+            readable = [answer for answer in answers if answer is not None]
+            if len(readable) == len(answers):
+                counts |= dict.fromkeys((label.name, *label.also), sum(readable))
+        return counts
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """What was found in a document.
+
+    Attributes:
+        entities: In the order of the text; ``document.text[entity.start:entity.end] == entity.text``.
+        removed: What the model produced that is not among the entities, and why.
+        coverage: What was read.
+        labels: The labels looked for, as the document named them.
+        counts: ``Found.counts``.
+        timings: Milliseconds; ``count`` and ``mention`` of the slowest window, ``total`` of everything.
+    """
+
+    entities: list[Entity]
+    removed: list[Removed]
+    coverage: Coverage
+    labels: list[str]
+    counts: dict[str, int]
+    timings: dict[str, float]
+
+
+def settle(
+    found: Found, *, policy: Policy, threshold: float = 0.0, calibration: Calibration | None = None
+) -> Extraction:
+    """The entities of a document; a pure function, so that one decode can be settled in several ways.
+
+    Args:
+        found: What the model said.
+        policy: De-duplication.
+        threshold: Lowest score of an entity.
+        calibration: Makes probabilities of the scores, on which all that follows decides; without it they
+            stay products of token probabilities.
+    """
+    stitched = stitch(found.readings)
+    scored = _Scorer(found.labels, calibration)
+    settled = deduplicate(scored.all_of(stitched.entities), policy, threshold=threshold)
+    also = {label.name: label.also for label in found.labels if label.also}
+    unsettled = [*(one for reading in found.readings for one in reading.removed), *stitched.removed]
+    return Extraction(
+        entities=_under_all_names(settled.entities, also),
+        removed=_under_all_names([*scored.all_of(unsettled), *settled.removed], also),
+        coverage=_coverage(found.text, found.readings, also),
+        labels=found.names,
+        counts=found.counts(),
+        timings={
+            "count": max((reading.count_ms for reading in found.readings), default=0.0),
+            "mention": max((reading.mention_ms for reading in found.readings), default=0.0),
+        },
+    )
+
+
+class _Scorer:
+    """Gives mentions their scores; the one place that applies a calibration."""
+
+    def __init__(self, labels: Sequence[LabelPrompt], calibration: Calibration | None) -> None:
+        self._temperatures = (
+            {label.name: calibration.of(label.phrase) for label in labels} if calibration else {}
+        )
+
+    def all_of(self, found: list[_Named]) -> list[_Named]:
+        return [self._scored(one) for one in found] if self._temperatures else found
+
+    def _scored(self, one: _Named) -> _Named:
+        if isinstance(one, Removed) and one.reason == UNREADABLE_COUNT:
+            return one
+        return one.model_copy(update={"score": self._temperatures[one.label].probability(one.score)})
+
+
+def _under_all_names(found: list[_Named], also: dict[str, tuple[str, ...]]) -> list[_Named]:
+    """Answers decoded under one name, repeated under the document's other names for the same."""
+    if not also:
+        return found
+    named: list[_Named] = []
+    for one in found:
+        named.append(one)
+        named.extend(one.model_copy(update={"label": name}) for name in also.get(one.label, ()))
+    return named
+
+
+def _coverage(text: str, readings: Sequence[Reading], also: dict[str, tuple[str, ...]]) -> Coverage:
+    return Coverage(
+        windows=len(readings),
+        characters=len(text),
+        unread=unread(text, [(one.window.start, one.window.end) for one in readings if one.window.ids]),
+        capped=[
+            (one.window.start, one.window.end, name)
+            for one in readings
+            for label in one.capped
+            for name in (label, *also.get(label, ()))
+        ],
+    )

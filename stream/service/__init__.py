@@ -1,1 +1,0 @@
-"""The Kafka worker: documents in, entity events and dead letters out."""

@@ -1,1 +1,0 @@
-"""The embedded stack: a real Kafka, a real Triton and the worker on one machine, under one supervisor."""

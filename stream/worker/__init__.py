@@ -1,0 +1,1 @@
+"""The Faust worker: documents in, entity events or dead letters out."""

@@ -1,0 +1,126 @@
+"""The window of documents in flight."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from stream.backoff import pauses
+from stream.contract.record import Record
+from stream.worker.health_state import Vitals
+from stream.worker.metrics import Telemetry
+from stream.worker.offset_tracker import Entry, Ledger, Partition
+
+_log = structlog.get_logger(__name__)
+Handle = Callable[[Record, float], Awaitable[None]]
+
+
+class Window:
+    """Bounds how many documents are in flight, and how many bytes they hold together.
+
+    A document larger than the bound in bytes travels alone.
+    """
+
+    def __init__(self, documents: int, size: int, telemetry: Telemetry) -> None:
+        self._documents = documents
+        self._size = size
+        self._telemetry = telemetry
+        self._bytes = 0
+        self.count = 0
+        self._left = asyncio.Condition()
+
+    async def enter(self, size: int) -> None:
+        """Wait for a place."""
+        async with self._left:
+            await self._left.wait_for(lambda: self._fits(size))
+            self._change(1, size)
+
+    async def leave(self, size: int) -> None:
+        """Give the place back."""
+        async with self._left:
+            self._change(-1, -size)
+            self._left.notify_all()
+
+    def _fits(self, size: int) -> bool:
+        return self.count == 0 or (self.count < self._documents and self._bytes + size <= self._size)
+
+    def _change(self, documents: int, size: int) -> None:
+        self.count += documents
+        self._bytes += size
+        self._telemetry.in_flight.set(self.count)
+        self._telemetry.in_flight_bytes.set(self._bytes)
+
+
+class Intake:
+    """Starts a task for each document, and lets the ledger acknowledge them in order."""
+
+    def __init__(self, handle: Handle, ledger: Ledger, window: Window, vitals: Vitals) -> None:
+        self._handle = handle
+        self._ledger = ledger
+        self._window = window
+        self._vitals = vitals
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def in_flight(self) -> int:
+        """Documents in flight."""
+        return len(self._tasks)
+
+    async def admit(
+        self, partition: Partition, generation: int, record: Record, *, current: Callable[[], bool]
+    ) -> None:
+        """Start a record's way; waits while the window is full.
+
+        Args:
+            partition: Where its offset is committed.
+            generation: The group's generation in which it was fetched.
+            record: The record.
+            current: Whether that generation still holds, asked after the wait: a record that has been taken
+                away meanwhile comes again, here or to another worker.
+        """
+        fetched = time.monotonic()
+        size = len(record.value or b"")
+        await self._window.enter(size)
+        entry = self._ledger.open(partition, generation, record.offset) if current() else None
+        if entry is None:
+            await self._window.leave(size)
+            return
+        if not self._tasks:
+            self._vitals.progress()
+        task = asyncio.create_task(self._run(record, entry, fetched))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def drain(self, limit: float) -> None:
+        """Let the documents in flight end, for so many seconds; what has not ended then is given back.
+
+        What is given back was not acknowledged, so that it is read again by whoever owns its partition next.
+        """
+        if not self._tasks:
+            return
+        _, late = await asyncio.wait(set(self._tasks), timeout=limit)
+        for task in late:
+            task.cancel()
+        if late:
+            _log.warning("documents given back", documents=len(late), waited_seconds=limit)
+            await asyncio.wait(late, timeout=limit)
+
+    async def _run(self, record: Record, entry: Entry, fetched: float) -> None:
+        try:
+            await self._until_handled(record, fetched)
+            self._ledger.finish(entry)
+            self._vitals.progress()
+        finally:
+            await asyncio.shield(self._window.leave(len(record.value or b"")))
+
+    async def _until_handled(self, record: Record, fetched: float) -> None:
+        """The handler fails only when not even a dead letter could be sent; then it has to try again."""
+        for pause in pauses(first=0.5, longest=10.0):
+            try:
+                await self._handle(record, fetched)
+            except Exception:  # noqa: BLE001 - a document is acknowledged with an outcome or not at all
+                _log.exception("no outcome yet", position=record.position)
+                await asyncio.sleep(pause)
+            else:
+                return

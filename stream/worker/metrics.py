@@ -1,0 +1,110 @@
+"""Prometheus metrics of the worker, in a registry of their own."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+
+from stream.contract.messages import DeadLetter, EntityEvent, ModelInfo
+from stream.ner.config import NerConfig
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
+_OTHER = "other"
+
+
+class Telemetry:
+    """Counts what happens to documents.
+
+    Entities are counted by the labels the model knows; labels that messages bring along are ``other``, since
+    a metric with names from outside would grow without limit.
+    """
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._labels: dict[str, str] = {}
+        self._documents = Counter(
+            "padellm_documents", "Documents finished, by outcome.", ["outcome"], registry=self.registry
+        )
+        self._entities = Counter("padellm_entities", "Entities published.", ["label"], registry=self.registry)
+        self._dead_letters = Counter(
+            "padellm_dead_letters", "Dead letters published.", ["stage", "reason"], registry=self.registry
+        )
+        self._stages = Histogram(
+            "padellm_stage_seconds",
+            "Time a document took: queue, count, mention, publish, and total since it was fetched.",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._retries = Counter(
+            "padellm_retries", "Tries repeated: model, publish or commit.", ["of"], registry=self.registry
+        )
+        self.completions = Counter(
+            "padellm_completions", "Prompts the model completed.", registry=self.registry
+        )
+        self.in_flight = Gauge("padellm_in_flight", "Documents in flight.", registry=self.registry)
+        self.in_flight_bytes = Gauge(
+            "padellm_in_flight_bytes", "Bytes of the documents in flight.", registry=self.registry
+        )
+        self._lag = Gauge(
+            "padellm_lag", "Records after the finished ones.", ["topic", "partition"], registry=self.registry
+        )
+        self._up = Gauge(
+            "padellm_part_up", "1 while the part answers: model or broker.", ["part"], registry=self.registry
+        )
+        self._breaker = Gauge(
+            "padellm_breaker_state",
+            "Circuit breaker to the model: 1 at its state.",
+            ["state"],
+            registry=self.registry,
+        )
+        self._rebalances = Counter("padellm_rebalances", "Rebalances of the group.", registry=self.registry)
+        self._model = Info("padellm_model", "The model that serves.", registry=self.registry)
+        for outcome in ("event", "dead_letter"):
+            self._documents.labels(outcome)
+
+    def model_is(self, info: ModelInfo, config: NerConfig) -> None:
+        """Tell which model serves, and which labels it knows."""
+        self._model.info(info.model_dump())
+        names = {name: phrase for phrase, known in config.labels.items() for name in (*known.aliases, phrase)}
+        self._labels = {name.casefold(): phrase for name, phrase in names.items()}
+
+    def event(self, event: EntityEvent) -> None:
+        """Count a document that became an event."""
+        self._documents.labels("event").inc()
+        for entity in event.entities:
+            self._entities.labels(self._labels.get(entity.label.casefold(), _OTHER)).inc()
+        for stage in ("queue", "count", "mention"):
+            self.stage(stage, event.timings.get(stage, 0.0) / 1000)
+
+    def dead_letter(self, letter: DeadLetter) -> None:
+        """Count a document that became a dead letter."""
+        self._documents.labels("dead_letter").inc()
+        self._dead_letters.labels(letter.stage.value, letter.reason).inc()
+
+    def stage(self, name: str, seconds: float) -> None:
+        """Note how long a document spent in a stage."""
+        self._stages.labels(name).observe(seconds)
+
+    def retry(self, of: str) -> None:
+        """Count a try that has to be repeated."""
+        self._retries.labels(of).inc()
+
+    def rebalance(self) -> None:
+        """Count a rebalance; the lag of partitions that may have gone is forgotten."""
+        self._rebalances.inc()
+        self._lag.clear()
+
+    def lag(self, topic: str, partition: int, records: int) -> None:
+        """Note how far a partition is behind."""
+        self._lag.labels(topic, str(partition)).set(records)
+
+    def part_up(self, part: str, *, up: bool) -> None:
+        """Note whether a part answers."""
+        self._up.labels(part).set(up)
+
+    def breaker(self, state: str) -> None:
+        """Note the circuit breaker's state."""
+        self._breaker.clear()
+        self._breaker.labels(state).set(1)
+
+    def page(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        return generate_latest(self.registry)
