@@ -12,35 +12,53 @@ TRAIN_VENV ?= .venv-train
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TRAIN_READY := $(TRAIN_VENV)/.ready
+LOCKS := .ci/requirements
+# Percent of lines and branches that `make test` must run.
+COVERAGE := 85
 SAMPLES := stream/local/samples/documents.jsonl
 
-.PHONY: help run test test-train check fmt bench stack-test schemas clean
+COMPILE := .venv-lock/bin/uv pip compile pyproject.toml --quiet --upgrade --generate-hashes --no-annotate --no-header --python-version 3.11
+
+.PHONY: help run unit test test-train test-pythons check fmt bench stack-test schemas lock clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(READY): pyproject.toml
+$(READY): pyproject.toml $(LOCKS)/dev.txt
 	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer is needed (set PYTHON=/path/to/python3)" >&2; exit 1; }
 	@echo "Setting up $(VENV) with $(PYTHON) ..." >&2
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet "uv>=0.7,<1"
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --editable ".[local]" --group dev
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement $(LOCKS)/dev.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
-$(TRAIN_READY): pyproject.toml
+$(TRAIN_READY): pyproject.toml $(LOCKS)/train.txt
 	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer is needed (set PYTHON=/path/to/python3)" >&2; exit 1; }
 	@echo "Setting up $(TRAIN_VENV) with torch (about 5 GB with its CUDA libraries) ..." >&2
 	@$(PYTHON) -m venv $(TRAIN_VENV)
 	@$(TRAIN_VENV)/bin/python -m pip install --quiet "uv>=0.7,<1"
-	@$(TRAIN_VENV)/bin/uv pip install --quiet --python $(TRAIN_VENV)/bin/python --editable ".[train,triton]" --group test
+	@$(TRAIN_VENV)/bin/uv pip install --quiet --python $(TRAIN_VENV)/bin/python --require-hashes --requirement $(LOCKS)/train.txt
+	@$(TRAIN_VENV)/bin/uv pip install --quiet --python $(TRAIN_VENV)/bin/python --no-deps --editable .
 	@touch $@
 
 run: $(READY) ## Stream the sample documents through Kafka, Triton and the worker, and show the entities
 	@# 8-bit products: half the time at the same F1 (docs/decisions.md).
 	@PADELLM_INT8=$${PADELLM_INT8:-true} $(BIN)/padellm up --once --documents $(SAMPLES)
 
-test: $(READY) ## Run all tests that need no torch, with a real Kafka and a real Triton
-	$(BIN)/python -m pytest -m "not train" $(PYTEST_ARGS)
+unit: $(READY) ## Run the tests that need neither Kafka nor Triton nor torch, on all cores
+	$(BIN)/python -m pytest -m "not train and not integration" --numprocesses auto $(PYTEST_ARGS)
+
+test: $(READY) ## Run all tests that need no torch, with a real Kafka and a real Triton, and print the coverage
+	$(BIN)/python -m pytest -m "not train" --cov --cov-fail-under=$(COVERAGE) $(PYTEST_ARGS)
+
+test-pythons: ## Run the unit tests on every other supported Python that is installed, by itself or in pyenv
+	@for version in 3.11 3.12 3.13; do \
+		python=$$(pyenv prefix $$version 2>/dev/null)/bin/python$$version; \
+		[ -x "$$python" ] || python=python$$version; \
+		if ! $$python -c '' 2>/dev/null; then echo "python$$version is not installed: skipped" >&2; \
+		elif [ "python$$version" != "$(notdir $(PYTHON))" ]; then \
+			$(MAKE) unit PYTHON=$$python VENV=.venv-$$version || exit 1; fi; done
 
 test-train: $(TRAIN_READY) ## Install torch beside it and run the tests of training and of equality with transformers
 	$(TRAIN_VENV)/bin/python -m pytest -m train $(PYTEST_ARGS)
@@ -55,8 +73,16 @@ fmt: $(READY) ## Format and mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-schemas: $(READY) ## Write schemas/ anew from stream/contract/messages.py
+schemas: $(READY) ## Write schemas/, docs/settings.md and docs/recipes.md anew from the code
 	$(BIN)/python -m stream.schemas
+	$(BIN)/python docs/recipe_fields.py
+
+lock: ## Resolve the locked environments anew: those of make, and those of the images
+	@$(PYTHON) -m venv .venv-lock && .venv-lock/bin/python -m pip install --quiet "uv>=0.7,<1"
+	$(COMPILE) --universal --extra local --extra convert --extra report --group dev --output-file $(LOCKS)/dev.txt
+	$(COMPILE) --universal --extra train --extra triton --extra convert --extra report --group test --output-file $(LOCKS)/train.txt
+	$(COMPILE) --python-platform x86_64-manylinux_2_36 --output-file deploy/requirements/worker.txt
+	$(COMPILE) --python-platform x86_64-manylinux_2_36 --extra triton --output-file deploy/requirements/triton.txt
 
 stack-test: $(READY) ## Prove images and compose on a real Docker engine
 	$(BIN)/python deploy/stack_test.py $(STACK_TEST_ARGS)
@@ -67,4 +93,4 @@ bench: $(READY) ## Measure decoding, serving and how cost grows, on BENCH_DATA=d
 	$(BIN)/padellm bench growth $(if $(BENCH_DATA),--data $(BENCH_DATA)) --svg docs/benchmarks
 
 clean: ## Remove environments, caches and the embedded stack's data
-	rm -rf $(VENV) $(TRAIN_VENV) .padellm .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(TRAIN_VENV) .venv-3.* .venv-lock .padellm .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,7 +1,7 @@
-"""Proves the images and docker-compose.yml on a real Docker engine: built, started, used, broken, removed.
+"""Test of the images and docker-compose.yml on a real Docker engine: built, started, used, broken, removed.
 
-Uses the engine that runs here. Where there is none it installs nothing, unless told to: with --install-engine
-(or STACK_TEST_INSTALL=1) it installs Debian's packages and starts a private engine, removed at the end.
+It uses the running engine. Where none runs, --install-engine (or STACK_TEST_INSTALL=1) installs Debian's
+packages and starts a private engine, which is removed at the end; without it nothing is installed.
 
 Example: python deploy/stack_test.py --json
 """
@@ -30,37 +30,37 @@ from stream.local.ports import free_ports
 from stream.settings import Settings
 
 _ROOT = Path(__file__).resolve().parents[1]
-_SAMPLES = _ROOT / "stream" / "stack" / "samples" / "documents.jsonl"
+_SAMPLES = _ROOT / "stream" / "local" / "samples" / "documents.jsonl"
 _DOCUMENTS = 20
 _TRITON_LIMIT = 2_000_000_000
 _BUILD_PATIENCE = 1800.0
 _START_PATIENCE = 240.0
-_OURS = {"triton": "padellm-triton-cpu:0.1.0", "worker": "padellm-worker:0.1.0"}
+_OURS = {"triton": "padellm-triton-cpu:0.2.0", "worker": "padellm-worker:0.1.0"}
 
 
 @dataclass
 class Report:
-    """What is told to people at once, and to programs at the end."""
+    """Progress lines for people, and facts for the JSON object at the end."""
 
     facts: dict[str, Any] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
 
     def say(self, line: str) -> None:
-        """One line for a person."""
+        """Print one line for a person."""
         print(f"[{time.monotonic() - self.started:6.1f} s] {line}", flush=True)
 
 
 def main() -> None:
-    """Run the proof; exit 0 when all of it holds."""
+    """Run the test; exit 0 when every check passes."""
     arguments = _arguments()
     report = Report()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it, too, leaves nothing behind
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # cleans up as Ctrl-C does
     try:
         os.chdir(_ROOT)
         with _work_folder() as folder, _engine(arguments.install_engine, folder, report) as engine:
-            _prove(engine, arguments.compose, folder, report)
+            _test(engine, arguments.compose, folder, report)
         report.facts["ok"] = True
-        report.say("the stack holds")
+        report.say("all checks passed")
     except (StackTestError, KeyboardInterrupt) as error:
         report.facts |= {"ok": False, "error": str(error) or "interrupted"}
         print(f"stack-test: {report.facts['error']}", file=sys.stderr)
@@ -78,10 +78,12 @@ def _arguments() -> argparse.Namespace:
         "--install-engine",
         action="store_true",
         default=os.environ.get("STACK_TEST_INSTALL") == "1",
-        help="install Docker from Debian's packages if it is not there, and start a private engine",
+        help="install Docker from Debian's packages if it is missing, and start a private engine",
     )
     parser.add_argument(
-        "--compose", metavar="PROGRAM", help="compose program to use; all that are found read the files"
+        "--compose",
+        metavar="PROGRAM",
+        help="compose program to use; the files are checked with all programs found",
     )
     parser.add_argument(
         "--json", action="store_true", help="the last line on standard output is a JSON object"
@@ -96,36 +98,36 @@ def _work_folder() -> Iterator[Path]:
     try:
         yield folder
     finally:
-        # What is mounted there may be this machine's own: it must not be walked into.
+        # A mount in it may be a folder of this machine, whose content must not be removed.
         if mounted := mounts_below(folder):
-            raise StackTestError(f"{folder} is not removed, for there are mounts in it: {', '.join(mounted)}")
+            raise StackTestError(f"{folder} is not removed, because it contains mounts: {', '.join(mounted)}")
         shutil.rmtree(folder)
 
 
 @contextmanager
 def _engine(install: bool, folder: Path, report: Report) -> Iterator[Engine]:  # noqa: FBT001 - one caller
     if engine := running_engine():
-        _tell_engine(engine, report)
+        _report_engine(engine, report)
         yield engine
         return
     if not install:
         raise StackTestError(
-            "no Docker engine answers here. Start one, point DOCKER_HOST at one, or let this test install "
-            "and start a private one: make stack-test STACK_TEST_ARGS=--install-engine"
+            "no Docker engine answers. Start one, set DOCKER_HOST, or let this test install and start a "
+            "private one: make stack-test STACK_TEST_ARGS=--install-engine"
         )
     install_packages(report.say)
     with private_engine(folder) as engine:
-        _tell_engine(engine, report)
+        _report_engine(engine, report)
         yield engine
-    report.say("private engine stopped, network settings as before")
+    report.say("private engine stopped, network settings restored")
 
 
-def _tell_engine(engine: Engine, report: Report) -> None:
+def _report_engine(engine: Engine, report: Report) -> None:
     report.facts["engine"] = {"version": engine.version(), "private": engine.private}
     report.say(f"Docker engine {engine.version()}{', started for this test' if engine.private else ''}")
 
 
-def _prove(engine: Engine, compose_program: str | None, folder: Path, report: Report) -> None:
+def _test(engine: Engine, compose_program: str | None, folder: Path, report: Report) -> None:
     programs = compose_programs(compose_program)
     kafka_port, triton_port, health_port = free_ports(3)
     compose = Compose(
@@ -157,7 +159,7 @@ def _prove(engine: Engine, compose_program: str | None, folder: Path, report: Re
 
 
 def _files_accepted(compose: Compose, programs: list[tuple[str, ...]], report: Report) -> None:
-    """Every compose program found reads both files without complaint."""
+    """Check that every compose program found accepts the files."""
     for program in programs:
         for profile, files in {
             "cpu": (),
@@ -172,7 +174,7 @@ def _files_accepted(compose: Compose, programs: list[tuple[str, ...]], report: R
 
 
 def _cpu(compose: Compose) -> dict[str, Any]:
-    """The file as compose reads it, without the services of other profiles (which compose 1.29 lists too)."""
+    """Read the file with compose, and drop the services of other profiles (compose 1.29 lists them too)."""
     services = compose.configuration()["services"]
     return {
         "services": {
@@ -222,14 +224,14 @@ def _use(compose: Compose, settings: Settings, health_port: int, report: Report)
 
 
 def _volumes(compose: Compose) -> list[str]:
-    """Names of all volumes of the stack, those that images declare included."""
+    """List all volumes of the stack, those that images declare included."""
     mounts = [mount for each in compose.containers().values() for mount in each.inspected["Mounts"]]
     return [mount["Name"] for mount in mounts if mount["Type"] == "volume"]
 
 
 def _nothing_left(compose: Compose, volumes: list[str], report: Report) -> None:
-    there = set(compose.engine.docker("volume", "ls", "--quiet").split())
-    left = [*compose.left_over(), *there.intersection(volumes)]
+    existing = set(compose.engine.docker("volume", "ls", "--quiet").split())
+    left = [*compose.left_over(), *existing.intersection(volumes)]
     report.facts["left_over"] = left
     if left:
         raise StackTestError(f"down left behind: {', '.join(left)}")

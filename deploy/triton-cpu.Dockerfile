@@ -35,7 +35,7 @@ COPY --from=build /opt/padellm /opt/padellm
 # The stub takes the first python3 on PATH for its own, and so sees the packages of /opt/padellm.
 ENV PATH=/opt/padellm/bin:$PATH \
     HOME=/tmp \
-    XDG_CACHE_HOME=/var/cache \
+    PADELLM_CACHE_DIR=/var/cache/padellm \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     PADELLM_MODEL=/opt/padellm/triton/models/checkpoints/padellm-small-en \
@@ -43,7 +43,7 @@ ENV PATH=/opt/padellm/bin:$PATH \
 LABEL org.opencontainers.image.title="padellm-triton-cpu" \
       org.opencontainers.image.description="Triton Inference Server with the tensorrt_llm contract on a CPU engine" \
       org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="0.1.0"
+      org.opencontainers.image.version="0.2.0"
 USER 10001:10001
 # HTTP (health), gRPC (the worker), metrics
 EXPOSE 8000 8001 8002

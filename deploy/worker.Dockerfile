@@ -33,7 +33,7 @@ ENV PATH=/opt/padellm/bin:$PATH \
 LABEL org.opencontainers.image.title="padellm-worker" \
       org.opencontainers.image.description="Streaming named-entity recognition: the Kafka worker" \
       org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="0.1.0"
+      org.opencontainers.image.version="0.2.0"
 USER 10001:10001
 EXPOSE 8088
 STOPSIGNAL SIGTERM

@@ -24,7 +24,7 @@ async def all_of(coroutines: Iterable[Coroutine[Any, Any, Result]]) -> list[Resu
 
 
 def loop_factory() -> Any:
-    """That of uvloop, which saves a fifth to a third of the time of asyncio's own, where it can be had."""
+    """Uvloop's loop where it is installed: a fifth to a third faster than asyncio's own."""
     try:
         import uvloop  # noqa: PLC0415 - not on every platform
     except ImportError:

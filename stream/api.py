@@ -1,29 +1,44 @@
-"""A model opened in this process, for commands that need no broker."""
+"""The Python API: a model in this process that extracts entities from texts, with or without asyncio."""
 
-from collections.abc import AsyncIterator
+import asyncio
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
 
+from stream.aio import loop_factory
 from stream.bundled import model_folder
-from stream.engine.decoder import Decoder
-from stream.engine.strategy import Strategy
+from stream.contract.messages import Document, Entity, Policy
+from stream.engine.decoder import Decoder, EngineOptions
+from stream.engine.model.session import Model
 from stream.engine.trace import OnPass
+from stream.errors import InferenceUnavailable
 from stream.inference.in_process import InProcessGenerator
-from stream.ner.extractor import Extractor
+from stream.ner.extractor import Extraction, Extractor
 from stream.ner.template import PromptTemplate
 from stream.settings import Settings
 
+__all__ = ["Entity", "Extraction", "Labels", "NerModel", "Policy", "open_model"]
+
+Labels = Sequence[str] | Mapping[str, str]
+"""Entity types to look for: names, or names with their definitions."""
+
 
 @dataclass(frozen=True, slots=True)
-class OpenModel:
-    """A model that extracts.
+class LoadedModel:
+    """A model and its extractor, used from one event loop.
 
     Attributes:
-        folder: Its checkpoint.
+        folder: The checkpoint.
         template: Its prompts.
-        generator: What runs it.
-        extractor: What asks it, with the settings' policy and threshold.
+        generator: The engine.
+        extractor: With the policy and threshold of the settings.
     """
 
     folder: Path
@@ -37,40 +52,213 @@ class OpenModel:
         return self.generator.decoder.statistics().passes
 
 
-@asynccontextmanager
-async def open_model(
-    folder: Path | None, *, on_pass: OnPass | None = None, strategy: Strategy = Strategy.DRAFTS
-) -> AsyncIterator[OpenModel]:
-    """Open a model folder, or else the settings' one, or else the bundled one.
+class OpenDecoder(Protocol):
+    """Opens a decoder over a model; ``Decoder`` itself is one."""
+
+    def __call__(self, model: Model, options: EngineOptions, *, on_pass: OnPass | None) -> Decoder:
+        """Open one."""
+        ...
+
+
+def load(
+    model: Path | None, *, on_pass: OnPass | None = None, open_decoder: OpenDecoder = Decoder
+) -> LoadedModel:
+    """Load a model folder, or else the settings' model, or else the bundled one.
 
     Args:
-        folder: The model.
-        on_pass: Told of every forward pass; they are then run one after the other.
-        strategy: How next tokens are found.
+        model: A folder, or the name of a bundled model.
+        on_pass: Called with a trace of every forward pass; passes then run one after the other.
+        open_decoder: Opens the decoder.
 
     Raises:
         CheckpointError: The folder holds no model that can be served.
     """
     settings = Settings()
-    chosen = model_folder(folder or settings.model)
-    template = PromptTemplate.load(chosen)
-    threads = settings.engine_threads if on_pass is None else 1
-    generator = InProcessGenerator(
-        Decoder.load(
-            chosen,
-            threads=threads,
-            strategy=strategy,
-            grounded=settings.grounded,
-            int8=settings.int8,
-            on_pass=on_pass,
-        )
+    folder = model_folder(model or settings.model)
+    template = PromptTemplate.load(folder)
+    options = EngineOptions.from_settings(settings)
+    if on_pass is not None:
+        options = replace(options, threads=1)
+    engine_model = Model.load(
+        folder, threads=options.threads, int8=options.int8, graph_cache=options.graph_cache
     )
+    generator = InProcessGenerator(open_decoder(engine_model, options, on_pass=on_pass))
+    extractor = Extractor(generator, template, policy=settings.policy, threshold=settings.threshold)
+    return LoadedModel(folder, template, generator, extractor)
+
+
+@asynccontextmanager
+async def loaded(
+    model: Path | None, *, on_pass: OnPass | None = None, open_decoder: OpenDecoder = Decoder
+) -> AsyncIterator[LoadedModel]:
+    """``load``, closed at the end, for commands that ask the generator itself."""
+    opened = load(model, on_pass=on_pass, open_decoder=open_decoder)
     try:
-        yield OpenModel(
-            chosen,
-            template,
-            generator,
-            Extractor(generator, template, policy=settings.policy, threshold=settings.threshold),
-        )
+        yield opened
     finally:
-        await generator.close()
+        await opened.generator.close()
+
+
+def open_model(model: str | Path | None = None) -> "NerModel":
+    """Open a model for extraction; ``PADELLM_*`` variables set its threads, int8, policy and threshold.
+
+    Args:
+        model: A model folder, or the name of a bundled model. Default: ``PADELLM_MODEL``, else the bundled
+            English model.
+
+    Raises:
+        stream.errors.CheckpointError: The folder holds no model that can be served.
+    """
+    return NerModel(load(None if model is None else Path(model)))
+
+
+class NerModel:
+    """Extracts entities; every method may be called from any thread and any event loop.
+
+    The engine runs in threads of its own. Close the model when done, or use it in a ``with`` or
+    ``async with`` block.
+    """
+
+    def __init__(self, loaded_model: LoadedModel) -> None:
+        self._loaded = loaded_model
+        self._closed = False
+        self._lock = threading.Lock()
+        started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+        self._thread = threading.Thread(
+            target=self._serve, args=(started,), name="padellm-model", daemon=True
+        )
+        self._thread.start()
+        self._loop, self._stopping = started.result()
+
+    @property
+    def default_labels(self) -> tuple[str, ...]:
+        """Entity types that the model looks for when a call names none."""
+        return self._loaded.template.config.default_labels
+
+    def extract(
+        self,
+        text: str,
+        *,
+        labels: Labels | None = None,
+        threshold: float | None = None,
+        policy: Policy | None = None,
+    ) -> Extraction:
+        """Find the entities of one text; blocks until they are found.
+
+        Args:
+            text: Any language, any length, not empty.
+            labels: Entity types. Default: the model's.
+            threshold: Lowest score, in [0, 1]. Default: ``PADELLM_THRESHOLD``.
+            policy: De-duplication. Default: ``PADELLM_POLICY``, else the model's.
+
+        Returns:
+            The entities, with offsets in code points; ``text[entity.start:entity.end] == entity.text``.
+
+        Raises:
+            ValueError: An argument is outside its range.
+            stream.errors.InferenceError: The engine failed, or the model is closed.
+        """
+        return self._submit(_document(text, labels, threshold, policy)).result()
+
+    async def extract_async(
+        self,
+        text: str,
+        *,
+        labels: Labels | None = None,
+        threshold: float | None = None,
+        policy: Policy | None = None,
+    ) -> Extraction:
+        """``extract`` for asyncio; cancelling the caller cancels the extraction."""
+        return await asyncio.wrap_future(self._submit(_document(text, labels, threshold, policy)))
+
+    def extract_many(
+        self,
+        texts: Iterable[str],
+        *,
+        labels: Labels | None = None,
+        threshold: float | None = None,
+        policy: Policy | None = None,
+        in_flight: int = 64,
+    ) -> Iterator[Extraction]:
+        """Find the entities of many texts, ``in_flight`` of them at once; the results keep the order.
+
+        Texts are taken from the iterable as places become free, so that it may be endless.
+
+        Raises:
+            ValueError: An argument is outside its range.
+            stream.errors.InferenceError: The engine failed, or the model is closed.
+        """
+        documents = (_document(text, labels, threshold, policy) for text in texts)
+        waiting = deque(self._submit(document) for document in islice(documents, in_flight))
+        try:
+            while waiting:
+                yield waiting.popleft().result()
+                waiting.extend(self._submit(document) for document in islice(documents, 1))
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    async def extract_many_async(
+        self,
+        texts: Iterable[str],
+        *,
+        labels: Labels | None = None,
+        threshold: float | None = None,
+        policy: Policy | None = None,
+        in_flight: int = 64,
+    ) -> AsyncIterator[Extraction]:
+        """``extract_many`` for asyncio."""
+        documents = (_document(text, labels, threshold, policy) for text in texts)
+        waiting = deque(self._submit(document) for document in islice(documents, in_flight))
+        try:
+            while waiting:
+                yield await asyncio.wrap_future(waiting.popleft())
+                waiting.extend(self._submit(document) for document in islice(documents, 1))
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    def close(self) -> None:
+        """Stop the engine and cancel extractions in flight. A second call does nothing."""
+        with self._lock:
+            closed, self._closed = self._closed, True
+        if not closed:
+            self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.close)
+
+    def _submit(self, document: Document) -> Future[Extraction]:
+        with self._lock:
+            if self._closed:
+                raise InferenceUnavailable("the model is closed: open it again with open_model()")
+            return asyncio.run_coroutine_threadsafe(self._loaded.extractor.extract(document), self._loop)
+
+    def _serve(self, started: "Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]]") -> None:
+        async def until_closed() -> None:
+            stopping = asyncio.Event()
+            started.set_result((asyncio.get_running_loop(), stopping))
+            await stopping.wait()
+            await self._loaded.generator.close()
+
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            runner.run(until_closed())
+
+
+def _document(text: str, labels: Labels | None, threshold: float | None, policy: Policy | None) -> Document:
+    asked = dict(labels) if isinstance(labels, Mapping) else None if labels is None else list(labels)
+    return Document(text=text, labels=asked, threshold=threshold, policy=policy)

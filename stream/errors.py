@@ -7,10 +7,12 @@ PadellmError
 ├── InferenceError            the model did not answer
 │   ├── InferenceUnavailable  worth another try: server down, queue full, breaker open
 │   │   ├── InferenceBusy     the server is up, but its queue is full
-│   │   └── InferenceOutage   the server has failed for a while; the circuit breaker is open
+│   │   ├── InferenceOutage   the server has failed for a while; the circuit breaker is open
+│   │   └── InferenceStopped  the engine in this process is gone for good; a new process is needed
 │   ├── InferenceTimeout      the deadline passed
 │   └── InferenceRejected     the server refused the request as malformed; a retry would fail alike
 ├── DeliveryError             Kafka did not take a message
+├── ForeignRecord             a record on a topic of the service that another program wrote
 └── StackError                a part of the embedded stack did not start or died for good
 """
 
@@ -55,6 +57,10 @@ class InferenceOutage(InferenceUnavailable):
     """The server has failed for a while: the circuit breaker is open, and its latest probe failed too."""
 
 
+class InferenceStopped(InferenceUnavailable):
+    """The engine in this process is gone for good: only a new process brings it back."""
+
+
 class InferenceTimeout(InferenceError):  # noqa: N818 - names what it is
     """The deadline passed before the answer came."""
 
@@ -65,6 +71,10 @@ class InferenceRejected(InferenceError):  # noqa: N818 - names what it is
 
 class DeliveryError(PadellmError):
     """Kafka did not take a message."""
+
+
+class ForeignRecord(PadellmError):  # noqa: N818 - names what it is
+    """A record on a topic of the service that is no message of its; names the position and the reason."""
 
 
 class StackError(PadellmError):

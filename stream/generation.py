@@ -1,4 +1,4 @@
-"""The seam between the method and whatever runs the model: prompts, completions, generators."""
+"""The interface between the method and an engine: prompts, completions, generators."""
 
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -29,25 +29,18 @@ class Completion:
     Attributes:
         ids: Produced token ids, without the end id.
         log_probs: One natural-log probability over the whole vocabulary for each of ``ids``.
-        passes: Sequential forward passes it took, where the engine tells (0: it does not); no part of
-            equality.
-        fixed_at: For each of ``ids``, the first of these passes, from 1, from which on the token was known,
-            where the engine tells; no part of equality.
+        passes: Sequential forward passes it took; 0 from an engine that does not count them. Not compared.
     """
 
     ids: tuple[int, ...]
     log_probs: tuple[float, ...]
     passes: int = field(default=0, compare=False)
-    fixed_at: tuple[int, ...] = field(default=(), compare=False)
-
-
-__all__ = ["Completion", "Generator", "Prompt"]
 
 
 class Generator(Protocol):
     """Continues prompts greedily. Many calls may be in flight at once.
 
-    Prompts that share a prefix should be sent together: every implementation reads a shared prefix once.
+    Prompts that share a prefix should be sent together: every implementation computes a shared prefix once.
     Cancelling the awaiting task cancels the generation.
     """
 
@@ -55,13 +48,17 @@ class Generator(Protocol):
         """Continue one prompt.
 
         Raises:
-            stream.errors.InferenceError: The model could not answer; its subclass says whether a
-                later try may help.
+            stream.errors.InferenceError: The model could not answer. The subclass states whether a later try
+                may help.
         """
         ...
 
     async def ready(self) -> bool:
-        """Whether a prompt sent now would be served."""
+        """Return whether a prompt sent now would be served.
+
+        Raises:
+            stream.errors.InferenceStopped: The model is gone for good; waiting for it is in vain.
+        """
         ...
 
     async def close(self) -> None:

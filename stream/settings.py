@@ -1,50 +1,99 @@
 """The one place that reads the environment: ``PADELLM_<NAME>`` for every field below, and ``BROKER``."""
 
 import os
+import re
+from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AliasChoices, Field
+from platformdirs import user_cache_path
+from pydantic import AfterValidator, AliasChoices, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from stream.contract.messages import Policy
 
-PositiveSeconds = Annotated[float, Field(gt=0)]
+PREFIX = "PADELLM_"
+# Variables that docker-compose.yml and the files laid over it read themselves: ports, sizes and folders.
+COMPOSE_VARIABLES = frozenset(
+    {
+        "PADELLM_ENGINE_DIR",
+        "PADELLM_GPU_HOST_MEMORY",
+        "PADELLM_HEALTH_PORTS",
+        "PADELLM_KAFKA_HEAP",
+        "PADELLM_KAFKA_PORT",
+        "PADELLM_MODEL_DIR",
+        "PADELLM_PARTITIONS",
+        "PADELLM_TRITON_PORT",
+    }
+)
+_TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
+_HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:]+\]|[^\s:/,\[\]]+):[0-9]{1,5}")
 
 
-def _user_cache() -> Path:
-    """``$XDG_CACHE_HOME/padellm``, by default ``~/.cache/padellm``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "padellm"
+def user_cache_folder() -> Path:
+    """``PADELLM_CACHE_DIR``, or else ``padellm`` in the user's cache folder, as the system has it."""
+    return Path(os.environ.get("PADELLM_CACHE_DIR") or user_cache_path("padellm", appauthor=False))
+
+
+def _topic(name: str) -> str:
+    if not _TOPIC.fullmatch(name):
+        raise ValueError("a topic's name has letters, digits, '.', '_' and '-', at most 249 of them")
+    return name
+
+
+def _address(text: str) -> str:
+    if not _HOST_AND_PORT.fullmatch(text):
+        raise ValueError("expected host:port, without a scheme such as http://")
+    return text
+
+
+def _addresses(text: str) -> str:
+    for one in text.split(","):
+        _address(one.strip())
+    return text
+
+
+_SAME_TOPIC = {
+    ("documents_topic", "entities_topic"): "every event would be read as a document",
+    ("documents_topic", "dead_letters_topic"): "every dead letter would be read as a document, without end",
+    ("entities_topic", "dead_letters_topic"): "events and dead letters could not be told apart",
+}
+
+Topic = Annotated[str, AfterValidator(_topic)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Inference(StrEnum):
-    """Where the model runs: in a Triton server, or inside this process."""
+    """Place of the model: a Triton server, or this process."""
 
     TRITON = "triton"
     IN_PROCESS = "in-process"
 
 
-class EventsPer(StrEnum):
-    """How many events a document becomes: one with all its entities, or one per entity."""
+class LogLevel(StrEnum):
+    """The least severe log lines to write."""
 
-    DOCUMENT = "document"
-    ENTITY = "entity"
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
 
 
 class Settings(BaseSettings):
-    """Effective settings, fixed for the life of a process.
+    """Effective settings, fixed for the life of a process. A variable that is empty counts as unset.
 
     Raises:
-        pydantic.ValidationError: A variable holds a value its field does not take; the command line turns it
-            into a message that names the variable.
+        pydantic.ValidationError: A variable holds a value its field does not take, or two contradict each
+            other; ``problems`` turns it into messages that name the variables.
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="PADELLM_", frozen=True, populate_by_name=True, extra="ignore"
+        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, populate_by_name=True, extra="ignore"
     )
 
-    broker: str = Field(
+    broker: Annotated[str, AfterValidator(_addresses)] = Field(
         default="127.0.0.1:9092",
         validation_alias=AliasChoices("PADELLM_BROKER", "BROKER"),
         description="Kafka bootstrap servers, host:port, separated by commas.",
@@ -52,10 +101,15 @@ class Settings(BaseSettings):
     group: str = Field(
         default="padellm", description="Consumer group; workers of one group share the partitions."
     )
-    documents_topic: str = Field(default="documents", description="Topic the documents come from.")
-    entities_topic: str = Field(default="entities", description="Topic the entity events go to.")
-    dead_letters_topic: str = Field(
-        default="documents.dead-letters", description="Topic for what cannot become an event."
+    documents_topic: Topic = Field(default="documents", description="Topic of the documents.")
+    entities_topic: Topic = Field(default="entities", description="Topic of the entity events.")
+    dead_letters_topic: Topic = Field(
+        default="documents.dead-letters", description="Topic of the records that cannot become an event."
+    )
+    max_message_bytes: int = Field(
+        default=67_108_864,
+        ge=1024,
+        description="Largest Kafka message produced or fetched; topics are created with it.",
     )
 
     inference: Inference = Field(default=Inference.TRITON, description="triton or in-process.")
@@ -63,62 +117,109 @@ class Settings(BaseSettings):
         default=None,
         description="Model folder (Hugging Face layout), padellm-small-en (the default) or padellm-small-zh.",
     )
-    triton_url: str = Field(default="127.0.0.1:8001", description="Triton's gRPC address, host:port.")
-    triton_model: str = Field(default="tensorrt_llm", description="Model name in Triton.")
-    triton_in_flight: int = Field(default=256, ge=1, description="Requests to Triton at once.")
-    triton_call_deadline: PositiveSeconds = Field(
-        default=30.0, description="Seconds one Triton call may take."
+    triton_url: Annotated[str, AfterValidator(_address)] = Field(
+        default="127.0.0.1:8001", description="Triton's gRPC address, host:port."
     )
-    breaker_failures: int = Field(
-        default=5, ge=1, description="Consecutive failures that open the circuit breaker."
-    )
-    breaker_pause: PositiveSeconds = Field(
-        default=2.0, description="Seconds the breaker stays open before a probe."
-    )
+    triton_in_flight: int = Field(default=256, ge=1, description="Concurrent requests to Triton.")
     engine_threads: int = Field(default=2, ge=1, description="Threads of the CPU engine.")
-    grounded: bool = Field(
-        default=False, description="Hold mentions to pieces of the text while they are decoded (CPU engine)."
+    kv_cache_mb: int = Field(
+        default=128,
+        ge=1,
+        description="MiB of the CPU engine's KV cache, which holds at least 4,096 and at most 65,536 tokens.",
     )
-
+    constrained: bool = Field(
+        default=False, description="Constrain decoded mentions to substrings of the text (CPU engine)."
+    )
     int8: bool = Field(
-        default=False,
-        description="Multiply in 8-bit integers: faster, and no longer exact (CPU engine).",
+        default=False, description="int8 quantisation: faster, and no longer exact (CPU engine)."
     )
 
-    window: int = Field(default=64, ge=1, description="Documents in flight per worker.")
-    document_deadline: PositiveSeconds = Field(
+    max_in_flight: int = Field(default=64, ge=1, description="Documents in flight per worker.")
+    document_deadline: Seconds = Field(
         default=120.0,
-        description="Seconds of model time a document may take, as much again for every 20,000 characters; "
-        "outages do not count. Beyond it is a dead letter.",
+        description="Seconds that the model may leave a document without any answer while it answers later "
+        "documents; then the document is dead-lettered. Outages and queues do not count.",
     )
-    drain_limit: PositiveSeconds = Field(
-        default=20.0, description="Seconds documents in flight get at shutdown or rebalance."
+    drain_limit: Seconds = Field(
+        default=20.0,
+        description="Seconds for documents in flight to finish at a shutdown or a rebalance.",
     )
-    events_per: EventsPer = Field(default=EventsPer.DOCUMENT, description="document or entity.")
 
-    policy: Policy = Field(default=Policy.PAPER, description="De-duplication when the document names none.")
+    policy: Policy | None = Field(
+        default=None,
+        description="De-duplication when the document names none. [default: the model's own]",
+    )
     threshold: float = Field(
         default=0.0, ge=0, le=1, description="Lowest entity score when the document names none."
     )
     max_text_characters: int = Field(default=1_000_000, ge=1, description="Longest text, in code points.")
-    max_labels: int = Field(default=64, ge=1, description="Most labels a document may ask for.")
-    max_label_characters: int = Field(default=256, ge=1, description="Longest label or definition.")
-    max_metadata_bytes: int = Field(default=65_536, ge=0, description="Largest metadata, as JSON.")
-    max_message_bytes: int = Field(
-        default=67_108_864,
-        ge=1024,
-        description="Largest Kafka message produced or fetched; topics are created with it.",
+    max_labels: int = Field(default=64, ge=1, description="Most labels of a document.")
+
+    health_host: str = Field(
+        default="127.0.0.1", description="Address of /livez, /readyz, /metrics and /version."
+    )
+    health_port: int = Field(
+        default=8088, ge=0, le=65_535, description="Port of these pages; 0 picks a free one."
+    )
+    log_level: LogLevel = Field(default=LogLevel.INFO, description="debug, info, warning or error.")
+    cache_dir: Path = Field(
+        default_factory=user_cache_folder,
+        description="Folder for the embedded Kafka's jars and the CPU engine's graphs.",
     )
 
-    health_host: str = Field(default="127.0.0.1", description="Address of /livez, /readyz and /metrics.")
-    health_port: int = Field(
-        default=8088, ge=0, le=65_535, description="Port of the same; 0 picks a free one."
-    )
-    stall_limit: PositiveSeconds = Field(
-        default=180.0,
-        description="Seconds without progress, with documents waiting, after which the worker is not alive.",
-    )
-    cache_dir: Path = Field(
-        default_factory=_user_cache, description="Where the embedded Kafka's jars are kept."
-    )
-    log_level: str = Field(default="info", description="debug, info, warning or error.")
+    @model_validator(mode="after")
+    def _topics_differ(self) -> Self:
+        for (one, other), harm in _SAME_TOPIC.items():
+            first, second = getattr(self, one), getattr(self, other)
+            given = f"{variables(one)[0]}={first} and {variables(other)[0]}={second}"
+            if first == second:
+                raise ValueError(f"{given} are the same: {harm}")
+            if first.replace(".", "_") == second.replace(".", "_"):
+                raise ValueError(f"{given}: Kafka refuses a topic that differs from another in . and _ alone")
+        return self
+
+
+def variables(name: str) -> tuple[str, ...]:
+    """Variables that a setting is read from; the first that is set counts.
+
+    Args:
+        name: A field of ``Settings``.
+    """
+    alias = Settings.model_fields[name].validation_alias
+    if isinstance(alias, AliasChoices):
+        return tuple(map(str, alias.choices))
+    return (f"{PREFIX}{name.upper()}",)
+
+
+def set_variable(name: str) -> str | None:
+    """The variable of the environment that a setting has its value from; None for its default."""
+    given = {variable.upper() for variable, value in os.environ.items() if value}
+    return next((variable for variable in variables(name) if variable in given), None)
+
+
+def unknown_variables() -> dict[str, str]:
+    """Variables of the environment that begin with ``PADELLM_`` and are no settings, each with advice."""
+    known = {variable for name in Settings.model_fields for variable in variables(name)} | COMPOSE_VARIABLES
+    # Without the prefix, which would make any two of them alike.
+    names = sorted({variable.removeprefix(PREFIX) for variable in known})
+    advice = {}
+    for variable, value in sorted(os.environ.items()):
+        name = variable.upper()
+        if value and name.startswith(PREFIX) and name not in known:
+            nearest = get_close_matches(name.removeprefix(PREFIX), names, n=1)
+            advice[variable] = f"did you mean {PREFIX}{nearest[0]}?" if nearest else "see padellm config"
+    return advice
+
+
+def problems(error: ValidationError) -> list[str]:
+    """Messages for an error of ``Settings``; each names variable, value and reason."""
+    return [_problem(each) for each in error.errors(include_url=False)]
+
+
+def _problem(error: ErrorDetails) -> str:
+    reason = error["msg"].removeprefix("Value error, ")
+    if not error["loc"]:  # of several settings together; the reason names them
+        return reason
+    place = str(error["loc"][0])
+    field = next(name for name in Settings.model_fields if place in {name, *variables(name)})
+    return f"{set_variable(field) or variables(field)[0]}={error['input']}: {reason}"

@@ -1,11 +1,11 @@
-"""Where the bundled checkpoints are."""
+"""Folders that come with the package."""
 
 from pathlib import Path
 
 import pytest
 
 from stream import bundled
-from stream.bundled import CHINESE, ENGLISH, model_folder
+from stream.bundled import CHINESE, ENGLISH, model_folder, model_repository
 from stream.errors import CheckpointError
 
 
@@ -26,6 +26,13 @@ def test_bundled_is_found_in_a_wheel_and_in_a_checkout(package, place, model, na
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
     assert model_folder(model) == folder
+
+
+@pytest.mark.parametrize("place", ["stream/_bundled/triton_models", "triton_models"])
+def test_bundled_model_repository_is_found_in_a_wheel_and_in_a_checkout(package, place):
+    """Triton's model repository is found inside the package and beside it."""
+    (package / place / "cpu").mkdir(parents=True)
+    assert model_repository() == package / place / "cpu"
 
 
 def test_bundled_folder_comes_before_name(package, tmp_path, monkeypatch):

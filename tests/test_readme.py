@@ -3,13 +3,10 @@ import re
 from pathlib import Path
 
 import pytest
-from pydantic import AliasChoices
-from pydantic_core import PydanticUndefined
 
 from stream import cli
 from stream.contract.messages import EntityEvent
-from stream.settings import Settings
-from stream.worker.metrics import Telemetry
+from stream.worker.metrics import WorkerMetrics
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -21,29 +18,6 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def settings_table() -> str:
-    """The settings as the README shows them."""
-    rows = ["| Variable | Default | Meaning |", "|---|---|---|"]
-    for name, field in Settings.model_fields.items():
-        alias = field.validation_alias
-        names = alias.choices if isinstance(alias, AliasChoices) else [f"PADELLM_{name.upper()}"]
-        default = "~/.cache/padellm" if name == "cache_dir" else field.default
-        assert default is not PydanticUndefined, f"say here what the README shows as the default of {name}"
-        shown = "" if default is None else f"`{default}`"
-        rows.append(f"| {', '.join(f'`{one}`' for one in names)} | {shown} | {field.description} |")
-    return "\n".join(rows)
-
-
-def between(start: str, end: str) -> str:
-    """The part of the README between two comments."""
-    return README.split(f"<!-- {start} -->", 1)[1].split(f"<!-- {end} -->", 1)[0].strip()
-
-
-def test_readme_settings_are_all_there():
-    """The README's table of settings is what stream/settings.py says, row for row."""
-    assert between("settings", "/settings") == settings_table()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -87,14 +61,15 @@ def test_readme_structure_names_real_files(page):
 def test_readme_snippets_are_python():
     """The README's Python compiles."""
     snippets = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(snippets) == 2
+    assert len(snippets) == 3
     for snippet in snippets:
         ast.parse(snippet)
 
 
 def test_readme_event_is_valid():
-    """The event that the README shows satisfies the contract."""
-    (shown,) = re.findall(r"```json\n(.*?)```", README, re.DOTALL)
+    """The event that docs/messages.md shows satisfies the contract."""
+    page = (ROOT / "docs/messages.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
     EntityEvent.model_validate_json(shown)
 
 
@@ -102,5 +77,12 @@ def test_readme_operations_names_every_metric():
     """docs/operations.md explains every metric of the worker, and none that is not there."""
     samples = {"counter": "_total", "info": "_info"}
     page = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
-    served = {metric.name + samples.get(metric.type, "") for metric in Telemetry().registry.collect()}
+    served = {metric.name + samples.get(metric.type, "") for metric in WorkerMetrics().registry.collect()}
     assert set(re.findall(r"`(padellm_\w+)", page)) == served
+
+
+def test_readme_extract_snippet_runs(capsys):
+    """The README's Python API program prints entities."""
+    (program,) = re.findall(r"<!-- snippet: extract -->\n```python\n(.*?)```", README, re.DOTALL)
+    exec(program, {})
+    assert "person Ada Lovelace 0 12" in capsys.readouterr().out

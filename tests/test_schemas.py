@@ -20,6 +20,7 @@ from stream.schemas import asyncapi as asyncapi_module
 from stream.schemas import examples
 from stream.schemas.asyncapi import MODELS, asyncapi, contract_files, json_schema
 from stream.schemas.avro import avro_schema
+from stream.schemas.settings_page import settings_page
 
 FOLDER = Path(__file__).parent.parent / "schemas"
 MESSAGES = [examples.PLAIN, examples.DETAILED, examples.EVENT, examples.LONG_EVENT, examples.DEAD_LETTER]
@@ -113,6 +114,11 @@ def test_schemas_files_equal_the_code():
     """The committed contract files are what ``make schemas`` writes, no more and no fewer."""
     committed = {path.name: path.read_text(encoding="utf-8") for path in FOLDER.iterdir()}
     assert committed == contract_files()
+
+
+def test_schemas_settings_page_equals_the_code():
+    """docs/settings.md is what ``make schemas`` writes."""
+    assert (FOLDER.parent / "docs" / "settings.md").read_text(encoding="utf-8") == settings_page()
 
 
 @pytest.mark.parametrize("name", MODELS)

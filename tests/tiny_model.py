@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
+from stream.baselines.answers import mark_tokens
 from stream.baselines.config import Baseline, BaselineConfig
-from stream.baselines.marks import control_tokens
 from stream.ner.config import LabelConfig, NerConfig, TemplateConfig
 
 END_TOKEN = "</s>"
@@ -39,7 +39,7 @@ def tiny_tokenizer(config: NerConfig, *baselines: Baseline) -> Tokenizer:
             AddedToken(marker, special=True, normalized=False)
             for marker in (
                 *_markers(config.template, config.max_count),
-                *dict.fromkeys(mark for baseline in baselines for mark in control_tokens(baseline)),
+                *dict.fromkeys(mark for baseline in baselines for mark in mark_tokens(baseline)),
             )
         ]
     )

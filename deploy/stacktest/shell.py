@@ -1,4 +1,4 @@
-"""Runs programs: their output is captured, and shown when they fail."""
+"""Programs run with captured output, which is shown when they fail."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ _TIME_TO_END = 5.0
 
 
 class StackTestError(Exception):
-    """The proof failed or cannot be made here; the message says what to do."""
+    """A check failed, or cannot be made on this machine; the message has the remedy."""
 
 
 def run(
@@ -19,7 +19,7 @@ def run(
     patience: float = 120.0,
     stdin: str | None = None,
 ) -> str:
-    """Standard output of a program that succeeds.
+    """Run a program that must succeed, and return its standard output.
 
     Args:
         command: Program and arguments.
@@ -28,7 +28,7 @@ def run(
         stdin: Text for its standard input.
 
     Raises:
-        StackTestError: It is not there, failed or took too long; with the end of its output.
+        StackTestError: It is missing, failed or took too long; the message has the end of its output.
     """
     words = [str(word) for word in command]
     try:
@@ -46,7 +46,7 @@ def run(
 def _run(
     words: list[str], environment: Mapping[str, str], patience: float, stdin: str | None
 ) -> tuple[int, str, str]:
-    """Exit status, standard output and standard error; a program that is not waited for ends in order."""
+    """Exit status, standard output and standard error; an interrupted program is ended in order."""
     pipe = subprocess.PIPE
     with subprocess.Popen(words, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
         try:
@@ -58,7 +58,7 @@ def _run(
 
 
 def _end(process: "subprocess.Popen[str]") -> None:
-    """First ask, since it may have something to put in order."""
+    """Terminate, and kill only after a while: the program may have to clean up."""
     process.terminate()
     try:
         process.wait(_TIME_TO_END)
@@ -69,7 +69,7 @@ def _end(process: "subprocess.Popen[str]") -> None:
 def succeeds(
     command: Sequence[str | Path], *, environment: Mapping[str, str] | None = None, patience: float = 30.0
 ) -> bool:
-    """Whether a program is there and ends well."""
+    """Run a program; True when it exists and succeeds."""
     try:
         run(command, environment=environment, patience=patience)
     except StackTestError:
@@ -78,7 +78,7 @@ def succeeds(
 
 
 def mounts_below(folder: Path) -> list[str]:
-    """Mount points in a folder, as this process sees them; none where the system is not Linux."""
+    """Mount points in a folder, as this process sees them; none on systems other than Linux."""
     try:
         lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:

@@ -1,21 +1,73 @@
-"""What the answers of each format say: mentions to ids, and ids to mentions.
+"""Answers of each format: gold mentions written as token ids, and mentions read from a model's token ids.
 
-An answer is written for gold mentions, and read from what a model wrote. Reading never fails: what does not
-have the form of a mention of a known label is passed over.
+Reading never fails: a piece without the form of a mention of a known label is skipped.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
+from typing import Protocol, Self
 
 from stream.baselines.config import Baseline
-from stream.baselines.marks import Ids, Marks
-from stream.ner.encoded_text import SpelledText
+from stream.errors import CheckpointError
+from stream.ner.template import PromptTemplate
+from stream.ner.text_tokens import TextTokens
+
+Ids = tuple[int, ...]
+
+_BRACKETS = {
+    Baseline.AUTOREG_STRUCT: ("(", ":", ")"),
+    Baseline.AUTOREG_AUG: ("[", "|", "]"),
+    Baseline.ONESTEP: (),
+}
+_COMMA = ","
 
 
 @dataclass(frozen=True, slots=True)
-class Marked:
+class Marks:
+    """Ids of the marks that give an answer its structure, one each in a checkpoint trained for the format.
+
+    Attributes:
+        comma: Between mentions, and between the labels of a prompt.
+        opening: Before an entity.
+        middle: Between its label and its mention.
+        closing: After it.
+    """
+
+    comma: Ids
+    opening: Ids = ()
+    middle: Ids = ()
+    closing: Ids = ()
+
+    @classmethod
+    def trained(cls, baseline: Baseline, template: PromptTemplate) -> Self:
+        """The control tokens of a checkpoint that was trained for a format.
+
+        Raises:
+            CheckpointError: The tokenizer lacks one.
+        """
+        found = {token: template.control_token(token) for token in mark_tokens(baseline)}
+        missing = [token for token, number in found.items() if number is None]
+        if missing:
+            raise CheckpointError(
+                f"the tokenizer has no control token {' nor '.join(missing)}, so marks of the format "
+                f"{baseline} cannot be distinguished from text: it was trained for another format"
+            )
+        return cls(*((number,) for number in found.values() if number is not None))
+
+    @classmethod
+    def plain(cls, baseline: Baseline, template: PromptTemplate) -> Self:
+        """Ordinary tokens spelled like the marks, for answers that are forced and never read."""
+        return cls(*(template.encode_text(mark).ids for mark in (_COMMA, *_BRACKETS[baseline])))
+
+
+def mark_tokens(baseline: Baseline) -> list[str]:
+    """Control tokens of a format, beside the template's."""
+    return [f"<{mark}>" for mark in (_COMMA, *_BRACKETS[baseline])]
+
+
+@dataclass(frozen=True, slots=True)
+class GoldMention:
     """A mention of a text, ``text[start:end]`` in code points, under a label."""
 
     label: str
@@ -24,7 +76,7 @@ class Marked:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class AnsweredMention:
     """A mention in an answer: its label, and the places of the tokens that spell it."""
 
     label: str
@@ -34,11 +86,11 @@ class Found:
 class AnswerForm(Protocol):
     """One format; ``labels`` are the labels of a prompt and their ids."""
 
-    def write(self, text: SpelledText, mentions: Sequence[Marked], labels: Mapping[str, Ids]) -> Ids:
+    def write(self, text: TextTokens, mentions: Sequence[GoldMention], labels: Mapping[str, Ids]) -> Ids:
         """The answer for mentions in the order of the text, outer ones first, without the end id."""
         ...
 
-    def read(self, answer: Sequence[int], labels: Mapping[str, Ids]) -> list[Found]:
+    def read(self, answer: Sequence[int], labels: Mapping[str, Ids]) -> list[AnsweredMention]:
         """The mentions of an answer, in the order of the text."""
         ...
 
@@ -59,7 +111,7 @@ class StructuredAnswer:
     def __init__(self, marks: Marks) -> None:
         self._marks = marks
 
-    def write(self, text: SpelledText, mentions: Sequence[Marked], labels: Mapping[str, Ids]) -> Ids:
+    def write(self, text: TextTokens, mentions: Sequence[GoldMention], labels: Mapping[str, Ids]) -> Ids:
         """See ``AnswerForm``."""
         marks = self._marks
         entities = [
@@ -68,7 +120,7 @@ class StructuredAnswer:
         ]
         return marks.opening + _joined(entities, marks.comma) + marks.closing
 
-    def read(self, answer: Sequence[int], labels: Mapping[str, Ids]) -> list[Found]:
+    def read(self, answer: Sequence[int], labels: Mapping[str, Ids]) -> list[AnsweredMention]:
         """See ``AnswerForm``."""
         (opening,), (middle,), (closing,) = self._marks.opening, self._marks.middle, self._marks.closing
         names = {ids: name for name, ids in labels.items()}
@@ -81,7 +133,7 @@ class StructuredAnswer:
                 name = names.get(tuple(answer[first + 1 : second]))
                 places = tuple(range(second + 1, third))
                 if name is not None and places:
-                    found.append(Found(name, places))
+                    found.append(AnsweredMention(name, places))
         return found
 
 
@@ -95,7 +147,7 @@ class AugmentedAnswer:
     def __init__(self, marks: Marks) -> None:
         self._marks = marks
 
-    def write(self, text: SpelledText, mentions: Sequence[Marked], labels: Mapping[str, Ids]) -> Ids:
+    def write(self, text: TextTokens, mentions: Sequence[GoldMention], labels: Mapping[str, Ids]) -> Ids:
         """See ``AnswerForm``."""
         marks = self._marks
         written: list[int] = []
@@ -111,13 +163,13 @@ class AugmentedAnswer:
             written += text.encoded.ids[place : place + 1]
         return tuple(written)
 
-    def read(self, answer: Sequence[int], labels: Mapping[str, Ids]) -> list[Found]:
+    def read(self, answer: Sequence[int], labels: Mapping[str, Ids]) -> list[AnsweredMention]:
         """See ``AnswerForm``."""
         (opening,), (middle,), (closing,) = self._marks.opening, self._marks.middle, self._marks.closing
         names = {ids: name for name, ids in labels.items()}
         text: list[int] = []
         open_ones: list[tuple[int, int]] = []  # places of the bracket, and tokens of text before it
-        found: list[tuple[int, Found]] = []
+        found: list[tuple[int, AnsweredMention]] = []
         named: int | None = None  # where a label begins
         for at, token in enumerate(answer):
             if token == opening:
@@ -130,7 +182,7 @@ class AugmentedAnswer:
                 if open_ones:
                     bracket, before = open_ones.pop()
                     if name is not None and len(text) > before:
-                        found.append((bracket, Found(name, tuple(text[before:]))))
+                        found.append((bracket, AnsweredMention(name, tuple(text[before:]))))
                 named = None
             elif named is None and token not in self._marks.comma:
                 text.append(at)
@@ -143,19 +195,19 @@ class ListAnswer:
     def __init__(self, marks: Marks) -> None:
         self._marks = marks
 
-    def write(self, text: SpelledText, mentions: Sequence[Marked], labels: Mapping[str, Ids]) -> Ids:
+    def write(self, text: TextTokens, mentions: Sequence[GoldMention], labels: Mapping[str, Ids]) -> Ids:
         """See ``AnswerForm``."""
         return _joined(
             [text.ids(one.start, one.end) for one in mentions if one.label in labels], self._marks.comma
         )
 
-    def read(self, answer: Sequence[int], labels: Mapping[str, Ids]) -> list[Found]:
+    def read(self, answer: Sequence[int], labels: Mapping[str, Ids]) -> list[AnsweredMention]:
         """See ``AnswerForm``."""
         (name,) = labels
         (comma,) = self._marks.comma
         borders = [-1, *(at for at, token in enumerate(answer) if token == comma), len(answer)]
         pieces = [tuple(range(start + 1, end)) for start, end in pairwise(borders)]
-        return [Found(name, places) for places in pieces if places]
+        return [AnsweredMention(name, places) for places in pieces if places]
 
 
 def _joined(pieces: Sequence[Ids], comma: Ids) -> Ids:

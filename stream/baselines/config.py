@@ -1,4 +1,4 @@
-"""What travels with the checkpoint of a baseline: ``baseline.json``, in place of ``ner_config.json``."""
+"""The configuration of a baseline's checkpoint: ``baseline.json``, in place of ``ner_config.json``."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -18,7 +18,7 @@ class Baseline(StrEnum):
 
 
 class BaselineConfig(BaseModel):
-    """The format that a checkpoint answers in, and all that a checkpoint of ours tells."""
+    """The format of a checkpoint's answers, and the configuration that a checkpoint of ours has."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,8 +37,8 @@ class BaselineConfig(BaseModel):
             return cls.model_validate_json(path.read_bytes())
         except OSError as error:
             raise CheckpointError(
-                f"{path} cannot be read ({error.strerror}): a baseline is what "
-                "`padellm train RECIPE --format autoreg_struct` makes"
+                f"{path} cannot be read ({error.strerror}): "
+                "`padellm train RECIPE --format autoreg_struct` makes a baseline"
             ) from error
         except ValidationError as error:
             raise CheckpointError(f"{path} is malformed: {error}") from error

@@ -1,4 +1,4 @@
-"""One window read by a baseline's model."""
+"""Reads windows with a baseline's model."""
 
 import time
 from collections.abc import Sequence
@@ -6,19 +6,26 @@ from pathlib import Path
 
 from stream.aio import all_of
 from stream.baselines.config import Baseline, BaselineConfig
-from stream.baselines.prompts import BaselinePrompts, Question
+from stream.baselines.prompts import BaselinePrompts, LabelledPrompt
 from stream.contract.messages import Policy
 from stream.generation import Completion, Generator, Prompt
 from stream.ner.extractor import Extractor
 from stream.ner.labels import LabelPrompt, LabelWords
-from stream.ner.reading import Count, LabelAnswer, Mention, Reading, probability, record
-from stream.ner.spans import Grounder
+from stream.ner.parallel_decoding import (
+    Count,
+    LabelAnswer,
+    Mention,
+    WindowResult,
+    add_answer,
+    probability,
+)
+from stream.ner.spans import SpanAligner
 from stream.ner.template import PromptTemplate
 from stream.ner.windows import Window
 
 
 class BaselineReader:
-    """Reads windows with the model of a baseline; what it says of a label is counted, not asked.
+    """Reads windows with a baseline's model; the mentions of a label are counted, as no count is asked for.
 
     Args:
         generator: Runs the model.
@@ -35,28 +42,26 @@ class BaselineReader:
         self._prompts = prompts
         self._longest = longest
 
-    async def read(self, text: str, window: Window, labels: Sequence[LabelPrompt]) -> Reading:
-        """See ``stream.ner.reading.Reader``; an answer without end is cut, and read as far as it goes."""
+    async def decode(self, text: str, window: Window, labels: Sequence[LabelPrompt]) -> WindowResult:
+        """See ``WindowDecoder``; an answer without an end token is parsed as far as it goes."""
         began = time.perf_counter()
         prefix, most = self._template.prefix_ids(window.ids), self._prompts.longest_answer(len(window.ids))
         words = {label.name: self._template.label_text(label.name) for label in labels}
-        questions = self._prompts.questions(
-            prefix, {name: LabelWords(one, one) for name, one in words.items()}
-        )
-        completions = await all_of(self._generator.generate(self._prompt(one, most)) for one in questions)
-        reading = Reading(window, [], [], {}, [], 0.0, (time.perf_counter() - began) * 1000)
-        grounder = Grounder(text[window.start : window.end])
+        prompts = self._prompts.prompts(prefix, {name: LabelWords(one, one) for name, one in words.items()})
+        completions = await all_of(self._generator.generate(self._limited(one, most)) for one in prompts)
+        result = WindowResult(window, [], [], {}, [], 0.0, (time.perf_counter() - began) * 1000)
+        aligner = SpanAligner(text[window.start : window.end])
         found = {label: list[Mention]() for label in words}
-        for question, completion in zip(questions, completions, strict=True):
-            for one in self._prompts.read(question, completion.ids):
+        for prompt, completion in zip(prompts, completions, strict=True):
+            for one in self._prompts.read(prompt, completion.ids):
                 found[one.label].append(self._mention(completion, one.places))
         for label, mentions in found.items():
-            record(reading, grounder, label, LabelAnswer(Count(len(mentions), 1.0), mentions))
-        return reading
+            add_answer(result, aligner, label, LabelAnswer(Count(len(mentions), 1.0), mentions))
+        return result
 
-    def _prompt(self, question: Question, most: int) -> Prompt:
-        room = max(1, self._longest - len(question.ids))
-        return Prompt(question.ids, min(most, room), self._template.end_id)
+    def _limited(self, prompt: LabelledPrompt, most: int) -> Prompt:
+        left = max(1, self._longest - len(prompt.ids))
+        return Prompt(prompt.ids, min(most, left), self._template.end_id)
 
     def _mention(self, completion: Completion, places: Sequence[int]) -> Mention:
         return Mention(
@@ -83,7 +88,7 @@ def baseline_extractor(folder: Path, generator: Generator, longest: int) -> Extr
         generator,
         template,
         policy=usual_policy(config.format),
-        reader=BaselineReader(generator, template, prompts, longest),
+        decoder=BaselineReader(generator, template, prompts, longest),
     )
 
 

@@ -102,7 +102,7 @@ def merge(adapter: Path, base: Path, folder: Path) -> None:
 
 
 class _Changes:
-    """What an adapter changes of a base's weights, by the base's names."""
+    """An adapter's changes of a base's weights, by the base's names."""
 
     def __init__(self, config: dict[str, Any], tensors: dict[str, Array]) -> None:
         self._scale = config["lora_alpha"] / config["r"]

@@ -14,7 +14,7 @@ from typing import Any
 from stream.errors import CheckpointError
 
 ORIGIN_FILE = "origin.json"
-"""What a folder was made from, and size and SHA-256 of each of its files."""
+"""Name of the file with a folder's origin, and size and SHA-256 of each of its files."""
 
 _MEGABYTE = 1_000_000
 
@@ -56,7 +56,7 @@ def cached_folder(folder: Path, origin: Origin, make: Callable[[Path], None], *,
 
 
 def is_complete(folder: Path, origin: Origin) -> bool:
-    """Whether a folder is there, of the given origin, with every file in its size; contents are not read."""
+    """Tell if a folder is there, of the given origin, with every file in its size; contents are not read."""
     stored = _stored(folder)
     if stored is None or stored["from"] != dict(origin):
         return False

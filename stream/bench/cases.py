@@ -1,20 +1,20 @@
-"""Annotated documents as prompts with the answers they should get, for decoding with forced answers.
+"""Annotated documents as prompts with their gold answers, for forced decoding.
 
-Speed depends on how long answers are. Forcing every method to the gold answer gives each its right length
+Speed depends on the length of answers. Forcing every method to the gold answer gives each its right length
 without a model trained for it.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from stream.baselines.answers import Marked
+from stream.baselines.answers import GoldMention
 from stream.baselines.config import Baseline
 from stream.baselines.prompts import BaselinePrompts
 from stream.corpora.document import AnnotatedDocument, GoldEntity
 from stream.generation import Prompt
-from stream.ner.encoded_text import SpelledText
 from stream.ner.labels import LabelWords
 from stream.ner.template import PromptTemplate
+from stream.ner.text_tokens import TextTokens
 from stream.ner.windows import windows
 
 
@@ -27,7 +27,7 @@ class Forced:
 
     @property
     def steps(self) -> int:
-        """Tokens to choose until the answer is complete, the end id included where there is one."""
+        """Number of tokens to choose, the end id included unless the limit comes first."""
         return min(len(self.answer) + 1, self.prompt.max_new_tokens)
 
 
@@ -46,7 +46,7 @@ class Case:
     Attributes:
         text_tokens: Tokens of the text.
         labels: PaDeLLM (arXiv 2402.04838, section 3).
-        struct: AutoReg_Struct, as ``stream/baselines/`` has it, like the others.
+        struct: AutoReg_Struct of ``stream/baselines/``, as are the next two.
         aug: AutoReg_Aug.
         onestep: OneStep, for every label.
     """
@@ -63,7 +63,7 @@ class CaseMaker:
 
     Args:
         template: The checkpoint's prompts and tokenizer.
-        labels: Asked for in every document; entities under others are left out.
+        labels: Asked for in every document; entities under other labels are left out.
     """
 
     def __init__(self, template: PromptTemplate, labels: Sequence[str]) -> None:
@@ -72,9 +72,9 @@ class CaseMaker:
         self._baselines = {each: BaselinePrompts(template, each, forced=True) for each in Baseline}
 
     def cases(self, documents: Iterable[AnnotatedDocument]) -> list[Case]:
-        """A case for the first window of each document that has one; most documents are one window.
+        """A case for the first window of each document; a document without words has none.
 
-        Without labels there is nothing to ask, and no case.
+        Without labels there are no prompts, and no cases.
         """
         cut = (self._first_window(document) for document in documents if self._labels)
         return [self._case(*window) for window in cut if window is not None]
@@ -92,9 +92,9 @@ class CaseMaker:
         return document.text[window.start : window.end], inside
 
     def _case(self, text: str, entities: list[GoldEntity]) -> Case:
-        spelled = SpelledText.of(text, self._template)
+        spelled = TextTokens.of(text, self._template)
         prefix = self._template.prefix_ids(spelled.encoded.ids)
-        mentions = [Marked(entity.label, entity.start, entity.end) for entity in entities]
+        mentions = [GoldMention(entity.label, entity.start, entity.end) for entity in entities]
         answers = {
             each: tuple(self._baseline(prompts, prefix, spelled, mentions))
             for each, prompts in self._baselines.items()
@@ -113,16 +113,20 @@ class CaseMaker:
         )
 
     def _baseline(
-        self, prompts: BaselinePrompts, prefix: tuple[int, ...], text: SpelledText, mentions: list[Marked]
+        self,
+        prompts: BaselinePrompts,
+        prefix: tuple[int, ...],
+        text: TextTokens,
+        mentions: list[GoldMention],
     ) -> Iterator[Forced]:
         labels = {label: LabelWords(words, words) for label, words in self._labels.items()}
-        for question in prompts.questions(prefix, labels):
-            answer = prompts.answer(question, text, mentions)
-            yield Forced(Prompt(question.ids, len(answer) + 1, self._template.end_id), answer)
+        for prompt in prompts.prompts(prefix, labels):
+            answer = prompts.answer(prompt, text, mentions)
+            yield Forced(Prompt(prompt.ids, len(answer) + 1, self._template.end_id), answer)
 
     def _label_case(self, prefix: tuple[int, ...], words: str, mentions: list[tuple[int, ...]]) -> LabelCase:
         prompt = self._template.count_prompt(prefix, self._template.encode_text(words).ids)
-        # More than the checkpoint can count, it cannot be asked for.
+        # The checkpoint cannot be asked for more mentions than it can count.
         count = min(len(mentions), self._template.config.max_count)
         return LabelCase(
             Forced(prompt, self._template.count_answer_ids(count)),

@@ -1,8 +1,7 @@
-"""``padellm bench decode``: documents in, figures and tables out."""
+"""``padellm bench decode``: decoding strategies measured on documents, as tables and JSON."""
 
 import sys
 from collections.abc import Sequence
-from importlib.resources import files
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from stream.aio import all_of
-from stream.api import open_model
+from stream.api import loaded
 from stream.bench.cases import CaseMaker
+from stream.bench.load import bench_documents
 from stream.bench.measurement import (
     Measured,
     ModelArithmetic,
@@ -23,14 +23,15 @@ from stream.bench.measurement import (
     documents_to_decode,
     machine_rate,
     measure,
+    shown,
 )
 from stream.bench.strategies import FLOOR, GOLD, GREEDY, LUD, NAMES, OWN_ANSWERS, Opener
-from stream.contract.messages import Document
 from stream.corpora.document import AnnotatedDocument, GoldEntity, label_inventory
 from stream.corpora.jsonl import read_documents
 from stream.engine.model.checkpoint import Checkpoint
 from stream.engine.model.session import Model
 from stream.errors import ConfigurationError
+from stream.evaluation.tables import terminal_table
 from stream.ner.extractor import Extractor
 from stream.ner.template import PromptTemplate
 from stream.settings import Settings
@@ -40,7 +41,7 @@ _REFERENCE = "autoreg_struct"
 
 
 def chosen_names(chosen: Sequence[str] | None, *, forced: bool) -> list[str]:
-    """The strategies to open for those that were asked for.
+    """The strategies to open for the chosen ones, which are compared with others.
 
     Raises:
         ConfigurationError: There is no such strategy.
@@ -64,24 +65,24 @@ def chosen_names(chosen: Sequence[str] | None, *, forced: bool) -> list[str]:
 async def run(
     names: Sequence[str], *, data: Path | None, model: Path | None, limit: int, at_once: int
 ) -> tuple[dict[str, Measured], Path]:
-    """Measure strategies, and the floor with them.
+    """Measure strategies and the floor.
 
     Args:
         names: From ``chosen_names``.
-        data: Annotated documents; None: the samples, with the model's own answers for gold.
-        model: Model folder; None: the settings' one.
+        data: Annotated documents; None takes the samples, with the model's own answers for gold.
+        model: Model folder; None takes the settings' one.
         limit: Documents decoded one by one.
         at_once: Most documents decoded many at once.
 
     Returns:
-        Figures by strategy, and the folder of the model they are of.
+        Figures by strategy, and the model's folder.
 
     Raises:
-        ConfigurationError: The data cannot be read, or holds too little.
+        ConfigurationError: The data cannot be read, or has too few documents.
         CheckpointError: The folder holds no model that can be served.
     """
     wanted = _WARM_UP + max(limit, at_once)
-    async with open_model(model) as opened:
+    async with loaded(model) as opened:
         folder = opened.folder
         if data is None:
             documents = await _samples_as_read(opened.extractor, wanted)
@@ -106,9 +107,8 @@ async def run(
 
 
 async def _samples_as_read(extractor: Extractor, most: int) -> list[AnnotatedDocument]:
-    """The sample documents, annotated with what the model finds in them."""
-    lines = (files("stream.local") / "samples" / "documents.jsonl").read_text("utf-8").splitlines()
-    documents = [Document.model_validate_json(line) for line in lines[:most]]
+    """Sample documents, annotated with the model's own entities."""
+    documents = bench_documents(None, most)
     found = await all_of(map(extractor.extract, documents))
     return [
         AnnotatedDocument(
@@ -123,7 +123,7 @@ async def _samples_as_read(extractor: Extractor, most: int) -> list[AnnotatedDoc
 
 
 def summary(measured: dict[str, Measured]) -> dict[str, Any]:
-    """What ``--json`` prints; a strategy that ran with gold answers too has their figures under ``gold``."""
+    """The figures as JSON; ``gold`` holds those of a strategy that ran with gold answers too."""
     strategies = {
         name.removesuffix(GOLD): each.as_dict()
         for name, each in measured.items()
@@ -143,7 +143,7 @@ def summary(measured: dict[str, Measured]) -> dict[str, Any]:
 
 
 def show(measured: dict[str, Measured], folder: Path) -> None:
-    """Tables for people, on stdout.
+    """Print tables on stdout.
 
     Args:
         measured: From ``run``.
@@ -164,14 +164,14 @@ def show(measured: dict[str, Measured], folder: Path) -> None:
 
 
 def _latencies(measured: dict[str, Measured]) -> Table:
-    """Passes and milliseconds a document: multiples of the floor, and how much worse the reference is."""
+    """Passes and milliseconds a document, with their ratios to the floor's and the reference's."""
     columns = ["passes", "p95", "ms", "p50", "p95", "of floor"]
-    table = _table("Latency", *columns, f"{_REFERENCE} passes /", "ms /")
+    table = terminal_table("Latency", *columns, f"{_REFERENCE} passes /", "ms /")
     floor, reference = _mean_ms(measured[FLOOR]), measured.get(_REFERENCE)
     for name, each in measured.items():
         figures = each.as_dict()
         table.add_row(
-            _shown(name),
+            shown(name),
             f"{figures['passes_mean']:.2f}",
             f"{figures['passes_p95']:.0f}",
             f"{figures['ms_mean']:.2f}",
@@ -187,12 +187,12 @@ def _latencies(measured: dict[str, Measured]) -> Table:
 def _rates(measured: dict[str, Measured]) -> Table:
     levels = list(measured[FLOOR].documents_per_second)
     reference = measured.get(_REFERENCE)
-    table = _table("Documents/s, in flight:", *map(str, levels), f"/ {_REFERENCE} @{levels[-1]}")
+    table = terminal_table("Documents/s, in flight:", *map(str, levels), f"/ {_REFERENCE} @{levels[-1]}")
     for name, each in measured.items():
         rates = each.documents_per_second
         ratio = rates[levels[-1]] / reference.documents_per_second[levels[-1]] if reference else None
         table.add_row(
-            _shown(name),
+            shown(name),
             *(f"{rates[level]:.1f}" for level in levels),
             "-" if ratio is None else f"{ratio:.2f}",
         )
@@ -200,37 +200,44 @@ def _rates(measured: dict[str, Measured]) -> Table:
 
 
 def _tokens(measured: dict[str, Measured]) -> Table:
-    table = _table("Tokens a document", "read", "drafted", "accepted", "produced")
+    table = terminal_table("Tokens a document", "computed", "drafted", "accepted", "produced")
     for name, each in measured.items():
         totals = each.totals
-        counts = (totals.read, sum(totals.drafted.values()), sum(totals.accepted.values()), totals.produced)
-        table.add_row(_shown(name), *(f"{count / len(each.ms):.1f}" for count in counts))
+        counts = (
+            totals.computed,
+            sum(totals.drafted.values()),
+            sum(totals.accepted.values()),
+            totals.produced,
+        )
+        table.add_row(shown(name), *(f"{count / len(each.ms):.1f}" for count in counts))
     return table
 
 
 def _parts(measured: dict[str, Measured]) -> Table:
-    """What a pass costs, by part; and what a document costs between its passes."""
+    """Milliseconds of a pass by part, and of a document between its passes."""
     parts = list(measured[FLOOR].totals.seconds)
-    table = _table("Milliseconds of a pass", *parts, "a document between passes")
+    table = terminal_table("Milliseconds of a pass", *parts, "a document between passes")
     for name, each in measured.items():
         totals = each.totals
         if totals.seconds:
             between = _mean_ms(each) - 1000 * sum(totals.seconds.values()) / len(each.ms)
             spent = (f"{1000 * totals.seconds[part] / totals.passes:.3f}" for part in parts)
-            table.add_row(_shown(name), *spent, f"{between:.2f}")
+            table.add_row(shown(name), *spent, f"{between:.2f}")
     return table
 
 
 def _useful_work(measured: dict[str, Measured], folder: Path) -> Table:
-    """Matrix products that answers needed, as a share of what the machine does when it does nothing else."""
+    """Matrix products that answers needed, as a share of the machine's peak rate."""
     model, machine = ModelArithmetic.of(Checkpoint.open(folder).weights()), machine_rate()
     level = max(measured[FLOOR].documents_per_second)
-    table = _table(f"Useful work at {level} in flight", "MFLOP a document", f"of {machine / 1e9:.0f} GFLOP/s")
+    table = terminal_table(
+        f"Useful work at {level} in flight", "MFLOP a document", f"of {machine / 1e9:.0f} GFLOP/s"
+    )
     for name, each in measured.items():
         document = model.useful(each.totals) / len(each.ms)
         if each.totals.seconds:
             share = document * each.documents_per_second[level] / machine
-            table.add_row(_shown(name), f"{document / 1e6:.0f}", f"{100 * share:.1f}%")
+            table.add_row(shown(name), f"{document / 1e6:.0f}", f"{100 * share:.1f}%")
     return table
 
 
@@ -239,31 +246,19 @@ def _mean_ms(measured: Measured) -> float:
 
 
 def _drafters(measured: dict[str, Measured]) -> Table:
-    table = _table("Drafter", "strategy", "drafted", "accepted", "share")
+    table = terminal_table("Drafter", "strategy", "drafted", "accepted", "share")
     for name, each in measured.items():
         for drafter, drafted in sorted(each.totals.drafted.items()):
             accepted = each.totals.accepted.get(drafter, 0)
             share = f"{100 * accepted / drafted:.1f}%" if drafted else "-"
-            table.add_row(drafter, _shown(name), str(drafted), str(accepted), share)
+            table.add_row(drafter, shown(name), str(drafted), str(accepted), share)
     return table
 
 
 def _lossy(measured: dict[str, Measured]) -> Table:
-    """What is lost where a strategy may answer otherwise than plain greedy decoding."""
+    """The loss of a strategy whose answers may differ from greedy decoding."""
     lossy, greedy = measured[LUD], measured[GREEDY]
-    table = _table("Not lossless", "mentions as greedy, F1", "F1", "greedy's F1")
+    table = terminal_table("Not lossless", "mentions as greedy, F1", "F1", "greedy's F1")
     shares = (agreement(lossy, greedy), lossy.score.f1, greedy.score.f1)
-    table.add_row(_shown(LUD), *(f"{100 * share:.2f}" for share in shares))
+    table.add_row(shown(LUD), *(f"{100 * share:.2f}" for share in shares))
     return table
-
-
-def _table(first: str, *others: str) -> Table:
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column(first)
-    for other in others:
-        table.add_column(other, justify="right")
-    return table
-
-
-def _shown(name: str) -> str:
-    return name.replace(GOLD, ", gold")

@@ -1,8 +1,10 @@
-"""A decode told pass by pass, in words instead of token ids."""
+"""A decode pass by pass, as text instead of token ids."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, pairwise
 
+from stream.bench.parallel_decoding import GUESS
 from stream.engine.drafts.draft import Draft
 from stream.engine.trace import PassTrace, SequenceTrace
 from stream.ner.template import PromptTemplate
@@ -13,9 +15,9 @@ class Candidate:
     """A drafted continuation.
 
     Attributes:
-        accepted: The part that the model would have written itself.
+        accepted: The prefix that the model would have produced itself.
         rejected: The rest.
-        source: Who proposed it.
+        source: Its drafter.
     """
 
     accepted: str
@@ -28,11 +30,11 @@ class Answering:
     """One prompt in one pass.
 
     Attributes:
-        question: What is asked: the prompt behind its text.
+        question: The prompt after its text.
         earlier: The answer so far.
-        chosen: What this pass added.
-        finished: Whether that completes it.
-        candidates: What was drafted, the best first.
+        chosen: Tokens that this pass added.
+        finished: Whether the answer is complete.
+        candidates: The drafts, the best first.
     """
 
     question: str
@@ -48,17 +50,17 @@ class Step:
 
     Attributes:
         number: From 1.
-        read: What was read and kept, each with its position in the sequence.
-        tokens: Tokens that went through the model: read, drafted, or repeated.
-        past: Tokens of earlier passes that it looked back at.
+        prefilled: Tokens that were computed and cached, each run with its position in the sequence.
+        tokens: Computed tokens: prefilled, drafted or recomputed.
+        past: Cached tokens that it attended to.
         drafted: Drafted tokens among ``tokens``.
-        accepted: Those of them that stood.
+        accepted: Accepted ones among them.
         answering: The prompts that took tokens from it.
         milliseconds: By part.
     """
 
     number: int
-    read: tuple[tuple[int, str], ...]
+    prefilled: tuple[tuple[int, str], ...]
     tokens: int
     past: int
     drafted: int
@@ -69,14 +71,15 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Fixing:
-    """When the tokens of an answer were known: what DDGviz shows (Santilli et al., arXiv 2305.10427).
+    """The pass that fixed each token of an answer, as in DDGviz (Santilli et al., arXiv 2305.10427).
 
-    Tokens known in the same pass did not wait for each other; one known later waited for one before it.
+    Tokens fixed in the same pass did not depend on each other; a later one depended on one before it.
 
     Attributes:
-        question: What was asked.
+        question: The question.
         tokens: Of the answer.
-        passes: For each of them the pass from which on it was known, from 1.
+        passes: For each token the number of the sequence's pass, from 1, that first chose or guessed it for
+            good.
     """
 
     question: str
@@ -85,21 +88,43 @@ class Fixing:
 
 
 def fixings(traces: Sequence[PassTrace], template: PromptTemplate) -> list[Fixing]:
-    """Of all answers of more than one token, in the order in which they were complete."""
-    finished = [each for trace in traces for each in trace.sequences if each.finished]
-    return [
-        Fixing(
-            _question(each, template),
-            tuple(template.show((token,)) for token in (*each.earlier, *each.chosen)),
-            each.fixed_at,
-        )
-        for each in finished
-        if len(each.fixed_at) > 1
-    ]
+    """Fixings of all answers of more than one token, in the order of their completion."""
+    by_sequence: dict[object, list[SequenceTrace]] = {}
+    found = []
+    for each in chain.from_iterable(trace.sequences for trace in traces):
+        steps = by_sequence.setdefault(each.sequence, [])
+        steps.append(each)
+        if each.finished and len(answer := (*each.earlier, *each.chosen)) > 1:
+            tokens = tuple(template.show((token,)) for token in answer)
+            found.append(Fixing(_question(each, template), tokens, _fixed_at(steps)))
+    return found
+
+
+def _fixed_at(steps: Sequence[SequenceTrace]) -> tuple[int, ...]:
+    """The fixing pass of each token of an answer: the pass that chose it, or one that guessed it before."""
+    fixed = []
+    for number, step in enumerate(steps):
+        for index, token in enumerate(step.chosen, start=len(step.earlier)):
+            since = step.passes
+            for before, after in reversed(list(pairwise(steps[: number + 1]))):
+                if not _guessed(after, index, token):
+                    break
+                since = before.passes
+            fixed.append(since)
+    return tuple(fixed)
+
+
+def _guessed(step: SequenceTrace, index: int, token: int) -> bool:
+    """True if the pass before a step had guessed a token of the answer."""
+    draft = step.draft
+    return draft is not None and any(
+        (draft.depths[at], draft.ids[at], draft.sources[at]) == (index - len(step.earlier), token, GUESS)
+        for at in range(len(draft))
+    )
 
 
 def explain(traces: Sequence[PassTrace], template: PromptTemplate) -> list[Step]:
-    """Passes in the order in which they ran."""
+    """Passes in the order of their end."""
     return [_step(number, trace, template) for number, trace in enumerate(traces, start=1)]
 
 
@@ -108,7 +133,7 @@ def _step(number: int, trace: PassTrace, template: PromptTemplate) -> Step:
     drafts = {id(each.draft): (each.draft, each.accepted) for each in trace.sequences if each.draft}
     return Step(
         number=number,
-        read=tuple((position, template.show(ids)) for position, ids in trace.read),
+        prefilled=tuple((position, template.show(ids)) for position, ids in trace.prefilled),
         tokens=trace.tokens,
         past=trace.past,
         drafted=sum(len(draft) for draft, _ in drafts.values() if draft is not None),
@@ -135,16 +160,16 @@ def _question(trace: SequenceTrace, template: PromptTemplate) -> str:
 
 
 def _candidates(draft: Draft, accepted: Sequence[int], template: PromptTemplate) -> list[Candidate]:
-    """The draft's paths from its first tokens to its leaves, those with most accepted tokens first."""
+    """Paths of the draft from its first tokens to its leaves, those with most accepted tokens first."""
     parents = {child: parent for (parent, _), child in draft.children.items()}
     leaves = [index for index in range(len(draft)) if index not in parents.values()]
     paths = sorted((_path(leaf, parents) for leaf in leaves), key=lambda path: -_shared(path, accepted))
     found = []
     for path in paths:
-        right = _shared(path, accepted)
+        count = _shared(path, accepted)
         ids = [draft.ids[index] for index in path]
         found.append(
-            Candidate(template.show(ids[:right]), template.show(ids[right:]), draft.sources[path[-1]])
+            Candidate(template.show(ids[:count]), template.show(ids[count:]), draft.sources[path[-1]])
         )
     return found
 

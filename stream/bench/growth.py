@@ -1,4 +1,4 @@
-"""``padellm bench growth``: tables, and charts of them."""
+"""``padellm bench growth``: a document's cost by text, labels, mentions and documents in flight."""
 
 import math
 import re
@@ -6,7 +6,6 @@ import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib.resources import files
 from itertools import cycle, islice
 from pathlib import Path
 from random import Random
@@ -14,11 +13,9 @@ from statistics import linear_regression, median
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from stream.bench.cases import CaseMaker
-from stream.bench.charts import line_chart
-from stream.bench.load import serve_saturated
+from stream.bench.load import bench_documents, serve_saturated
 from stream.bench.strategies import GOLD, Opener
 from stream.bundled import model_folder
 from stream.contract.messages import Document
@@ -27,6 +24,7 @@ from stream.corpora.jsonl import read_documents
 from stream.engine.decoder import Decoder, Statistics
 from stream.engine.model.session import Model
 from stream.errors import ConfigurationError
+from stream.evaluation.tables import terminal_table
 from stream.inference.in_process import InProcessGenerator
 from stream.ner.extractor import Extractor
 from stream.ner.template import PromptTemplate
@@ -46,11 +44,11 @@ class Point:
     """Cost at one size.
 
     Attributes:
-        size: What was varied.
-        ms: Milliseconds a document: of one at a time the median, of many in flight the mean of the whole.
+        size: The value on the axis.
+        ms: Milliseconds a document: the median one at a time, the mean with many in flight.
         passes: Forward passes a document.
         read: Tokens read a document.
-        slots: Share of the pool of keys and values that held a token in the end, which never exceeds 1.
+        slots: Share of the KV cache in use at the end, at most 1.
     """
 
     size: int
@@ -64,7 +62,7 @@ Axis = list[Point]
 
 
 def exponent(axis: Axis) -> float:
-    """Of the power law that fits the upper half of an axis: 1 is linear, less is better."""
+    """Exponent of the power law that fits the upper half of an axis: 1 is linear, less is better."""
     upper = [point for point in axis if point.size > 0][-max(2, len(axis) // 2 + 1) :]
     sizes, costs = [math.log(point.size) for point in upper], [math.log(point.ms) for point in upper]
     return linear_regression(sizes, costs).slope
@@ -76,7 +74,7 @@ class Growth:
     Args:
         opener: Of the model.
         texts: Running text; pieces of it are put together.
-        labels: Asked for where labels are not what varies.
+        labels: Asked for on the other axes.
         repeats: Documents at every point.
     """
 
@@ -88,18 +86,18 @@ class Growth:
         self._repeats = repeats
 
     async def text_tokens(self, sizes: Sequence[int] = TEXT_TOKENS) -> Axis:
-        """Texts of so many tokens; those longer than a window are several."""
+        """Cost by tokens of the text, which is cut into windows."""
         return [await self._documents(size, self._of_length(size), self._labels) for size in sizes]
 
     async def labels(self, sizes: Sequence[int] = LABELS) -> Axis:
-        """So many labels, the checkpoint's own and then made-up ones."""
+        """Cost by number of labels, the checkpoint's own and then made-up ones."""
         known = list(self._template.config.labels)
         names = [*known, *(f"thing {number}" for number in range(max(sizes)))]
         texts = list(islice(cycle(self._texts), self._repeats + 1))
         return [await self._documents(size, texts, names[:size]) for size in sizes]
 
     async def mentions(self, sizes: Sequence[int] = MENTIONS) -> Axis:
-        """So many mentions in all, forced, of the same few labels: words of a text."""
+        """Cost by number of mentions, forced, of the same few labels: words of a text."""
         labels = list(islice(cycle(self._template.config.labels), _MENTION_LABELS))
         texts = self._of_length(_MENTION_TEXT_TOKENS)
         axis = []
@@ -114,11 +112,11 @@ class Growth:
                 spent = strategy.totals() - before
             finally:
                 await strategy.close()
-            axis.append(Point(size, median(ms), spent.passes / len(ms), spent.read / len(ms), 0.0))
+            axis.append(Point(size, median(ms), spent.passes / len(ms), spent.computed / len(ms), 0.0))
         return axis
 
     async def in_flight(self, sizes: Sequence[int] = IN_FLIGHT) -> Axis:
-        """So many documents at once, each two windows long."""
+        """Cost by documents in flight, each two windows long."""
         axis = []
         length = 2 * self._template.config.window.tokens
         for size in sizes:
@@ -131,7 +129,7 @@ class Growth:
     ) -> Point:
         """Extract from texts, the first of them to warm up."""
         first, *rest = (Document(text=text, labels=list(labels)) for text in texts)
-        decoder = Decoder.of(self._opener.model)
+        decoder = Decoder(self._opener.model)
         generator = InProcessGenerator(decoder)
         try:
             extractor = Extractor(generator, self._template)
@@ -144,9 +142,9 @@ class Growth:
             await generator.close()
 
     def _of_length(self, tokens: int, count: int | None = None) -> list[str]:
-        """Texts of so many tokens; one more than the documents to measure.
+        """Texts of a number of tokens; one more than the documents to measure.
 
-        Their pieces are drawn: put together in order, texts would repeat, and be answered from the pool.
+        Their pieces are drawn: in order, texts would repeat and be answered from the KV cache.
         """
         pieces = iter(partial(Random(0).choice, self._texts), None)  # noqa: S311 - no secret
         return [_cut(self._template, pieces, tokens) for _ in range((count or self._repeats) + 1)]
@@ -157,17 +155,17 @@ def _point(size: int, ms: float, before: Statistics, after: Statistics, document
         size,
         ms,
         (after.passes - before.passes) / documents,
-        (after.tokens_read - before.tokens_read) / documents,
+        (after.tokens_computed - before.tokens_computed) / documents,
         after.slots_used / after.slots_bound,
     )
 
 
 def _cut(template: PromptTemplate, texts: Iterator[str], tokens: int) -> str:
-    """Texts joined until they have so many tokens, and cut there."""
+    """Texts joined up to a number of tokens, and cut there."""
     joined = ""
     ends: tuple[tuple[int, int], ...] = ()
     while len(ends) < tokens:
-        # Texts are short: encoding all anew each time would take longer than what is to be measured.
+        # Texts are short: encoding the whole for each one would take longer than the measurement.
         joined = " ".join((joined, *islice(texts, 1 + (tokens - len(ends)) // 32))).strip()
         ends = template.encode_text(joined).offsets
     return joined[: ends[tokens - 1][1]]
@@ -205,8 +203,7 @@ async def run(data: Path | None, *, model: Path | None, repeats: int) -> dict[st
     template = PromptTemplate.load(folder)
     opener = Opener(Model.load(folder, threads=settings.engine_threads, int8=settings.int8), template)
     if data is None:
-        lines = (files("stream.local") / "samples" / "documents.jsonl").read_text("utf-8").splitlines()
-        texts, labels = [Document.model_validate_json(line).text for line in lines], []
+        texts, labels = [document.text for document in bench_documents(None, _TEXTS)], []
     else:
         texts = [document.text for document in islice(read_documents(data), _TEXTS)]
         labels = label_inventory(read_documents(data))
@@ -228,7 +225,7 @@ async def run(data: Path | None, *, model: Path | None, repeats: int) -> dict[st
 
 
 def summary(axes: dict[str, Axis]) -> dict[str, Any]:
-    """What ``--json`` prints."""
+    """The figures as JSON."""
     return {
         name: {
             "exponent": round(exponent(axis), 3),
@@ -239,32 +236,13 @@ def summary(axes: dict[str, Axis]) -> dict[str, Any]:
 
 
 def show(axes: dict[str, Axis]) -> None:
-    """A table for every axis, on stdout."""
+    """Print a table of every axis on stdout."""
     console = Console(width=None if sys.stdout.isatty() else 100)
     for name, axis in axes.items():
-        columns = (AXES[name], "ms/document", "passes", "tokens read", "KV pool filled")
-        table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-        for column in columns:
-            table.add_column(column, justify="right")
+        table = terminal_table(AXES[name], "ms/document", "passes", "tokens read", "KV cache filled")
         for point in axis:
             filled = f"{100 * point.slots:.0f}%" if point.slots else "-"
             figures = (f"{point.ms:.2f}", f"{point.passes:.2f}", f"{point.read:.0f}", filled)
             table.add_row(str(point.size), *figures)
         console.print(table)
         console.print(f"grows as size to the {exponent(axis):.2f} in its upper half\n", style="dim")
-
-
-def draw(axes: dict[str, Axis], folder: Path) -> None:
-    """A chart of every axis, as ``growth-<axis>.svg``.
-
-    Raises:
-        ConfigurationError: The folder cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, axis in axes.items():
-            points = [(point.size, point.ms) for point in axis if point.size]
-            chart = line_chart(f"Milliseconds a document, by {AXES[name]}", AXES[name], "ms", points)
-            (folder / f"growth-{name.replace('_', '-')}.svg").write_text(chart, "utf-8")
-    except OSError as error:
-        raise ConfigurationError(f"{folder} cannot be written: {error.strerror}") from error

@@ -1,17 +1,47 @@
-"""Documents a second, and how long a document takes, at saturation or at a fixed rate of arrival."""
+"""Load for benchmarks: documents, and their throughput and latency at saturation or at a fixed rate."""
 
 import asyncio
-import itertools
 import time
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
+from pathlib import Path
 
 import numpy as np
 
 from stream.aio import all_of
+from stream.bundled import sample_documents
 from stream.contract.messages import Document
+from stream.corpora.jsonl import read_documents
+from stream.errors import ConfigurationError
+from stream.kafka.records import read_records
 from stream.ner.extractor import Extractor
+
+
+def bench_documents(file: str | None, limit: int) -> list[Document]:
+    """The first documents of a file; of annotated ones the text is taken.
+
+    Args:
+        file: JSONL or plain text, gzip or not; None: the samples.
+        limit: Most documents, at least 1.
+
+    Raises:
+        ConfigurationError: The file cannot be read or holds no document.
+    """
+    path = file or str(sample_documents())
+    try:
+        records = islice(read_records(path), limit)
+        documents = [Document.model_validate_json(record.value) for record in records]
+    except ConfigurationError as error:
+        try:
+            annotated = islice(read_documents(Path(path)), limit)
+            documents = [Document(id=each.id, text=each.text) for each in annotated]
+        except ConfigurationError:
+            raise error from None
+    if not documents:
+        raise ConfigurationError(f"{path} holds no document")
+    return documents
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +50,8 @@ class Serving:
 
     Attributes:
         documents_per_second: Over the whole run.
-        p50_ms: Half of the documents took no longer, from arrival to result.
-        p99_ms: 99 in 100 took no longer.
+        p50_ms: Median time of a document, from arrival to result.
+        p99_ms: 99th percentile.
     """
 
     documents_per_second: float
@@ -30,7 +60,7 @@ class Serving:
 
     @classmethod
     def of(cls, latencies: Sequence[float], seconds: float) -> "Serving":
-        """From the seconds that each document took and the seconds of the whole run."""
+        """From the seconds of each document and of the whole run."""
         p50, p99 = np.percentile(latencies, (50, 99)) * 1000
         return cls(len(latencies) / seconds, float(p50), float(p99))
 
@@ -42,7 +72,7 @@ class Serving:
 
 
 async def serve_saturated(extractor: Extractor, documents: Sequence[Document], *, in_flight: int) -> Serving:
-    """Extract from all documents, so many of them at any time; a document arrives when its turn comes.
+    """Extract from all documents, a fixed number at any time; a document arrives when its turn comes.
 
     Raises:
         stream.errors.InferenceError: The model did not answer.
@@ -87,10 +117,10 @@ async def serve_at_rate(extractor: Extractor, documents: Sequence[Document], *, 
 def unlike_copies(documents: Sequence[Document]) -> Iterator[list[Document]]:
     """The documents again and again, each text behind a number of its own.
 
-    No engine can then answer a later run from what it kept of an earlier one, and all runs are alike. Nor do
-    the texts of a run begin alike, as they would behind the number of the run.
+    So no engine answers a later run from the cache of an earlier one, and all runs cost the same. Nor do the
+    texts of one run share a prefix, as they would behind the number of the run.
     """
-    for run in itertools.count():
+    for run in count():
         yield [
             document.model_copy(update={"text": f"{_number(run, at)} {document.text}"})
             for at, document in enumerate(documents)

@@ -1,4 +1,4 @@
-"""Strategies measured side by side: documents go round all strategies, so that noise hits all alike."""
+"""Strategies measured side by side: each document goes through all of them, so noise hits all alike."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from stream.aio import all_of
 from stream.bench.cases import Case
-from stream.bench.strategies import Found, Strategy, Totals
+from stream.bench.strategies import GOLD, Found, Strategy, Totals
 from stream.evaluation.scores import Score
 
 _SIDE = 1024
@@ -38,9 +38,9 @@ class ModelArithmetic:
         return cls(2.0 * token, 2.0 * head.size)
 
     def useful(self, totals: Totals) -> float:
-        """Operations that answers needed; drafts that were rejected are waste."""
+        """Operations that answers needed, without those of rejected drafts."""
         rejected = sum(totals.drafted.values()) - sum(totals.accepted.values())
-        return (totals.read - rejected) * self.token + totals.produced * self.row
+        return (totals.computed - rejected) * self.token + totals.produced * self.row
 
 
 def machine_rate() -> float:
@@ -67,10 +67,10 @@ class Measured:
     Attributes:
         ms: Milliseconds of each document, one at a time.
         passes: Forward passes of each, one after the other.
-        totals: What all of them took.
+        totals: Counts over all of them.
         documents_per_second: By documents in flight.
-        found: What it found in each document, where it decoded the model's own answers.
-        score: Of that, against the annotation.
+        found: Mentions of each document, if it decoded the model's own answers.
+        score: Of those mentions, against the annotation.
     """
 
     ms: list[float] = field(default_factory=list)
@@ -100,9 +100,8 @@ class Workload:
 
     Attributes:
         one_by_one: For latency.
-        at_once: For documents a second; a level takes at least twice as many as it has in flight, as far as
-            there are.
-        warm_up: Decoded before, and not counted.
+        at_once: For documents a second; a level takes at least twice as many as it has in flight, or all.
+        warm_up: Decoded before and not counted.
     """
 
     one_by_one: Sequence[Case]
@@ -140,14 +139,14 @@ async def measure(
 
 
 def documents_to_decode(workload: Workload, in_flight: Sequence[int] = IN_FLIGHT) -> int:
-    """How often ``measure`` calls ``on_document`` for each strategy."""
+    """Number of calls of ``on_document`` by ``measure`` for each strategy."""
     return len(workload.one_by_one) + sum(len(workload.at_once[: max(2 * level, 48)]) for level in in_flight)
 
 
 async def _latencies(
     names: Sequence[str], open_strategy: Open, workload: Workload, on_document: Callable[[], None]
 ) -> dict[str, Measured]:
-    """One document at a time; each goes round all strategies, beginning with another one each time."""
+    """One document at a time, through all strategies, each time beginning with another."""
     strategies = {name: open_strategy(name) for name in names}
     measured = {name: Measured() for name in names}
     try:
@@ -174,8 +173,13 @@ async def _latencies(
     return measured
 
 
+def shown(name: str) -> str:
+    """A strategy's name in tables and charts."""
+    return name.replace(GOLD, ", gold")
+
+
 def agreement(left: Measured, right: Measured) -> float:
-    """Micro-F1 of what one strategy found against what another did, in the same documents."""
+    """Micro-F1 of one strategy's mentions against another's, in the same documents."""
     pairs = zip(left.found, right.found, strict=True)
     return sum((Score.of(*pair) for pair in pairs), Score()).f1
 
@@ -193,7 +197,7 @@ async def _rate(
     in_flight: int,
     on_document: Callable[[], None],
 ) -> float | None:
-    """Documents a second; None where more in flight means more machines, which are not simulated."""
+    """Documents a second; None for a strategy of simulated machines, of which more in flight need more."""
     queue = iter(documents)
 
     async def serve() -> None:

@@ -1,7 +1,7 @@
-"""Decoding as the script of PaDeLLM-NER's authors does it on one device: prompts are rows of a padded batch.
+"""Decoding by the single-device script of PaDeLLM-NER's authors: prompts are rows of a padded batch.
 
-Every row reads its whole prompt, whatever it shares with others; rows step together until all are done,
-and each keeps its own keys and values. The graph is the engine's own.
+Every row reads its whole prompt, even a prefix that it shares with others. Rows step together until all are
+done, and each has its own keys and values. The graph is the engine's.
 """
 
 from collections.abc import Sequence
@@ -22,12 +22,12 @@ FloatArray = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class BatchRun:
-    """What a batch took.
+    """Passes, tokens and answers of a batch.
 
     Attributes:
-        passes: Forward passes, one after the other.
-        tokens_read: Tokens that went through the model, padding included.
-        chosen: For each row the likeliest token at every step of its answer.
+        passes: Sequential forward passes.
+        tokens_read: Tokens through the model, padding included.
+        chosen: The likeliest token at every step of each row's answer.
     """
 
     passes: int
@@ -39,7 +39,7 @@ class PaddedBatch:
     """Decodes batches with forced answers; may be used by several threads at once.
 
     Args:
-        model: Whose graph takes several rows as well as one.
+        model: Its graph takes one row or several.
     """
 
     def __init__(self, model: Model) -> None:
@@ -51,20 +51,20 @@ class PaddedBatch:
 
         Args:
             rows: At least one.
-            alone: Whether nothing else runs, so that passes may take all threads.
+            alone: Whether passes may take all threads, since nothing else runs.
         """
         session = self._sessions.wide if alone else self._sessions.narrow
         width, steps = max(len(row.prompt.ids) for row in rows), max(row.steps for row in rows)
-        state = _State.of(self._spec, len(rows), width + steps - 1)
+        cache = _RowCache.of(self._spec, len(rows), width + steps - 1)
         ids = np.zeros((len(rows), width), np.int64)
         padding = np.array([width - len(row.prompt.ids) for row in rows])
         for index, row in enumerate(rows):
             ids[index, padding[index] :] = row.prompt.ids
-        likeliest = [self._forward(session, state, ids, padding)]
+        likeliest = [self._forward(session, cache, ids, padding)]
         for step in range(1, steps):
-            # Rows that are done go on with padding, as a batch does.
+            # Finished rows go on with padding.
             forced = [row.answer[step - 1] if step <= len(row.answer) else row.prompt.end_id for row in rows]
-            likeliest.append(self._forward(session, state, np.array(forced, np.int64)[:, None], padding))
+            likeliest.append(self._forward(session, cache, np.array(forced, np.int64)[:, None], padding))
         chosen = [
             tuple(each[: row.steps]) for row, each in zip(rows, zip(*likeliest, strict=True), strict=True)
         ]
@@ -73,42 +73,42 @@ class PaddedBatch:
     @staticmethod
     def _forward(
         session: onnxruntime.InferenceSession,
-        state: "_State",
+        cache: "_RowCache",
         ids: NDArray[np.int64],
         padding: NDArray[np.int64],
     ) -> list[int]:
-        """Read a block of tokens in every row and keep keys and values; the likeliest next token of each."""
+        """Run a block of tokens in every row and cache keys and values; the likeliest next token of each."""
         batch, new = ids.shape
-        past, total = state.used, state.used + new
+        past, total = cache.used, cache.used + new
         columns = np.arange(total)
         seen = (columns <= columns[past:, None]) & (columns >= padding[:, None, None])
-        names = ["logits", *state.new_names]
+        names = ["logits", *cache.new_names]
         logits, *kept = session.run(
             names,
             {
                 "ids": ids,
                 "positions": np.maximum(columns[past:] - padding[:, None], 0),
-                "past": state.slots[:, :past],
+                "past": cache.slots[:, :past],
                 "mask": np.where(seen, np.float32(0), _HIDDEN)[:, None],
                 "rows": np.array([new - 1], np.int64),
-                **state.pool,
+                **cache.pool,
             },
         )
-        state.keep(kept)
+        cache.keep(kept)
         likeliest: list[int] = logits.reshape(batch, -1).argmax(axis=1).tolist()
         return likeliest
 
 
 @dataclass(slots=True)
-class _State:
-    """Keys and values of all rows: a pool by layer, where row b owns slots b * length to (b + 1) * length."""
+class _RowCache:
+    """Keys and values of all rows, by layer: row b owns slots b * length to (b + 1) * length."""
 
     slots: NDArray[np.int64]
     pool: dict[str, FloatArray]
     used: int = 0
 
     @classmethod
-    def of(cls, spec: ModelSpec, rows: int, length: int) -> "_State":
+    def of(cls, spec: ModelSpec, rows: int, length: int) -> "_RowCache":
         pool = {
             f"{part}_{layer}": np.empty((rows * length, spec.kv_width), np.float32)
             for layer in range(spec.layers)

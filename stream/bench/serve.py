@@ -10,11 +10,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from stream.bench.load import Serving, serve_at_rate, serve_saturated, unlike_copies
-from stream.bench.processes import Usage
-from stream.bench.stack import bench_documents, bench_stack, through_kafka, usages
+from stream.bench.load import Serving, bench_documents, serve_at_rate, serve_saturated, unlike_copies
+from stream.bench.stack import Usage, bench_stack, through_kafka, usages
 from stream.bundled import model_folder
 from stream.contract.messages import Document
+from stream.engine.decoder import EngineOptions
+from stream.evaluation.tables import terminal_table
 from stream.generation import Generator
 from stream.inference.in_process import InProcessGenerator
 from stream.inference.triton import TritonGenerator
@@ -28,16 +29,16 @@ _WARM_UP = 32
 
 
 @dataclass(slots=True)
-class Served:
+class ServeResults:
     """Figures of all ways.
 
     Attributes:
         documents: In each run.
-        rate: Documents a second, where a fixed rate was asked for.
+        rate: Documents a second of the runs at a fixed rate, if there are any.
         saturated: Runs by way.
         at_rate: One run by way, at that rate.
-        processor_seconds: Of all runs at saturation together, by way and process; a process is absent where
-            the system does not tell.
+        processor_seconds: Of all runs at saturation together, by way and process; a process that cannot be
+            read is absent.
         peak_mb: Peak resident memory in MiB by process, likewise.
     """
 
@@ -58,15 +59,17 @@ class Served:
         return {name: spent / documents * 1000 for name, spent in self.processor_seconds[way].items()}
 
 
-async def run(file: str | None, *, limit: int, rounds: int, rate: float | None, model: Path | None) -> Served:
+async def run(
+    file: str | None, *, limit: int, rounds: int, rate: float | None, model: Path | None
+) -> ServeResults:
     """Start the stack and measure.
 
     Args:
-        file: Documents; None: the samples.
+        file: Documents; None takes the samples.
         limit: Documents in a run, at most.
         rounds: Runs through each way.
-        rate: Then also at this rate.
-        model: Model folder; None: the settings' one.
+        rate: Documents a second of one more run through each way; None for no such run.
+        model: Model folder; None takes the settings' one.
 
     Raises:
         ConfigurationError: The file cannot be read or holds no document.
@@ -74,7 +77,7 @@ async def run(file: str | None, *, limit: int, rounds: int, rate: float | None, 
         CheckpointError: The folder holds no model that can be served.
     """
     documents = bench_documents(file, limit)
-    served = Served(len(documents), rate)
+    served = ServeResults(len(documents), rate)
     console = Console(stderr=True)
     with console.status("starting Kafka, Triton and the worker") as status:
         async with bench_stack(model) as (settings, supervisor):
@@ -84,7 +87,7 @@ async def run(file: str | None, *, limit: int, rounds: int, rate: float | None, 
     return served
 
 
-async def _measure(served: Served, ways: "_Ways", rounds: int) -> None:
+async def _measure(served: ServeResults, ways: "_Ways", rounds: int) -> None:
     for turn in range(rounds):
         for way in (*WAYS[turn % len(WAYS) :], *WAYS[: turn % len(WAYS)]):
             serving, spent = await ways.through(way, None)
@@ -97,25 +100,25 @@ async def _measure(served: Served, ways: "_Ways", rounds: int) -> None:
 
 
 class _Ways:
-    """Sends documents one way or another; each run with copies unlike those of all others."""
+    """Sends documents one way or another; every run has copies of its own."""
 
     def __init__(
         self,
         settings: Settings,
         documents: Sequence[Document],
         taken: Callable[[], dict[str, Usage]],
-        tell: Callable[[str], Any],
+        show: Callable[[str], Any],
     ) -> None:
         self._settings = settings
         self._template = PromptTemplate.load(model_folder(settings.model))
         self._copies = unlike_copies(documents)
         self._taken = taken
-        self._tell = tell
+        self._show = show
 
     async def through(self, way: str, rate: float | None) -> tuple[Serving, dict[str, float]]:
-        """Figures of a run, and the seconds that each process spent on a core meanwhile."""
+        """Figures of a run, and the processor seconds of each process during it."""
         warm_up, documents = next(self._copies)[:_WARM_UP], next(self._copies)
-        self._tell(f"{len(documents)} documents through {way}{f', {rate:g} a second' if rate else ''}")
+        self._show(f"{len(documents)} documents through {way}{f', {rate:g} a second' if rate else ''}")
         async with self._server(way) as serve:
             await serve(warm_up, None)
             before = self._taken()
@@ -138,7 +141,7 @@ class _Ways:
         async def serve(documents: Sequence[Document], rate: float | None) -> Serving:
             if rate is not None:
                 return await serve_at_rate(extractor, documents, rate=rate)
-            return await serve_saturated(extractor, documents, in_flight=self._settings.window)
+            return await serve_saturated(extractor, documents, in_flight=self._settings.max_in_flight)
 
         try:
             yield serve
@@ -147,15 +150,12 @@ class _Ways:
 
     def _engine(self) -> Generator:
         return InProcessGenerator.load(
-            model_folder(self._settings.model),
-            threads=self._settings.engine_threads,
-            int8=self._settings.int8,
+            model_folder(self._settings.model), EngineOptions.from_settings(self._settings)
         )
 
     def _triton(self) -> Generator:
         return TritonGenerator(
             self._settings.triton_url,
-            model=self._settings.triton_model,
             in_flight=self._settings.triton_in_flight,
         )
 
@@ -164,8 +164,8 @@ class _Ways:
         return Serving(summary.documents_per_second, summary.p50_ms, summary.p99_ms)
 
 
-def summary(served: Served) -> dict[str, dict[str, float]]:
-    """What ``--json`` prints."""
+def summary(served: ServeResults) -> dict[str, dict[str, float]]:
+    """The figures as JSON."""
     return {way: _figures(served.middle(way)) for way in WAYS}
 
 
@@ -177,8 +177,8 @@ def _figures(serving: Serving) -> dict[str, float]:
     }
 
 
-def show(served: Served) -> None:
-    """Tables for people, on stdout."""
+def show(served: ServeResults) -> None:
+    """Print tables on stdout."""
     console = Console(width=None if sys.stdout.isatty() else 120)
     rounds = len(served.saturated["engine"])
     console.print(f"{served.documents} documents at saturation, median of {rounds} runs through each way\n")
@@ -191,8 +191,7 @@ def show(served: Served) -> None:
 
 
 def _table(by_way: dict[str, Serving]) -> Table:
-    columns = ("Way", "documents/s", "of the engine's", "p50 ms", "p99 ms")
-    table = Table(*columns, box=None, header_style="bold", padding=(0, 2, 0, 0))
+    table = terminal_table("Way", "documents/s", "of the engine's", "p50 ms", "p99 ms")
     for way, serving in by_way.items():
         share = serving.documents_per_second / by_way["engine"].documents_per_second
         table.add_row(
@@ -205,9 +204,8 @@ def _table(by_way: dict[str, Serving]) -> Table:
     return table
 
 
-def _profile(served: Served) -> Table:
-    columns = ("Process", *WAYS, "peak memory, MiB")
-    table = Table(*columns, box=None, header_style="bold", padding=(0, 2, 0, 0))
+def _profile(served: ServeResults) -> Table:
+    table = terminal_table("Process", *WAYS, "peak memory, MiB")
     spent = {way: served.processor_ms(way) for way in WAYS}
     for name, peak in served.peak_mb.items():
         table.add_row(name, *(_ms(spent[way].get(name, 0.0)) for way in WAYS), f"{peak:.0f}")

@@ -1,4 +1,4 @@
-"""``padellm bench soak``: many documents through the whole stack, and what its memory does meanwhile."""
+"""``padellm bench soak``: memory of the whole stack while many documents go through it."""
 
 import sys
 import time
@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
-from stream.bench.load import unlike_copies
-from stream.bench.stack import bench_documents, bench_stack, through_kafka, usages
+from stream.bench.load import bench_documents, unlike_copies
+from stream.bench.stack import bench_stack, through_kafka, usages
 from stream.contract.messages import Document
+from stream.evaluation.tables import terminal_table
 from stream.local.plan import while_running
 from stream.local.supervisor import Supervisor
 from stream.settings import Settings
 
-# Caches and pools fill, and allocators find their level, before growth is judged.
+# Caches fill and allocators settle before growth is judged.
 _WARM_UP = 0.25
 _STEP = 10_000
 
@@ -29,7 +29,7 @@ class Sample:
     """Memory at one moment.
 
     Attributes:
-        documents: Finished by then.
+        documents: Number finished by then.
         resident_mb: Resident memory in MiB, by process.
     """
 
@@ -38,7 +38,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Growth:
+class MemoryTrend:
     """One process's memory over a run, in MiB.
 
     Attributes:
@@ -56,11 +56,11 @@ class Growth:
     per_10k: float
 
 
-def growth(samples: Sequence[Sample], process: str) -> Growth:
-    """Fit a line, by least squares, to what a process held after the warm-up.
+def memory_trend(samples: Sequence[Sample], process: str) -> MemoryTrend:
+    """Fit a line by least squares to a process's memory after the warm-up.
 
     Args:
-        samples: In order; all of them know the process, and two at least come after the first quarter of the
+        samples: In order; all of them hold the process, and at least two follow the first quarter of the
             documents.
         process: Its name.
     """
@@ -69,7 +69,7 @@ def growth(samples: Sequence[Sample], process: str) -> Growth:
     warm = documents >= _WARM_UP * documents[-1]
     slope, start = np.polyfit(documents[warm], memory[warm], 1)
     on_line = start + slope * documents[warm]
-    return Growth(
+    return MemoryTrend(
         float(memory[0]), float(on_line[0]), float(on_line[-1]), float(memory.max()), float(slope * _STEP)
     )
 
@@ -83,7 +83,7 @@ _TOGETHER = 2000
 
 @dataclass(slots=True)
 class Soaked:
-    """What came of a run.
+    """Results of a run.
 
     Attributes:
         documents: Streamed, each of which became an event.
@@ -97,16 +97,16 @@ class Soaked:
 
 
 async def run(file: str | None, *, limit: int, model: Path | None) -> Soaked:
-    """Start the stack, stream documents through it, and watch.
+    """Start the stack, stream documents through it, and sample its memory.
 
     Args:
-        file: Documents, which go round, each time unlike; None: the samples.
+        file: Documents, repeated with a new number each time; None takes the samples.
         limit: Documents to stream.
-        model: Model folder; None: the settings' one.
+        model: Model folder; None takes the settings' one.
 
     Raises:
         ConfigurationError: The file cannot be read or holds no document.
-        StackError: A part does not start or dies for good, or documents do not become events.
+        StackError: A part does not start or fails permanently, or documents do not become events.
         CheckpointError: The folder holds no model that can be served.
     """
     documents = bench_documents(file, limit)
@@ -122,10 +122,10 @@ async def run(file: str | None, *, limit: int, model: Path | None) -> Soaked:
 class _Watch:
     """Counts events, and takes samples of the stack's memory between them."""
 
-    def __init__(self, soaked: Soaked, supervisor: Supervisor, tell: Any) -> None:
+    def __init__(self, soaked: Soaked, supervisor: Supervisor, show: Any) -> None:
         self._soaked = soaked
         self._supervisor = supervisor
-        self._tell = tell
+        self._show = show
         self._every = max(1, soaked.documents // _SAMPLES)
         self._done = 0
 
@@ -140,7 +140,7 @@ class _Watch:
             held = {name: taken[name].resident_mb for name in PROCESSES if name in taken}
             self._soaked.samples.append(Sample(self._done, held))
             shown = ", ".join(f"{name} {each:.0f}" for name, each in held.items())
-            self._tell(f"{self._done:,} of {self._soaked.documents:,} documents; MiB: {shown}")
+            self._show(f"{self._done:,} of {self._soaked.documents:,} documents; MiB: {shown}")
 
     def ended(self, began: float) -> None:
         self._soaked.seconds = time.perf_counter() - began
@@ -156,8 +156,8 @@ async def _stream(documents: Sequence[Document], settings: Settings, watch: _Wat
 
 
 def summary(soaked: Soaked) -> dict[str, Any]:
-    """What ``--json`` prints."""
-    found = {name: growth(soaked.samples, name) for name in _measured(soaked)}
+    """The figures as JSON."""
+    found = {name: memory_trend(soaked.samples, name) for name in _measured(soaked)}
     return {
         "documents": soaked.documents,
         "documents_per_second": round(soaked.documents / soaked.seconds, 2),
@@ -175,22 +175,21 @@ def summary(soaked: Soaked) -> dict[str, Any]:
 
 
 def show(soaked: Soaked) -> None:
-    """A table for people, on stdout."""
+    """Print a table on stdout."""
     console = Console(width=None if sys.stdout.isatty() else 120)
     rate = soaked.documents / soaked.seconds
     console.print(
         f"{soaked.documents:,} documents, all of them events, in {soaked.seconds:.0f} s ({rate:.0f}/s)"
     )
     console.print("Resident memory in MiB; growth fitted to what came after the first quarter\n")
-    columns = ("Process", "first", "warm", "last", "most", "growth in 10,000 documents")
-    table = Table(*columns, box=None, header_style="bold", padding=(0, 2, 0, 0))
+    table = terminal_table("Process", "first", "warm", "last", "most", "growth in 10,000 documents")
     for name in _measured(soaked):
-        each = growth(soaked.samples, name)
+        each = memory_trend(soaked.samples, name)
         figures = (each.first, each.warm, each.last, each.most)
         table.add_row(name, *(f"{figure:.1f}" for figure in figures), f"{each.per_10k:+.2f}")
     console.print(table)
 
 
 def _measured(soaked: Soaked) -> list[str]:
-    """Processes of which every sample tells; none where the system does not."""
+    """Processes that every sample holds; none on a system that does not report them."""
     return [name for name in PROCESSES if all(name in sample.resident_mb for sample in soaked.samples)]

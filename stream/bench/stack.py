@@ -1,27 +1,25 @@
-"""What ``padellm bench serve`` and ``soak`` share: a stack of their own, documents, the way through Kafka."""
+"""The stack under ``padellm bench serve`` and ``soak``: its parts, documents through it, and their usage."""
 
 import os
+import re
 import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager
-from importlib.resources import as_file, files
-from itertools import islice
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from rich.console import Console
 
-from stream.bench.processes import Usage, usage, usage_below
 from stream.contract.messages import Document
-from stream.corpora.jsonl import read_documents
-from stream.errors import ConfigurationError, StackError
-from stream.kafka.records import OutgoingRecord, read_records
+from stream.errors import StackError
+from stream.kafka.records import OutgoingRecord
 from stream.kafka.round_trip import Summary, round_trip
-from stream.kafka.topics import ensure_topics
-from stream.local.plan import make_plan, one_start_at_a_time, running
-from stream.local.supervisor import Change, State, Supervisor
-from stream.settings import EventsPer, Inference, Settings
+from stream.local.plan import running_stack
+from stream.local.supervisor import ServiceState, StateChange, Supervisor
+from stream.settings import Inference, Settings
 
 
 @asynccontextmanager
@@ -32,51 +30,13 @@ async def bench_stack(model: Path | None) -> AsyncIterator[tuple[Settings, Super
         StackError: A part does not start.
         CheckpointError: The folder holds no model that can be served.
     """
-    chosen = {
-        "inference": Inference.TRITON,
-        "events_per": EventsPer.DOCUMENT,
-        "model": model or Settings().model,
-    }
-    # Nothing counts as set: a broker or Triton that the environment names is not for a benchmark to load.
+    chosen = {"inference": Inference.TRITON, "model": model or Settings().model}
+    # Nothing counts as set: a benchmark must not load a broker or Triton that the environment names.
     settings = Settings.model_construct(_fields_set=set(), **(Settings().model_dump() | chosen))
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="padellm-bench-")))
-        starting = stack.enter_context(ExitStack())
-        starting.enter_context(one_start_at_a_time(settings))
-        plan = make_plan(settings, data_dir=folder)
-
-        async def make_topics() -> None:
-            await ensure_topics(plan.settings)
-
-        async with running(plan, make_topics=make_topics, on_change=_tell_of_death) as supervisor:
-            starting.close()
+    with tempfile.TemporaryDirectory(prefix="padellm-bench-") as folder:
+        stack = running_stack(settings, data_dir=Path(folder), on_change=_tell_of_death)
+        async with stack as (plan, supervisor):
             yield plan.settings, supervisor
-
-
-def bench_documents(file: str | None, limit: int) -> list[Document]:
-    """At most ``limit`` documents of a file; annotated ones as well, of which the text is taken.
-
-    Args:
-        file: JSONL or plain text, gzip or not; None: the samples.
-        limit: At least 1.
-
-    Raises:
-        ConfigurationError: The file cannot be read or holds no document.
-    """
-    with as_file(files("stream.local") / "samples" / "documents.jsonl") as samples:
-        path = file or str(samples)
-        try:
-            records = islice(read_records(path), limit)
-            documents = [Document.model_validate_json(record.value) for record in records]
-        except ConfigurationError as error:
-            try:
-                annotated = islice(read_documents(Path(path)), limit)
-                documents = [Document(id=each.id, text=each.text) for each in annotated]
-            except ConfigurationError:
-                raise error from None
-    if not documents:
-        raise ConfigurationError(f"{path} holds no document")
-    return documents
 
 
 async def through_kafka(
@@ -91,14 +51,15 @@ async def through_kafka(
     Args:
         documents: At least one.
         settings: Of the stack.
-        rate: Documents a second; None: as many as the worker takes.
+        rate: Documents a second; None sends as many as the worker takes.
         on_event: Called at each event.
 
     Raises:
         StackError: A document had no outcome, or became a dead letter.
     """
-    # Twice the worker's window is on its way: it is never idle, and no document waits in a long queue.
-    unanswered = threading.Semaphore(2 * settings.window)
+    # Twice the worker's documents in flight are on their way: it is never idle, and no document waits in a
+    # long queue.
+    unanswered = threading.Semaphore(2 * settings.max_in_flight)
 
     def answered(*_: object) -> None:
         unanswered.release()
@@ -108,15 +69,62 @@ async def through_kafka(
         _paced(documents, unanswered if rate is None else None, rate),
         settings=settings,
         on_outcome=answered,
-        stall_limit=settings.stall_limit,
     )
     if summary.dead_letters:
         raise StackError(f"{summary.dead_letters} of {summary.documents} documents became dead letters")
     return summary
 
 
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Processor time and memory of a program; the usage of several is their sum.
+
+    Attributes:
+        processor_seconds: Time on a core, in user and system mode together.
+        resident_mb: Resident memory now, in MiB.
+        peak_mb: Its peak, in MiB; 0 on systems other than Linux.
+    """
+
+    processor_seconds: float = 0.0
+    resident_mb: float = 0.0
+    peak_mb: float = 0.0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            self.processor_seconds + other.processor_seconds,
+            self.resident_mb + other.resident_mb,
+            self.peak_mb + other.peak_mb,
+        )
+
+
+def usage(pid: int) -> Usage | None:
+    """Usage of one process so far; None if it has ended or may not be read."""
+    try:
+        process = psutil.Process(pid)
+        times, resident = process.cpu_times(), process.memory_info().rss
+        return Usage(times.user + times.system, resident / 2**20, _peak_mb(pid))
+    except (psutil.Error, OSError):
+        return None
+
+
+def usage_below(pid: int) -> Usage | None:
+    """Usage of a process's descendants together; None as for ``usage``."""
+    try:
+        below = psutil.Process(pid).children(recursive=True)
+    except psutil.Error:
+        return None
+    return sum((each for child in below if (each := usage(child.pid)) is not None), Usage())
+
+
+def _peak_mb(pid: int) -> float:
+    """Peak resident memory, which psutil has for Windows alone."""
+    status = Path(f"/proc/{pid}/status")
+    found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text()) if status.exists() else None
+    return int(found[1]) / 1024 if found else 0.0
+
+
 def usages(supervisor: Supervisor) -> dict[str, Usage]:
-    """What this program and each of the stack's have taken so far, those apart of which the system tells.
+    """Usage so far of this program and of every program of the stack that can be read.
 
     Triton's python backend runs the engine in a process below Triton's own.
     """
@@ -134,7 +142,7 @@ def usages(supervisor: Supervisor) -> dict[str, Usage]:
 def _paced(
     documents: Sequence[Document], unanswered: threading.Semaphore | None, rate: float | None
 ) -> Iterator[OutgoingRecord]:
-    """Records, each when there is room for it or its time has come; blocks, so a thread must read it."""
+    """Records, each as soon as fewer are in flight or its time has come; blocks, so a thread must read it."""
     began = time.perf_counter()
     for at, document in enumerate(documents):
         if unanswered is not None:
@@ -145,9 +153,9 @@ def _paced(
         yield OutgoingRecord(document.id.encode() or None, value, document.text)
 
 
-def _tell_of_death(change: Change) -> None:
-    if change.state is State.DIED:
+def _tell_of_death(change: StateChange) -> None:
+    if change.state is ServiceState.DIED:
         message = (
-            f"{change.part.name} died and is started again: measure anew, this run's figures are no good"
+            f"{change.service.name} died and is started again: measure anew, this run's figures are no good"
         )
         Console(stderr=True).print(message, style="red")

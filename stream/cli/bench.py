@@ -3,9 +3,12 @@
 import asyncio
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from stream.evaluation.output_folder import OutputFolder
 
 DataOption = Annotated[
     Path | None,
@@ -44,9 +47,9 @@ def decode(  # noqa: PLR0917 - the command line passes names
     """Compare strategies of decoding on one engine: passes, latency, documents a second.
 
     autoreg_struct, autoreg_aug, onestep, padellm_script and padellm_multi are forced to the gold answers, so
-    that each decodes its right length. The others decode the model's own; "padellm, gold" is there to compare
-    like with like. lud is the only one that may answer otherwise than greedy decoding, and says how often it
-    does. The defaults take two to three minutes on two cores.
+    that each decodes its right length. The others decode the model's own; "padellm, gold" is forced too, for
+    comparison with the forced ones. lud alone may answer otherwise than greedy decoding; a table shows how
+    often it does. The defaults take two to three minutes on two cores.
 
     Example: padellm bench decode --data dev.jsonl.gz
 
@@ -54,14 +57,16 @@ def decode(  # noqa: PLR0917 - the command line passes names
 
     Example: padellm bench decode --strategy padellm --strategy autoreg_struct --limit 50 --json
     """
-    from stream.bench.charts import draw
     from stream.bench.decode import chosen_names, run, show, summary
 
+    folder = _charts_folder(svg)
     names = chosen_names(strategy, forced=forced)
-    measured, folder = asyncio.run(run(names, data=data, model=model, limit=limit, at_once=at_once))
-    show(measured, folder)
-    if svg is not None:
-        draw(measured, svg)
+    measured, model_folder = asyncio.run(run(names, data=data, model=model, limit=limit, at_once=at_once))
+    show(measured, model_folder)
+    if folder:
+        from stream.bench.charts import decode_charts
+
+        folder.write(decode_charts(measured))
     if as_json:
         typer.echo(json.dumps(summary(measured)))
 
@@ -84,9 +89,9 @@ def serve(  # noqa: PLR0917 - the command line passes names
 ) -> None:
     """Send documents through the bare engine, through Triton, and end to end through Kafka, at saturation.
 
-    Kafka, Triton and the worker are started for it, on free ports and in a folder that is removed. Every text
-    has a number before it, another one each time, so that nothing is answered from what an engine kept. A
-    profile shows what each process spent on a document.
+    Kafka, Triton and the worker are started for it, on free ports and in a temporary folder. Every text
+    begins with a new number, so that no engine answers from its cache. A profile shows the processor time
+    that each process spends on a document.
 
     Example: padellm bench serve
 
@@ -140,15 +145,28 @@ def growth(
 ) -> None:
     """Show how a document's cost grows with its text, labels and mentions, and with documents in flight.
 
-    Texts are put together from the data's. Mentions are forced; everything else is as the model answers.
+    Texts are joined from pieces of the data's. Mentions are forced; all else is the model's own answer.
 
     Example: padellm bench growth --data dev.jsonl.gz --svg docs/benchmarks
     """
-    from stream.bench.growth import draw, run, show, summary
+    from stream.bench.growth import run, show, summary
 
+    folder = _charts_folder(svg)
     axes = asyncio.run(run(data, model=model, repeats=repeats))
     show(axes)
-    if svg is not None:
-        draw(axes, svg)
+    if folder:
+        from stream.bench.charts import growth_charts
+
+        folder.write(growth_charts(axes))
     if as_json:
         typer.echo(json.dumps(summary(axes)))
+
+
+def _charts_folder(svg: Path | None) -> "OutputFolder | None":
+    """The folder for charts, ready before anything is measured that would be lost without it."""
+    if svg is None:
+        return None
+    import stream.bench.charts  # noqa: F401 - a missing package is reported now
+    from stream.evaluation.output_folder import OutputFolder
+
+    return OutputFolder.make(svg)

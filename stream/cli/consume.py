@@ -3,13 +3,16 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing, suppress
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, aclosing, suppress
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.text import Text
 
+from stream.contract.headers import TRUNCATED
+from stream.contract.messages import DeadLetter, EntityEvent
+from stream.errors import ForeignRecord
 from stream.settings import Settings
 
 if TYPE_CHECKING:
@@ -18,26 +21,26 @@ if TYPE_CHECKING:
     from stream.kafka.reader import SourceTexts
 
 _LONGEST_VALUE = 200
-_ERRORS = "__dlq.errors."
-_OWN = "padellm."
+Message = TypeVar("Message")
 
 
 def consume(
     follow: Annotated[
-        bool, typer.Option("--follow", help="Wait for what comes from now on. [default: what is there now]")
+        bool, typer.Option("--follow", help="Wait for new records; default: show the present ones and end.")
     ] = False,
     from_beginning: Annotated[
-        bool, typer.Option("--from-beginning", help="With --follow: first what is there already.")
+        bool, typer.Option("--from-beginning", help="With --follow: show the present records first.")
     ] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="End after so many.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="End after this many.")] = None,
     dead_letters: Annotated[
-        bool, typer.Option("--dead-letters", help="What could not become an event, and why.")
+        bool, typer.Option("--dead-letters", help="Show dead letters and their reasons instead of events.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON Lines.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines.")] = False,
 ) -> None:
     """Show entity events, each with its text and the entities highlighted, or dead letters.
 
-    It reads beside the consumers there are, and changes nothing for them.
+    It reads beside the running consumers and changes nothing for them. Records of other programs are skipped,
+    each with a line on stderr.
 
     Example: padellm consume --follow
 
@@ -47,33 +50,19 @@ def consume(
 
     settings = Settings()
     topic = settings.dead_letters_topic if dead_letters else settings.entities_topic
-    start_at_first = from_beginning or not follow
-    records = read_topic(topic, settings=settings, from_beginning=start_at_first, follow=follow)
+    records = read_topic(topic, settings=settings, from_beginning=from_beginning or not follow, follow=follow)
+    lines = _dead_letters(records, as_json) if dead_letters else _events(records, settings, as_json)
     with suppress(KeyboardInterrupt):  # the ordinary end of --follow
-        asyncio.run(_show(records, _renderer(dead_letters, as_json), settings, limit))
+        asyncio.run(_show(lines, limit))
 
 
-Render = Callable[["ConsumerRecord", "SourceTexts"], Awaitable[Text | str]]
-
-
-def _renderer(dead_letters: bool, as_json: bool) -> Render:
-    if dead_letters:
-        return _dead_letter_json if as_json else _dead_letter_line
-    return _event_json if as_json else _event_line
-
-
-async def _show(
-    records: AsyncGenerator["ConsumerRecord"], render: Render, settings: Settings, limit: int | None
-) -> None:
+async def _show(lines: AsyncGenerator[Text | str], limit: int | None) -> None:
     from rich.console import Console
 
-    from stream.kafka.reader import source_texts
-
     console = Console(highlight=False, soft_wrap=True)
-    async with source_texts(settings) as texts, aclosing(records):
-        shown = 0
-        async for record in records:
-            line = await render(record, texts)
+    shown = 0
+    async with aclosing(lines):
+        async for line in lines:
             if isinstance(line, Text):
                 console.print(line)
             else:
@@ -83,46 +72,68 @@ async def _show(
                 return
 
 
-async def _event_json(record: "ConsumerRecord", _texts: "SourceTexts") -> str:
-    return str(record.value.decode())
+async def _events(
+    records: AsyncGenerator["ConsumerRecord"], settings: Settings, as_json: bool
+) -> AsyncGenerator[Text | str]:
+    from stream.kafka.reader import read_event, source_texts
+
+    async with AsyncExitStack() as stack:
+        texts = None if as_json else await stack.enter_async_context(source_texts(settings))
+        messages = await stack.enter_async_context(aclosing(_recognised(records, read_event)))
+        async for record, event in messages:
+            yield str(record.value.decode()) if texts is None else await _event_line(event, texts)
 
 
-async def _event_line(record: "ConsumerRecord", texts: "SourceTexts") -> Text:
+async def _dead_letters(
+    records: AsyncGenerator["ConsumerRecord"], as_json: bool
+) -> AsyncGenerator[Text | str]:
+    from stream.kafka.reader import read_letter
+
+    async with aclosing(_recognised(records, read_letter)) as messages:
+        async for record, letter in messages:
+            yield (_dead_letter_json if as_json else _dead_letter_line)(record, letter)
+
+
+async def _recognised(
+    records: AsyncGenerator["ConsumerRecord"], read: Callable[["ConsumerRecord"], Message]
+) -> AsyncGenerator[tuple["ConsumerRecord", Message]]:
+    """Records with their messages, without those of other programs."""
+    async with aclosing(records):
+        async for record in records:
+            try:
+                message = read(record)
+            except ForeignRecord as reason:
+                typer.echo(f"padellm: skipped: {reason}", err=True)
+            else:
+                yield record, message
+
+
+async def _event_line(event: EntityEvent, texts: "SourceTexts") -> Text:
     from stream.cli.highlight import document_line, entities_line, printable
-    from stream.contract.messages import EntityEvent
 
-    event = EntityEvent.model_validate_json(record.value)
     text = await texts.text(event.source)
     fits = text is not None and all(text[each.start : each.end] == each.text for each in event.entities)
     line = document_line(text, event.entities) if text and fits else entities_line(event.entities)
     return Text.assemble((f"{printable(event.document_id)}  ", "dim"), line)
 
 
-async def _dead_letter_json(record: "ConsumerRecord", _texts: "SourceTexts") -> str:
-    return json.dumps({**_why(record), "key": _as_json(record.key), "value": _as_json(record.value)})
+def _dead_letter_json(record: "ConsumerRecord", letter: DeadLetter) -> str:
+    truncated = dict(record.headers).get(TRUNCATED)
+    original = {} if truncated is None else {"truncated": _as_json(truncated)}
+    content = {"key": _as_json(record.key), "value": _as_json(record.value)}
+    return json.dumps(letter.model_dump(mode="json") | original | content)
 
 
-async def _dead_letter_line(record: "ConsumerRecord", _texts: "SourceTexts") -> Text:
+def _dead_letter_line(record: "ConsumerRecord", letter: DeadLetter) -> Text:
     from stream.cli.highlight import printable
 
-    why = _why(record)
-    position = f"{why.get('topic')}/{why.get('partition')}/{why.get('offset')}"
     value = (record.value or b"").decode(errors="replace")
     return Text.assemble(
-        (f"{position}  ", "dim"),
-        (f"{why.get('stage')}, {why.get('reason')}: ", "bold red"),
-        printable(str(why.get("message"))),
+        (f"{printable(letter.topic)}/{letter.partition}/{letter.offset}  ", "dim"),
+        (f"{letter.stage}, {printable(letter.reason)}: ", "bold red"),
+        printable(letter.message),
         (f"  {printable(value[:_LONGEST_VALUE])}", "dim"),
     )
-
-
-def _why(record: "ConsumerRecord") -> dict[str, str]:
-    """What the headers of a dead letter say, by plain name."""
-    return {
-        name.removeprefix(_ERRORS).removeprefix(_OWN): value.decode(errors="replace")
-        for name, value in record.headers
-        if value is not None and name.startswith((_ERRORS, _OWN))
-    }
 
 
 def _as_json(content: bytes | None) -> Any:

@@ -6,9 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
-from stream.corpora.conversion import Conversion, Outcome
+from stream.cli.labels import parse_names
+from stream.corpora.conversion import Conversion, ConversionReport
 from stream.corpora.formats import FORMATS, format_named, format_of
-from stream.corpora.reading import Discontinuous, Nested, Options
+from stream.corpora.parsing import Discontinuous, Nested, OffsetUnit, Options
+from stream.errors import ConfigurationError
 
 _NAMES = ", ".join(FORMATS)
 
@@ -21,8 +23,24 @@ def convert(  # noqa: PLR0917 - the command line passes names
         typer.Option("--from", metavar="FORMAT", help=f"Of IN, else by its ending: {_NAMES}."),
     ] = None,
     to_format: Annotated[str | None, typer.Option("--to", metavar="FORMAT", help="Of OUT; the same.")] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TOKEN,TAG",
+            help="Of IN in columns: the token's and the tag's, counted from 1, as in 2,3 for GermEval; more "
+            "of tags for entities within others. Default: the first and the last.",
+        ),
+    ] = None,
+    offsets: Annotated[
+        OffsetUnit | None,
+        typer.Option(
+            help="Unit of IN's offsets (jsonl, doccano, brat). Default: code points; an entity that makes "
+            "sense in UTF-16 units alone is bad."
+        ),
+    ] = None,
     labels: Annotated[
-        str | None, typer.Option(help="All labels there may be: PER,LOC; a document with another is bad.")
+        str | None,
+        typer.Option(help='All labels allowed: PER,LOC or ["PER", "LOC"]; a document with another is bad.'),
     ] = None,
     nested: Annotated[
         Nested,
@@ -43,7 +61,7 @@ def convert(  # noqa: PLR0917 - the command line passes names
         bool, typer.Option("--split-punctuation", help="Make tokens of the punctuation at a word's edge.")
     ] = False,
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out bad documents, and say which and why.")
+        bool, typer.Option("--skip-bad", help="Leave out bad documents, and report each with its reason.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -58,38 +76,57 @@ def convert(  # noqa: PLR0917 - the command line passes names
     Example: padellm convert train.conll train.jsonl.gz
 
     Example: padellm convert export.jsonl train.spacy --from doccano --labels PER,LOC --skip-bad
+
+    Example: padellm convert NER-de-train.tsv train.jsonl --from conll --columns 2,3
     """
     conversion = Conversion(
         source=format_named(from_format) if from_format else format_of(source, "--from"),
         target=format_named(to_format) if to_format else format_of(target, "--to"),
-        options=Options(cjk, split_punctuation, discontinuous),
+        options=Options(
+            cjk=cjk,
+            split_punctuation=split_punctuation,
+            discontinuous=discontinuous,
+            offsets=offsets,
+            columns=_columns(columns),
+        ),
         nested=nested,
-        labels=None if labels is None else [name.strip() for name in labels.split(",")],
+        labels=parse_names(labels),
         skip_bad=skip_bad,
     )
-    outcome = conversion.run(source, target)
-    for problem in outcome.problems:
+    report = conversion.run(source, target)
+    for problem in report.problems:
         typer.echo(str(problem), err=True)
-    if outcome.nested:
-        typer.echo(f"{outcome.nested} entities within others were left out", err=True)
+    if report.nested:
+        typer.echo(f"{report.nested} entities within others were left out", err=True)
     if as_json:
-        typer.echo(json.dumps(_summary(outcome), ensure_ascii=False))
+        typer.echo(json.dumps(_summary(report), ensure_ascii=False))
     else:
-        by_label = ", ".join(f"{label} {count}" for label, count in outcome.labels.items())
+        by_label = ", ".join(f"{label} {count}" for label, count in report.labels.items())
         typer.echo(
-            f"{target}: {outcome.documents} documents, {outcome.entities} entities"
-            f"{f' ({by_label})' if by_label else ''}; {outcome.skipped} documents skipped"
+            f"{target}: {report.documents} documents, {report.entities} entities"
+            f"{f' ({by_label})' if by_label else ''}; {report.skipped} documents skipped"
         )
 
 
-def _summary(outcome: Outcome) -> dict[str, Any]:
+def _columns(option: str | None) -> tuple[int, ...] | None:
+    if option is None:
+        return None
+    columns = tuple(int(each) if each.strip().isdecimal() else 0 for each in option.split(","))
+    if len(columns) < len(("token", "tag")) or min(columns) < 1:
+        raise ConfigurationError(
+            f"--columns {option}: give the token's column and then the tag's, counted from 1, as in 2,3"
+        )
+    return columns
+
+
+def _summary(report: ConversionReport) -> dict[str, Any]:
     return {
-        "documents": outcome.documents,
-        "entities": outcome.entities,
-        "labels": dict(outcome.labels),
-        "skipped": outcome.skipped,
+        "documents": report.documents,
+        "entities": report.entities,
+        "labels": dict(report.labels),
+        "skipped": report.skipped,
         "problems": [
             {"file": str(problem.place.file), "line": problem.place.line, "reason": problem.reason}
-            for problem in outcome.problems
+            for problem in report.problems
         ],
     }

@@ -18,15 +18,15 @@ _MARKS = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[red]fail[
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Check machine, settings, broker, topics and Triton, and say how to mend what is wrong.
+    """Check machine, settings, broker, topics and Triton, and say how to fix what is wrong.
 
-    The exit status is 1 when something is found that keeps the service from working.
+    The exit status is 1 when a finding keeps the service from working.
 
     Example: BROKER=kafka:9092 padellm doctor
     """
     from stream.doctor.finding import Grade
 
-    findings = asyncio.run(_check_up(Settings()))
+    findings = asyncio.run(_check_up())
     grades = [finding.grade for finding in findings]
     if as_json:
         typer.echo(
@@ -38,14 +38,16 @@ def doctor(
         raise typer.Exit(1)
 
 
-async def _check_up(settings: Settings) -> list["Finding"]:
+async def _check_up() -> list["Finding"]:
     from stream.doctor.broker import check_broker
-    from stream.doctor.finding import ok
-    from stream.doctor.machine import check_machine
+    from stream.doctor.finding import Grade
+    from stream.doctor.machine import check_machine, check_settings
 
-    findings = list(check_machine(settings))
-    given = ", ".join(sorted(settings.model_fields_set))
-    findings.append(ok("settings", f"valid; set by the environment: {given or 'none'} (padellm config)"))
+    findings = list(check_settings())
+    if any(finding.grade is Grade.FAIL for finding in findings):
+        return findings  # every other check depends on the settings
+    settings = Settings()
+    findings.extend(check_machine(settings))
     findings.extend([finding async for finding in check_broker(settings)])
     if settings.inference is Inference.TRITON:
         from stream.doctor.triton import check_triton
@@ -62,5 +64,5 @@ def _print(findings: list["Finding"]) -> None:
     width = max(len(each.subject) for each in findings)
     for each in findings:
         console.print(f"{_MARKS[each.grade]} {each.subject:<{width}}  {escape(each.found)}")
-        if each.mend:
-            console.print(f"     {'':<{width}}  → {escape(each.mend)}", style="bold")
+        if each.fix:
+            console.print(f"     {'':<{width}}  → {escape(each.fix)}", style="bold")

@@ -2,22 +2,27 @@
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from stream.evaluation.alignment import Matches
-from stream.evaluation.policies import GOLD
-from stream.evaluation.report import Analyses, Report
-from stream.evaluation.scores import Score
+from stream.cli.highlight import printable
+from stream.evaluation.report import Report
+from stream.evaluation.tables import (
+    FigureTable,
+    label_table,
+    percent,
+    policy_table,
+    terminal_table,
+    wrong_counts_table,
+)
 
 
 def show(report: Report) -> None:
-    """Tables of what was found, on stdout."""
+    """Print tables of the figures on stdout."""
     console = Console()
     evaluation = report.evaluation
-    table = _table("Label", "Precision", "Recall", "F1", "Exact", "Partial", "Type", "Gold")
-    for name, score in evaluation.by_label.items():
-        _add(table, name, score, evaluation.matches[name])
-    _add(table, "all", evaluation.score, evaluation.all_matches, style="bold")
-    console.print(table)
+    labels = _table(label_table(evaluation))
+    labels.rows[-1].style = "bold"
+    console.print(labels)
     console.print(f"\n{_sentence(report)}")
     reasons = ", ".join(f"{count} {reason}" for reason, count in evaluation.removed.most_common())
     console.print(f"removed: {reasons or 'none'}", style="dim")
@@ -28,25 +33,29 @@ def show(report: Report) -> None:
             f"{after.error:.3f}, and was {before.error:.3f}"
         )
     if report.analyses:
-        _show_analyses(console, report.analyses)
+        console.print("", _table(policy_table(report.analyses.policies)), sep="\n")
+        if report.analyses.wrong_counts:
+            console.print("", _table(wrong_counts_table(report.analyses.wrong_counts)), sep="\n")
 
 
-def _add(table: Table, name: str, score: Score, matches: Matches, *, style: str | None = None) -> None:
-    shares = (score.precision, score.recall, score.f1)
-    places = (each.f1 for each in (matches.strict, matches.partial, matches.type))
-    gold = str(int(score.right + score.missed))
-    table.add_row(name, *(f"{100 * share:.2f}" for share in (*shares, *places)), gold, style=style)
+def _table(figures: FigureTable) -> Table:
+    table = terminal_table(*figures.head)
+    for name, *cells in figures.rows:
+        # A label may come from a stranger's document: it styles nothing and cannot steer the terminal.
+        table.add_row(Text(printable(name)), *cells)
+    return table
 
 
 def _sentence(report: Report) -> str:
     evaluation = report.evaluation
-    parts = [f"{evaluation.documents} documents"]
+    subject = [report.about[name] for name in ("format", "policy") if name in report.about]
+    parts = [f"{evaluation.documents} documents ({', '.join(subject)})"]
     if report.without:
         parts.append(f"{report.without} without predictions")
     if evaluation.counts.total:
         parts.append(
-            f"counts right {100 * evaluation.counts.share:.2f}%, "
-            f"where there is a mention {100 * evaluation.counts_present.share:.2f}%"
+            f"counts right {percent(evaluation.counts.share)}%, "
+            f"where there is a mention {percent(evaluation.counts_present.share)}%"
         )
     if latency := report.latency:
         parts.append(
@@ -55,38 +64,3 @@ def _sentence(report: Report) -> str:
         )
     parts.append(f"calibration error {report.expected_error:.3f}")
     return "; ".join(parts)
-
-
-def _show_analyses(console: Console, analyses: Analyses) -> None:
-    policies = _table("Policy", "Precision", "Recall", "F1", "Exact F1", "Duplicates", "Removed", "right")
-    for name, each in analyses.policies.items():
-        if name != GOLD:
-            policies.add_row(
-                name,
-                *_shares(each.score),
-                f"{100 * each.matches.strict.f1:.2f}",
-                f"{each.duplicates.share:.2%}",
-                str(each.removed.total),
-                str(each.removed.right),
-            )
-    console.print("")
-    console.print(policies)
-    if analyses.costs is None:
-        return
-    costs = _table("Counts", "Share", "Changed", "Precision", "Recall", "F1")
-    for change, cost in analyses.costs.items():
-        costs.add_row(change.kind, f"{change.share:.0%}", str(cost.changed), *_shares(cost.score))
-    console.print("")
-    console.print(costs)
-
-
-def _shares(score: Score) -> list[str]:
-    return [f"{100 * share:.2f}" for share in (score.precision, score.recall, score.f1)]
-
-
-def _table(first: str, *columns: str) -> Table:
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column(first)
-    for column in columns:
-        table.add_column(column, justify="right")
-    return table

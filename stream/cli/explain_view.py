@@ -1,4 +1,4 @@
-"""A decode pass by pass: on the terminal, and as one HTML page that needs nothing from a network."""
+"""A decode pass by pass: on the terminal, and as one self-contained HTML page."""
 
 from collections.abc import Sequence
 from html import escape
@@ -16,11 +16,11 @@ _CANDIDATES_SHOWN = 6
 
 
 def show_steps(console: Console, steps: Sequence[Step]) -> None:
-    """Print what every pass read, drafted, accepted and rejected."""
+    """Print the tokens that every pass prefilled, drafted, accepted and rejected."""
     for step in steps:
         console.print(_headline(step))
-        for position, text in step.read:
-            console.print(Text.assemble((f"  read at {position:<5}", "dim"), printable(text)))
+        for position, text in step.prefilled:
+            console.print(Text.assemble((f"  prefilled at {position:<5}", "dim"), printable(text)))
         for answering in step.answering:
             console.print(_answer(answering))
             for candidate in answering.candidates[:_CANDIDATES_SHOWN]:
@@ -32,9 +32,9 @@ def show_steps(console: Console, steps: Sequence[Step]) -> None:
 
 
 def show_fixings(console: Console, fixings: Sequence[Fixing]) -> None:
-    """Print for every answer which tokens were known from which pass on: a line a pass, a column a token."""
+    """Print the fixing pass of every token of every answer: one line per pass, one column per token."""
     for fixing in fixings:
-        console.print(Text.assemble(("Known from pass", "bold"), "  ", (printable(fixing.question), "cyan")))
+        console.print(Text.assemble(("Fixed in pass", "bold"), "  ", (printable(fixing.question), "cyan")))
         tokens = list(map(printable, fixing.tokens))
         for number in range(1, max(fixing.passes) + 1):
             shown = (
@@ -60,7 +60,7 @@ def headline(step: Step) -> str:
     """A pass in one line, without its number."""
     parts = ", ".join(f"{part} {spent:.2f}" for part, spent in step.milliseconds.items())
     drafts = f", {step.drafted} of them drafted, {step.accepted} accepted" if step.drafted else ""
-    return f"{step.tokens} tokens behind {step.past} cached{drafts}; ms: {parts}"
+    return f"{step.tokens} tokens after {step.past} cached{drafts}; ms: {parts}"
 
 
 def _headline(step: Step) -> Text:
@@ -87,7 +87,7 @@ _LEFT, _TOP, _ROW, _CELL, _PADDING = 70, 34, 30, 8, 12
 
 
 def as_svg(fixing: Fixing) -> str:
-    """Draw an answer; the line goes down where a token had to wait for one before it."""
+    """Draw an answer; the line goes down at a token that depended on one before it."""
     tokens = [printable(token) for token in fixing.tokens]
     widths = [_CELL * max(1, cell_len(token)) + _PADDING for token in tokens]
     *lefts, end = accumulate(widths, initial=_LEFT)
@@ -115,7 +115,7 @@ def as_svg(fixing: Fixing) -> str:
 
 
 def _middle(row: int) -> float:
-    """Of the row of a pass."""
+    """Vertical middle of a pass's row."""
     return _TOP + (row - 0.5) * _ROW
 
 
@@ -125,7 +125,7 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem
 section { border: 1px solid #d5dae3; border-radius: 8px; margin: 1rem 0; padding: .6rem 1rem }
 h2 { font-size: 1rem; margin: 0 0 .4rem } h2 small { font-weight: normal; color: #5b6577 }
 code { font: 13px/1.7 ui-monospace, monospace; white-space: pre-wrap }
-.read { background: #eef1f6; border-radius: 4px; padding: 1px 5px }
+.prefilled { background: #eef1f6; border-radius: 4px; padding: 1px 5px }
 .at, .source { color: #5b6577; display: inline-block; min-width: 5.5rem; font-size: 13px }
 .question { color: #0b63a5 } .earlier { color: #5b6577 } .chosen { font-weight: 700 }
 .accepted { background: #c9efd0; color: #11512a } .rejected { background: #fbe0e0; color: #8a1f1f;
@@ -136,7 +136,8 @@ mark small { color: #5b6577 }
 svg { max-width: 100% } svg text { fill: #1d2433 } svg .axis { fill: #5b6577 } svg rect { fill: #c9efd0 }
 svg polyline { stroke: #9aa3b2; fill: none }
 @media (prefers-color-scheme: dark) {
-  body { background: #14171d; color: #dfe4ee } section { border-color: #333a47 } .read { background: #232833 }
+  body { background: #14171d; color: #dfe4ee } section { border-color: #333a47 }
+  .prefilled { background: #232833 }
   .question { color: #6fb9ef } .accepted { background: #1d4a2b; color: #c9efd0 }
   .rejected { background: #552424; color: #fbe0e0 } mark { background: #4a4318; color: #f4ecc4 }
   svg text { fill: #dfe4ee } svg rect { fill: #1d4a2b } }
@@ -144,14 +145,14 @@ svg polyline { stroke: #9aa3b2; fill: none }
 _COLOURS = {"schedule": "#8d7fd1", "feed": "#e0a33a", "run": "#3a86c8", "accept": "#4cae6c"}
 
 
-def as_page(text: str, extraction: Extraction, steps: Sequence[Step], known: Sequence[Fixing] = ()) -> str:
+def as_page(text: str, extraction: Extraction, steps: Sequence[Step], fixed: Sequence[Fixing] = ()) -> str:
     """The whole page.
 
     Args:
         text: The document's.
-        extraction: What came of it.
+        extraction: Its entities.
         steps: Its passes.
-        known: When the tokens of its answers were known.
+        fixed: The fixing passes of its answers.
     """
     longest = max((sum(step.milliseconds.values()) for step in steps), default=1.0)
     legend = " ".join(f'<span style="color:{colour}">■ {part}</span>' for part, colour in _COLOURS.items())
@@ -163,8 +164,8 @@ def as_page(text: str, extraction: Extraction, steps: Sequence[Step], known: Seq
             f"<h1>A decode, pass by pass</h1><p>{_marked(text, extraction)}</p>",
             f"<p>{escape(totals_line(steps))}. {legend}</p>",
             *(_section(step, longest) for step in steps),
-            "<h1>When each token was known</h1>" if known else "",
-            *(f"<section>{as_svg(fixing)}</section>" for fixing in known),
+            "<h1>Fixing pass of each token</h1>" if fixed else "",
+            *(f"<section>{as_svg(fixing)}</section>" for fixing in fixed),
             "</body></html>\n",
         )
     )
@@ -173,7 +174,7 @@ def as_page(text: str, extraction: Extraction, steps: Sequence[Step], known: Seq
 def _marked(text: str, extraction: Extraction) -> str:
     pieces, at = [], 0
     for entity in sorted(extraction.entities, key=lambda entity: (entity.start, -entity.end)):
-        if entity.start < at:  # inside or across the one before
+        if entity.start < at:  # inside or across the previous one
             continue
         pieces.append(escape(text[at : entity.start]))
         pieces.append(f"<mark>{escape(entity.text)} <small>{escape(entity.label)}</small></mark>")
@@ -187,14 +188,14 @@ def _section(step: Step, longest: float) -> str:
         f'style="width:{100 * spent / longest:.2f}%;background:{_COLOURS.get(part, "#888")}"></div>'
         for part, spent in step.milliseconds.items()
     )
-    read = "".join(
-        f'<div><span class="at">at {position}</span><code class="read">{escape(text)}</code></div>'
-        for position, text in step.read
+    prefilled = "".join(
+        f'<div><span class="at">at {position}</span><code class="prefilled">{escape(text)}</code></div>'
+        for position, text in step.prefilled
     )
     answers = "".join(map(_answer_html, step.answering))
     return (
         f"<section><h2>Pass {step.number} <small>{escape(headline(step))}</small></h2>"
-        f'<div class="bar">{bars}</div>{read}{answers}</section>'
+        f'<div class="bar">{bars}</div>{prefilled}{answers}</section>'
     )
 
 

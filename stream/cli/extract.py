@@ -3,16 +3,21 @@
 import asyncio
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import TypeAdapter, ValidationError
 
+from stream.bench.decoding import Decoding
+from stream.cli.labels import parse_labels
 from stream.contract.messages import Document, Policy
-from stream.engine.strategy import Strategy
-from stream.errors import ConfigurationError
+from stream.contract.rules import check_labels, check_text
+from stream.corpora.files import BYTE_ORDER_MARK
+from stream.errors import BadDocument, ConfigurationError
 from stream.ner.extractor import Extraction
+from stream.settings import Settings
 
 if TYPE_CHECKING:
     from stream.bench.explain import Fixing, Step
@@ -25,21 +30,20 @@ def extract(  # noqa: PLR0917 - the command line passes names
         str | None,
         typer.Option(help='Entity types, PER,LOC or {"PER": "definition"}; default: the model\'s own.'),
     ] = None,
-    policy: Annotated[Policy | None, typer.Option(help="What is kept when entities compete.")] = None,
-    threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Entities scored below it are removed.")
-    ] = None,
+    policy: Annotated[Policy | None, typer.Option(help="De-duplication of competing entities.")] = None,
+    threshold: Annotated[float | None, typer.Option(min=0, max=1, help="Lowest score of an entity.")] = None,
     model: Annotated[
         Path | None, typer.Option(help="Model folder, or the name of a bundled one; default: English.")
     ] = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Show what every forward pass read, drafted and accepted.")
+        bool,
+        typer.Option("--explain", help="Show every forward pass: tokens prefilled, drafted and accepted."),
     ] = False,
     strategy: Annotated[
-        Strategy, typer.Option(help="How next tokens are found; all but lud answer alike.")
-    ] = Strategy.DRAFTS,
+        Decoding, typer.Option(help="Decoding method; all but lud give the same answers.")
+    ] = Decoding.DRAFTS,
     html: Annotated[
-        Path | None, typer.Option(help="Write that as a page into this file; it needs no network.")
+        Path | None, typer.Option(help="Write this explanation as one HTML page into a file.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -53,9 +57,11 @@ def extract(  # noqa: PLR0917 - the command line passes names
 
     Example: padellm extract "Angela Merkel visited Paris." --explain --strategy jacobi
     """
+    text = (_stdin() if text == "-" else text).removeprefix(BYTE_ORDER_MARK)
+    check_text(text, most=Settings().max_text_characters)
     document = _document(
-        text=_stdin() if text == "-" else text,
-        labels=parse_labels(labels),
+        text=text,
+        labels=_checked(parse_labels(labels)),
         policy=policy,
         threshold=threshold,
     )
@@ -73,28 +79,13 @@ def extract(  # noqa: PLR0917 - the command line passes names
         _show(document.text, extraction)
 
 
-def parse_labels(option: str | None) -> list[str] | dict[str, str] | None:
-    """Labels as the command line takes them: names with commas between, or a JSON list or object.
-
-    Raises:
-        ConfigurationError: It opens like JSON and is none, or names no label.
-    """
-    if option is None:
-        return None
-    labels: list[str] | dict[str, str]
-    if option.lstrip().startswith(("{", "[")):
+def _checked(labels: list[str] | dict[str, str] | None) -> list[str] | dict[str, str] | None:
+    """Labels that a worker would take too."""
+    if labels is not None:
         try:
-            labels = TypeAdapter(list[str] | dict[str, str]).validate_json(option)
-        except ValidationError as error:
-            raise ConfigurationError(
-                f"--labels {option}: neither a JSON list of names nor an object of name to definition"
-            ) from error
-    else:
-        labels = [name.strip() for name in option.split(",")]
-    if not labels or not all(name.strip() for name in labels):
-        raise ConfigurationError(
-            "--labels names no label, or an empty one; give for example --labels PER,LOC"
-        )
+            check_labels(labels, most=Settings().max_labels)
+        except BadDocument as error:
+            raise ConfigurationError(f"--labels: {error}") from error
     return labels
 
 
@@ -104,22 +95,25 @@ def as_json_line(extraction: Extraction) -> str:
     return json.dumps(content, ensure_ascii=False)
 
 
-async def _extract(document: Document, model: Path | None, strategy: Strategy) -> Extraction:
-    from stream.api import open_model
+async def _extract(document: Document, model: Path | None, strategy: Decoding) -> Extraction:
+    from stream.api import loaded
+    from stream.bench.parallel_decoding import open_decoder
 
-    async with open_model(model, strategy=strategy) as opened:
+    async with loaded(model, open_decoder=partial(open_decoder, strategy)) as opened:
         return await opened.extractor.extract(document)
 
 
 async def _extract_and_explain(
-    document: Document, model: Path | None, strategy: Strategy
+    document: Document, model: Path | None, strategy: Decoding
 ) -> "tuple[Extraction, list[Step], list[Fixing]]":
-    from stream.api import open_model
+    from stream.api import loaded
     from stream.bench.explain import explain as tell
     from stream.bench.explain import fixings
+    from stream.bench.parallel_decoding import open_decoder
 
     passes: list[PassTrace] = []
-    async with open_model(model, on_pass=passes.append, strategy=strategy) as opened:
+    open_method = partial(open_decoder, strategy)
+    async with loaded(model, on_pass=passes.append, open_decoder=open_method) as opened:
         extraction = await opened.extractor.extract(document)
         return extraction, tell(passes, opened.template), fixings(passes, opened.template)
 
@@ -157,8 +151,9 @@ def _document(**fields: Any) -> Document:
 
 
 def _stdin() -> str:
+    """Standard input without its last line end, so that a line is the same text as in ``padellm produce``."""
     try:
-        return sys.stdin.buffer.read().decode()
+        return sys.stdin.buffer.read().decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"stdin is not UTF-8 (byte {error.start + 1})") from error
 

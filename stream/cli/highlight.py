@@ -20,7 +20,7 @@ _COLOURS = (
     "bright_magenta",
 )
 
-# With it the usual labels, person to miscellaneous and PER to MISC, differ in colour.
+# With this seed the usual labels, person to miscellaneous and PER to MISC, differ in colour.
 _SEED = 21
 
 
@@ -54,7 +54,7 @@ _JOINERS = "\u200c\u200d"  # hold emoji and some scripts together
 
 
 def document_line(text: str, entities: Sequence[Entity]) -> Text:
-    """A text with its entities highlighted; a long one is cut, and says how much is left out."""
+    """A text with its entities highlighted; of a long one the beginning and the size of the rest."""
     end = len(text)
     if end > _LONGEST:
         end = max(
@@ -76,7 +76,7 @@ def entities_line(entities: Sequence[Entity]) -> Text:
         style = label_colour(entity.label)
         line.append("  " if line else "")
         line.append(printable(entity.text), style=f"bold {style}")
-        line.append(f" {entity.label} {entity.start}-{entity.end}", style=f"dim {style}")
+        line.append(f" {printable(entity.label)} {entity.start}-{entity.end}", style=f"dim {style}")
     return line or Text("no entities", style="dim")
 
 

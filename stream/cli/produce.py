@@ -8,15 +8,20 @@ import typer
 
 from stream.settings import Settings
 
+_INTERRUPTED = 130
+
 
 def produce(
     file: Annotated[
-        str, typer.Argument(help="JSONL of documents, or plain text with one document a line; - is stdin.")
+        str,
+        typer.Argument(help="JSON Lines, a JSON array, or plain text with one document a line; - is stdin."),
     ],
     raw: Annotated[bool, typer.Option("--raw", help="Send every line as it is, whatever it holds.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Send documents to the documents topic, and wait until the broker has confirmed every one.
+
+    Each line of stdin is sent as soon as it is complete. Ctrl-C stops after delivering the lines read so far.
 
     Example: padellm produce documents.jsonl.gz
 
@@ -31,15 +36,25 @@ def produce(
     settings = Settings()
     total = count_records(file, raw=raw)
     columns = (TextColumn("confirmed"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    confirmed, interrupted = 0, False
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("confirmed", total=total)
-        records = read_records(file, raw=raw)
-        confirmed = asyncio.run(
-            send(records, settings=settings, on_confirmed=lambda _record, _position: progress.advance(task))
-        )
+
+        def on_confirmed(*_: object) -> None:
+            nonlocal confirmed
+            confirmed += 1
+            progress.advance(task)
+
+        try:
+            asyncio.run(send(read_records(file, raw=raw), settings=settings, on_confirmed=on_confirmed))
+        except KeyboardInterrupt:
+            interrupted = True
     if as_json:
         typer.echo(
             json.dumps({"documents": confirmed, "topic": settings.documents_topic, "broker": settings.broker})
         )
     else:
         typer.echo(f"{confirmed} documents delivered to {settings.documents_topic} at {settings.broker}")
+    if interrupted:
+        raise typer.Exit(_INTERRUPTED)

@@ -10,19 +10,20 @@ from stream.settings import Settings
 
 def topics(
     partitions: Annotated[
-        int, typer.Option(min=1, help="Partitions of a new topic: as many workers can share the documents.")
+        int,
+        typer.Option(min=1, help="Partitions of a new topic: the most workers that can share its documents."),
     ] = 4,
     replication: Annotated[
-        int, typer.Option(min=-1, help="Copies of a new topic; -1 leaves it to the broker.")
+        int, typer.Option(min=-1, help="Copies of a new topic; -1 for the broker's default.")
     ] = -1,
 ) -> None:
-    """Make the topics that are not there. Topics that are there are left as they are.
+    """Create the topics that are missing. Topics that exist are left as they are.
 
     Example: BROKER=broker:9092 padellm topics --partitions 8 --replication 3
     """
     from stream.kafka.topics import ensure_topics, topic_names
 
     settings = Settings()
-    made = asyncio.run(ensure_topics(settings, partitions=partitions, replication=replication))
+    created = asyncio.run(ensure_topics(settings, partitions=partitions, replication=replication))
     for name in topic_names(settings):
-        typer.echo(f"{name}: {'made' if name in made else 'was there'}")
+        typer.echo(f"{name}: {'created' if name in created else 'exists'}")

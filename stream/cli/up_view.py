@@ -1,4 +1,4 @@
-"""What ``padellm up`` shows: progress on stderr; results on stdout."""
+"""The output of ``padellm up``: progress on stderr, results on stdout."""
 
 import json
 import os
@@ -15,23 +15,23 @@ from rich.text import Text
 
 from stream.cli.highlight import document_line, printable
 from stream.kafka.records import OutgoingRecord
-from stream.kafka.round_trip import Outcome, Summary
+from stream.kafka.round_trip import DocumentOutcome, Summary
 from stream.local.plan import Plan
-from stream.local.supervisor import Change, State
+from stream.local.supervisor import ServiceState, StateChange
 
 _NAME = "padellm"
 _NEXT = (
-    ("up", "the same stack, to stay; it says what to type then"),
-    ('extract "..."', "the entities of a text of yours"),
-    ("--help", "everything else"),
+    ("up", "the same stack, running until Ctrl-C"),
+    ('extract "..."', "the entities of a text"),
+    ("--help", "all commands"),
 )
 
 
-class View:
-    """Shows a stack's life. A context manager: inside it a line at the bottom says what is being waited for.
+class StackView:
+    """Shows the life of a stack. Inside this context manager a line at the bottom names what is awaited.
 
     Args:
-        as_json: Results as JSON Lines instead of text.
+        as_json: Print results as JSON Lines instead of text.
     """
 
     def __init__(self, *, as_json: bool) -> None:
@@ -51,24 +51,24 @@ class View:
         self._status.stop()
 
     def fetched(self, done: int, of: int) -> None:
-        """Kafka's jars as they come."""
+        """Show how many of Kafka's jars are fetched."""
         self._waiting["kafka"] = f"fetching Kafka, {done} of {of} files"
         self._show_waiting()
 
-    def changed(self, change: Change) -> None:
-        """A part's new state."""
-        name = change.part.name
+    def changed(self, change: StateChange) -> None:
+        """Show a service's new state."""
+        name = change.service.name
         self._waiting.pop(name, None)
-        if change.state is State.READY:
+        if change.state is ServiceState.READY:
             self._err.print(f"[green]✓[/] {name} ready after {change.seconds:.1f} s")
-        elif change.state is State.DIED:
+        elif change.state is ServiceState.DIED:
             self._err.print(f"[red]✗[/] {name} died (status {change.exit_status}), starting it again")
-        elif change.state is not State.STOPPED:
+        elif change.state is not ServiceState.STOPPED:
             self._waiting[name] = f"{name} {change.state}"
         self._show_waiting()
 
     def ready(self, plan: Plan, *, serving: bool) -> None:
-        """Where things are and, where the stack stays, what to type next."""
+        """Show addresses and, if the stack keeps running, the next commands."""
         for note in plan.notes:
             self._err.print(f"[yellow]![/] {note}")
         if not serving:
@@ -82,10 +82,10 @@ class View:
             table.add_row(f"  {name}", Text(value, style="bold"))
         self._err.print()
         self._err.print(table)
-        self._err.print(f"\nIn another terminal:\n{_next_commands(plan)}\n\nCtrl-C ends all of it.")
+        self._err.print(f"\nIn another terminal:\n{_next_commands(plan)}\n\nCtrl-C stops all of it.")
 
-    def outcome(self, record: OutgoingRecord, outcome: Outcome) -> None:
-        """What became of one document."""
+    def outcome(self, record: OutgoingRecord, outcome: DocumentOutcome) -> None:
+        """Show one document's event or dead letter."""
         name = printable((record.key or b"").decode())
         event = outcome.event
         if self._as_json and event is not None:
@@ -98,14 +98,15 @@ class View:
             self._out.print(Text(f"{name}  dead letter: {outcome.reason}", style="red"))
 
     def summary(self, summary: Summary) -> None:
-        """The figures of a run with its end."""
+        """Show the figures of a finished run."""
         if self._as_json:
             self._print_json(summary.as_dict())
             return
+        repeats = f", [bold]{summary.repeats}[/] repeats" if summary.repeats else ""
         self._out.print(
             f"\n[bold]{summary.documents}[/] documents in {summary.seconds:.1f} s "
             f"({summary.documents_per_second:.0f} a second): [bold]{summary.events}[/] events with "
-            f"[bold]{summary.entities}[/] entities, [bold]{summary.dead_letters}[/] dead letters. "
+            f"[bold]{summary.entities}[/] entities, [bold]{summary.dead_letters}[/] dead letters{repeats}. "
             f"Half of them took under {summary.p50_ms:.0f} ms, 99 in 100 under {summary.p99_ms:.0f} ms.\n"
         )
         program = _program()
@@ -121,7 +122,7 @@ class View:
 
 
 def _next_commands(plan: Plan) -> str:
-    """Commands that reach this stack; they name its broker where that is not the usual one."""
+    """Commands that reach this stack; they name its broker unless it is the default one."""
     broker = (
         ""
         if plan.settings.broker == type(plan.settings).model_fields["broker"].default
@@ -135,7 +136,7 @@ def _next_commands(plan: Plan) -> str:
 
 
 def _program() -> str:
-    """What to type for this program: its name where the shell finds it, or else its path."""
+    """The command for this program: its name if the shell finds it, else its path."""
     called = Path(sys.argv[0])
     if called.name != _NAME or shutil.which(_NAME):
         return _NAME

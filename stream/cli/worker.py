@@ -10,22 +10,26 @@ from stream.settings import Inference, Settings
 
 def worker(
     inference: Annotated[
-        Inference | None, typer.Option(help="Where the model runs: in Triton, or inside this process.")
+        Inference | None, typer.Option(help="Run the model in Triton, or in this process; default: triton.")
     ] = None,
     model: Annotated[
-        Path | None, typer.Option(help="Model folder, Hugging Face layout. [default: the bundled model]")
+        Path | None,
+        typer.Option(help="Model folder, Hugging Face layout; default: the bundled model."),
     ] = None,
     broker: Annotated[
-        str | None, typer.Option(help="Kafka bootstrap servers. [default: 127.0.0.1:9092]")
+        str | None, typer.Option(help="Kafka bootstrap servers; default: 127.0.0.1:9092.")
     ] = None,
     health_port: Annotated[
         int | None,
-        typer.Option(help="Port of /livez, /readyz, /metrics and /version; 0 picks one. [default: 8088]"),
+        typer.Option(help="Port of /livez, /readyz, /metrics and /version, 0 for a free one; default: 8088."),
     ] = None,
 ) -> None:
-    """Run one worker: documents in, entity events out. Logs go to stderr as JSON; SIGTERM ends it in order.
+    """Run one worker: documents in, entity events out.
 
-    Every setting can also be given as PADELLM_<NAME>; `padellm config` lists them.
+    It logs JSON to stderr. SIGTERM or Ctrl-C stops it after the documents in flight. Every setting can also
+    be given as PADELLM_<NAME>; `padellm config` lists them.
+
+    Example: padellm worker --inference in-process
 
     Example: BROKER=broker:9092 PADELLM_TRITON_URL=triton:8001 padellm worker
     """

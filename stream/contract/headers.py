@@ -2,9 +2,11 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from urllib.parse import quote
+
+from pydantic import ValidationError
 
 from stream.contract.messages import DeadLetter, EntityEvent
 from stream.contract.record import Headers, Record
@@ -15,7 +17,11 @@ STAGE = "padellm.stage"
 REASON = "padellm.reason"
 TRUNCATED = "padellm.truncated"
 
-_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+# W3C Trace Context: version 00 ends with the flags; later versions may add fields, to be passed on unread.
+_TRACEPARENT = re.compile(
+    rb"(?:(?P<first>00)|(?!00|ff)[0-9a-f]{2})-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+    rb"(?(first)|(?:-[\x21-\x7e]*)?)"
+)
 
 
 def event_headers(event: EntityEvent, record: Record) -> Headers:
@@ -26,10 +32,11 @@ def event_headers(event: EntityEvent, record: Record) -> Headers:
         "ce_type": EVENT_TYPE,
         "ce_source": f"/kafka/{quote(record.topic)}/{record.partition}",
         "ce_subject": quote(event.document_id, safe=""),
-        # The time of the document, not of this try: a repeat is the same event.
-        "ce_time": datetime.fromtimestamp(record.timestamp, UTC).isoformat(timespec="milliseconds"),
         "content-type": "application/json",
     }
+    # The time of the document, not of this try: a repeat is the same event.
+    if time := _time(record.timestamp):
+        attributes["ce_time"] = time
     return (*_encoded(attributes), *_trace(record, event.event_id))
 
 
@@ -49,13 +56,36 @@ def dead_letter_headers(letter: DeadLetter, record: Record, *, truncated: bool) 
     }
     if truncated:
         own[TRUNCATED] = str(len(record.value or b""))
-    kept = tuple(header for header in record.headers if header[0] not in {*own, TRUNCATED})
+    kept = tuple((_encodable(name), value) for name, value in record.headers if name not in {*own, TRUNCATED})
     return (*kept, *_encoded(own))
 
 
 def size(headers: Headers) -> int:
     """Bytes that headers take in a record, with room for their lengths."""
-    return sum(len(name.encode()) + len(value or b"") + 10 for name, value in headers)
+    return sum(len(_encodable(name).encode()) + len(value or b"") + 10 for name, value in headers)
+
+
+def has_decodable_names(headers: Headers) -> bool:
+    """Return whether all names were UTF-8; ``Record.headers`` escapes other bytes as surrogates."""
+    return all(name == _encodable(name) for name, _ in headers)
+
+
+def _encodable(name: str) -> str:
+    """Spell each byte that was not UTF-8 as a backslash, an x and two hex digits."""
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
+def _time(timestamp: float | None) -> str | None:
+    """A timestamp of Kafka in RFC 3339; None where the record has none, or one that is no date.
+
+    Brokers take any number from a producer; microseconds in place of milliseconds are the year 58881.
+    """
+    if timestamp is None:
+        return None
+    try:
+        return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="milliseconds")
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def _encoded(attributes: Mapping[str, str]) -> Headers:
@@ -70,3 +100,14 @@ def _trace(record: Record, event_id: str) -> Headers:
             return (("traceparent", value), *(("tracestate", state) for state in states[:1]))
     digest = hashlib.sha256(event_id.encode()).hexdigest()
     return (("traceparent", f"00-{digest[:32]}-{digest[32:48]}-00".encode()),)
+
+
+def read_dead_letter(headers: Iterable[tuple[str, bytes | None]]) -> DeadLetter | None:
+    """The dead letter that a record's headers describe; None if one of them is missing or invalid."""
+    values = {name: (value or b"").decode(errors="replace") for name, value in headers}
+    names = {name: DEAD_LETTER_PREFIX + name for name in DeadLetter.model_fields}
+    names |= {"stage": STAGE, "reason": REASON}
+    try:
+        return DeadLetter.model_validate({field: values.get(name) for field, name in names.items()})
+    except ValidationError:
+        return None

@@ -1,4 +1,4 @@
-"""The wire contract: what travels through the topics.
+"""The messages of the topics.
 
 ``schemas/`` holds the same contract as JSON Schema, Avro and AsyncAPI; a test proves them equal.
 All offsets are in Unicode code points, start inclusive, end exclusive.
@@ -9,11 +9,13 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from stream.contract.reasons import RemovalReason, Stage
+
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class Policy(StrEnum):
-    """What de-duplication keeps when entities compete.
+    """Rule of de-duplication between entities that compete.
 
     ``paper``: a mention text found under several labels keeps the label with the highest score (PaDeLLM-NER,
     section 3.3).
@@ -52,7 +54,7 @@ class Document(Message):
     threshold: Probability | None = Field(default=None, description="Entities scored below it are removed.")
     policy: Policy | None = Field(default=None, description="De-duplication policy.")
     metadata: dict[str, JsonValue] = Field(
-        default_factory=dict, description="Returned untouched in the event."
+        default_factory=dict, description="Returned untouched in the event, white space between values apart."
     )
 
 
@@ -73,20 +75,18 @@ class Entity(Message):
 
 
 class Removed(Message):
-    """A mention the model produced that is not among the entities, and why."""
+    """A decoded mention that is not among the entities, and the reason."""
 
     text: str
     label: str
     score: Probability
-    reason: str = Field(
-        description="ungrounded, duplicate, other_label, overlap, below_threshold or unreadable_count."
-    )
+    reason: str = Field(description=f"Stable code: {', '.join(RemovalReason)}.")
     start: int | None = Field(default=None, ge=0)
     end: int | None = Field(default=None, ge=0)
 
 
 class Coverage(Message):
-    """How much of the text the model has read."""
+    """Extent of the text that the model has read."""
 
     windows: int = Field(ge=0, description="Windows the text was read in.")
     characters: int = Field(ge=0, description="Code points in the text.")
@@ -103,7 +103,7 @@ class Coverage(Message):
 
 
 class Source(Message):
-    """Where the document came from."""
+    """Position of the document in Kafka."""
 
     topic: str
     partition: int = Field(ge=0)
@@ -111,7 +111,7 @@ class Source(Message):
 
 
 class ModelInfo(Message):
-    """What produced the entities."""
+    """The model that decoded the entities."""
 
     name: str
     version: str
@@ -135,19 +135,10 @@ class EntityEvent(Message):
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
 
 
-class Stage(StrEnum):
-    """Where a document was stopped on its way."""
-
-    DECODE = "decode"
-    VALIDATE = "validate"
-    INFERENCE = "inference"
-    PUBLISH = "publish"
-
-
 class DeadLetter(Message):
-    """Why a record could not become an event.
+    """Reason why a record could not become an event.
 
-    Travels in the headers, beside the record's original key, value and headers.
+    It is in the headers, beside the record's original key, value and headers.
     """
 
     topic: str

@@ -1,19 +1,33 @@
-"""The reasons of dead letters and of entities left out: stable codes, and the stage each belongs to."""
+"""Reason codes: of mentions that are not among the entities of an event, and of dead letters.
+
+A code once published keeps its meaning.
+"""
 
 from enum import StrEnum
 
-from stream.contract.messages import Stage
 
-UNREADABLE_COUNT = "unreadable_count"
-UNGROUNDED = "ungrounded"
-BELOW_THRESHOLD = "below_threshold"
-DUPLICATE = "duplicate"
-OTHER_LABEL = "other_label"
-OVERLAP = "overlap"
+class RemovalReason(StrEnum):
+    """Reason why a mention that the model decoded is not an entity of the event."""
+
+    UNREADABLE_COUNT = "unreadable_count"
+    UNGROUNDED = "ungrounded"
+    DUPLICATE = "duplicate"
+    OTHER_LABEL = "other_label"
+    OVERLAP = "overlap"
+    BELOW_THRESHOLD = "below_threshold"
+
+
+class Stage(StrEnum):
+    """Stage of processing at which a document was stopped."""
+
+    DECODE = "decode"
+    VALIDATE = "validate"
+    INFERENCE = "inference"
+    PUBLISH = "publish"
 
 
 class Reason(StrEnum):
-    """Reason codes of dead letters; a code once published keeps its meaning."""
+    """Reason why a record became a dead letter."""
 
     # decode: the bytes are not one strict JSON value
     TOMBSTONE = "tombstone"
@@ -51,12 +65,12 @@ class Reason(StrEnum):
     INFERENCE_REJECTED = "inference_rejected"
     INTERNAL_ERROR = "internal_error"
 
-    # publish: there is an event, but no topic takes it
+    # publish: there is an event, but it is too large for its topic
     EVENT_TOO_LARGE = "event_too_large"
 
     @property
     def stage(self) -> Stage:
-        """Where a document with this reason was stopped."""
+        """Stage at which a document with this reason was stopped."""
         return _STAGES.get(self, Stage.VALIDATE)
 
 
@@ -73,7 +87,11 @@ _DECODE = (
     Reason.TOO_DEEP,
     Reason.LONE_SURROGATE,
 )
-_INFERENCE = (Reason.INFERENCE_TIMEOUT, Reason.INFERENCE_REJECTED, Reason.INTERNAL_ERROR)
+_INFERENCE = (
+    Reason.INFERENCE_TIMEOUT,
+    Reason.INFERENCE_REJECTED,
+    Reason.INTERNAL_ERROR,
+)
 _STAGES = {
     **dict.fromkeys(_DECODE, Stage.DECODE),
     **dict.fromkeys(_INFERENCE, Stage.INFERENCE),

@@ -10,16 +10,18 @@ class Record:
     """One record of the documents topic.
 
     Attributes:
-        timestamp: Seconds since the epoch, as the broker or the producer set it.
+        timestamp: Seconds since the epoch, as the broker or the producer set it, unchecked; None where there
+            is none.
         key: Record key; None where there is none.
         value: Record value; None is a tombstone.
-        headers: In their order; names may repeat.
+        headers: In their order; names may repeat. Bytes of a name that are not UTF-8 are escaped as
+            surrogates (PEP 383).
     """
 
     topic: str
     partition: int
     offset: int
-    timestamp: float = 0.0
+    timestamp: float | None = None
     key: bytes | None = None
     value: bytes | None = None
     headers: Headers = ()

@@ -1,19 +1,22 @@
-"""Columns, one token a line: the token first, its tag last, a blank line after every sentence.
+"""Columns, one token a line, a blank line after every sentence; by default token first and tag last.
 
-Columns between the two are not read, nor are lines of ``-DOCSTART-`` and, before a sentence, comments
-(``# sent_id = 3``). Columns are parted by tabs where a line has tabs, and else by spaces. The format holds
-neither ids, white space nor entities that overlap; ids are made from the file's name.
+``Options.columns`` names other columns, several of tags where entities lie in one another (GermEval 2014).
+Tabs separate the columns of a line with tabs, and spaces those of any other. Lines of ``-DOCSTART-`` are
+passed over, as are comments before a sentence (``# sent_id = 3``) and CoNLL-U's lines that number no word
+(``3-4``, ``3.1``). One column of tags holds no entities that overlap, and the format neither ids nor white
+space; ids are made from the file's name.
 """
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from itertools import groupby, pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 from stream.corpora import tokens as tokens_module
 from stream.corpora.document import AnnotatedDocument
-from stream.corpora.files import BYTE_ORDER_MARK, bare_name, read_text, write_text
-from stream.corpora.reading import DEFAULTS, Draft, Options, Place, Reading, quoted
+from stream.corpora.files import BYTE_ORDER_MARK, UnreadableFile, bare_name, numbered_lines, write_text
+from stream.corpora.parsing import DEFAULTS, DocumentBuilder, Options, ParsedDocument, Place, quoted
 from stream.corpora.tokens import (
     OUTSIDE,
     Scheme,
@@ -28,33 +31,48 @@ from stream.corpora.tokens import (
 )
 
 _DOCUMENT_START = "-DOCSTART-"
+_BLANKS = b" \t\r\n"
+_COMMENT = (b"# ", b"#\t")
+_NUMBER = re.compile(r"\d+([-.]\d+)?")
+_NO_WORD_NUMBER = re.compile(r"\d+[-.]\d+")
+_TOKEN_AND_TAG = 2  # columns of the plainest layout
+_REPEATS = 2  # neighbours in sentences that begin alike, all of them: ids and not tokens
 
 
-@dataclass(slots=True)
-class _Sentence:
-    """Tokens with their tags and places, and the places where lines are wrong."""
+class _Row(NamedTuple):
+    """A line with a token, or, without columns, the end of a sentence.
 
-    tokens: list[str] = field(default_factory=list)
-    tags: list[str] = field(default_factory=list)
-    places: list[Place] = field(default_factory=list)
-    problems: list[tuple[Place, str]] = field(default_factory=list)
+    Attributes:
+        number: Of the line, counted from 1.
+        columns: All columns.
+        cells: Token and tags; place-holders where there is a problem.
+        problem: The reason why the line cannot be used; empty when it can.
+    """
+
+    number: int
+    columns: Sequence[str] = ()
+    cells: Sequence[str] = ()
+    problem: str = ""
 
 
-def read(file: Path, options: Options = DEFAULTS, scheme: Scheme | None = None) -> Iterator[Reading]:
-    """A reading of every sentence, with ids ``NAME-1``, ``NAME-2`` and so on.
+def read(file: Path, options: Options = DEFAULTS, scheme: Scheme | None = None) -> Iterator[ParsedDocument]:
+    """A document for every sentence, with ids ``NAME-1``, ``NAME-2`` and so on.
 
     Args:
-        file: What to read.
-        options: How tokens become a text.
-        scheme: Of the tags; None tells BIOES and BILOU by their letters and takes anything else for IOB2.
+        file: The file to read.
+        options: The columns, and the way from tokens to a text.
+        scheme: Of the tags; None: BIOES or BILOU where their letters occur, and else IOB2.
 
     Raises:
-        ConfigurationError: The file cannot be read.
+        ConfigurationError: The file cannot be read, or its first and last columns are not tokens and tags.
     """
-    sentences = list(_sentences(file))
-    scheme = scheme or guess(tag for sentence in sentences for tag in sentence.tags)
+    rows = list(_rows(file, options.columns))
+    if options.columns is None:
+        _check_layout(file, rows)
+    scheme = scheme or guess(tag for row in rows for tag in row.cells[1:])
+    sentences = (list(group) for is_text, group in groupby(rows, lambda row: bool(row.columns)) if is_text)
     for number, sentence in enumerate(sentences, start=1):
-        yield _reading(sentence, f"{bare_name(file)}-{number}", scheme, options)
+        yield _parsed(file, sentence, f"{bare_name(file)}-{number}", scheme, options)
 
 
 def write(
@@ -63,7 +81,7 @@ def write(
     options: Options = DEFAULTS,
     scheme: Scheme = Scheme.IOB2,
 ) -> None:
-    """Write documents of which ``obstacles`` found none, tokens and tags parted by a tab.
+    """Write documents of which ``obstacles`` found none, with a tab between token and tag.
 
     Raises:
         ConfigurationError: The file cannot be written.
@@ -72,7 +90,7 @@ def write(
 
 
 def obstacles(document: AnnotatedDocument, options: Options) -> list[str]:
-    """Why columns cannot hold a document, overlapping entities aside; empty when they can."""
+    """Reasons why columns cannot hold a document, overlapping entities aside; empty when they can."""
     found = tokens_module.obstacles(document, options)
     found += [
         f"label {quoted(label)} has white space in it, and tags have none"
@@ -86,46 +104,92 @@ def obstacles(document: AnnotatedDocument, options: Options) -> list[str]:
     return found
 
 
-def _sentences(file: Path) -> Iterator[_Sentence]:
-    sentence = _Sentence()
-    for number, raw in enumerate(read_text(file).removeprefix(BYTE_ORDER_MARK).split("\n"), start=1):
-        line = raw.rstrip("\r")
-        columns = [column for column in re.split(r"\t+" if "\t" in line else r" +", line) if column]
-        if not columns or columns[0] == _DOCUMENT_START:
-            if sentence.places:
-                yield sentence
-                sentence = _Sentence()
-        elif sentence.places or not _is_comment(line, columns):
-            _add(sentence, columns, Place(file, number))
-    if sentence.places:
-        yield sentence
+def _rows(file: Path, wanted: Sequence[int] | None) -> Iterator[_Row]:
+    begun = False
+    for number, raw in numbered_lines(file):
+        row = _row(number, raw.rstrip(_BLANKS), wanted)
+        is_comment = raw.startswith(_COMMENT) and (row.problem or not all(map(is_tag, row.cells[1:])))
+        if (is_comment and not begun) or (row.columns and wanted and _numbers_no_word(row, wanted)):
+            continue
+        begun = bool(row.columns)
+        yield row
 
 
-def _is_comment(line: str, columns: list[str]) -> bool:
-    return line.startswith("# ") and not is_tag(columns[-1])
+def _row(number: int, raw: bytes, wanted: Sequence[int] | None) -> _Row:
+    try:
+        line = raw.decode()
+    except UnicodeDecodeError as error:
+        return _Row(number, ("_",), _placeholders(wanted), f"not UTF-8 text: {error.reason}")
+    if "\t" in line:
+        columns = [column.strip(" ") for column in line.split("\t")]
+    else:
+        columns = [column for column in line.split(" ") if column]
+    if not any(columns) or columns[0] == _DOCUMENT_START:
+        return _Row(number)
+    if wanted is None:
+        cells = [columns[0], columns[-1] if len(columns) > 1 else ""]
+    else:
+        cells = [columns[at - 1] if at <= len(columns) else "" for at in wanted]
+    if "" in cells:
+        reason = f"{quoted(' '.join(columns))} is no token with its tag"
+        return _Row(number, columns, _placeholders(wanted), reason)
+    return _Row(number, columns, cells)
 
 
-def _add(sentence: _Sentence, columns: list[str], place: Place) -> None:
-    token, tag = columns[0].strip(" "), columns[-1].strip(" ")
-    if len(columns) == 1 or not token:
-        sentence.problems.append((place, f"{quoted(' '.join(columns))} is no token with its tag"))
-        token, tag = token or columns[0], OUTSIDE
-    sentence.places.append(place)
-    sentence.tokens.append(token)
-    sentence.tags.append(tag)
+def _placeholders(wanted: Sequence[int] | None) -> Sequence[str]:
+    return ("_", *[OUTSIDE] * (len(wanted or (1, 2)) - 1))
 
 
-def _reading(sentence: _Sentence, name: str, scheme: Scheme, options: Options) -> Reading:
-    text, offsets = untokenise(sentence.tokens, options)
-    draft = Draft(sentence.places[0], text, name)
-    for place, reason in sentence.problems:
-        draft.add_problem(reason, place)
-    tagged = spans_of(sentence.tags, scheme)
-    for number, reason in tagged.problems:
-        draft.add_problem(reason, sentence.places[number])
-    for first, last, label in tagged.spans:
-        draft.add_entity(offsets[first][0], offsets[last][1], label, place=sentence.places[first])
-    return draft.reading()
+def _numbers_no_word(row: _Row, wanted: Sequence[int]) -> bool:
+    return wanted[0] > 1 and _NO_WORD_NUMBER.fullmatch(row.columns[0]) is not None
+
+
+def _check_layout(file: Path, rows: Sequence[_Row]) -> None:
+    """Refuse a file of more than two columns whose first are no tokens or whose last are no tags.
+
+    Raises:
+        UnreadableFile: The layout is another.
+    """
+    wide = [row.columns for row in rows if len(row.columns) > _TOKEN_AND_TAG]
+    if len(wide) * 2 <= sum(bool(row.columns) for row in rows):
+        return
+    neighbours = [
+        (one.columns[0], two.columns[0]) for one, two in pairwise(rows) if one.columns and two.columns
+    ]
+    if all(_NUMBER.fullmatch(columns[0]) for columns in wide):
+        fault = "the first column holds numbers and no tokens"
+    elif len(neighbours) >= _REPEATS and all(one == two for one, two in neighbours):
+        fault = "the first column never changes within a sentence, so it holds no tokens"
+    elif sum(is_tag(columns[-1]) for columns in wide) * 2 < len(wide):
+        fault = f"the last column holds {quoted(wide[0][-1])} and the like, and no tags such as O or B-PER"
+    else:
+        return
+    tags = [
+        str(at) for at, column in enumerate(zip(*wide, strict=False), start=1) if all(map(is_tag, column))
+    ]
+    found = f"; there are tags in column {' and '.join(tags)}" if tags else ""
+    example = f"2,{tags[0] if tags else 3}"
+    raise UnreadableFile(
+        Place(file, 1), f"{fault}: name the columns of token and tag, as in --columns {example}{found}"
+    )
+
+
+def _parsed(
+    file: Path, sentence: Sequence[_Row], name: str, scheme: Scheme, options: Options
+) -> ParsedDocument:
+    tokens, *tag_columns = zip(*(row.cells for row in sentence), strict=True)
+    text, offsets = untokenise(tokens, options)
+    tagged = [spans_of(tags, scheme) for tags in tag_columns]
+    problems = [(row.number, row.problem) for row in sentence if row.problem]
+    problems += [(sentence[at].number, reason) for each in tagged for at, reason in each.problems]
+    builder = DocumentBuilder(Place(file, sentence[0].number), text, name)
+    for number, reason in builder.bounded(problems):
+        builder.add_problem(reason, Place(file, number))
+    for each in tagged:
+        for first, last, label in each.spans:
+            place = Place(file, sentence[first].number)
+            builder.add_span((offsets[first][0], offsets[last][1]), label, place)
+    return builder.build()
 
 
 def _block(document: AnnotatedDocument, options: Options, scheme: Scheme) -> str:

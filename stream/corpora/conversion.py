@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stream.corpora.document import AnnotatedDocument, first_overlap, outermost, twice_marked
 from stream.corpora.formats import Format
-from stream.corpora.reading import DEFAULTS, Nested, Options, Problem, Reading, quoted
+from stream.corpora.parsing import DEFAULTS, Nested, Options, ParsedDocument, Problem, quoted
 from stream.errors import ConfigurationError
 
 _SHOWN_PROBLEMS = 10
@@ -15,15 +15,15 @@ _SHOWN_PROBLEMS = 10
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """How documents go from one format into another.
+    """A way of documents from one format into another.
 
     Attributes:
-        source: The format that they are in.
-        target: The format that they shall have.
-        options: How formats are read and written that leave something open.
-        nested: What happens to entities that overlap.
-        labels: Those there may be; None allows all.
-        skip_bad: Leave out documents with problems; else there must be none.
+        source: The format to read.
+        target: The format to write.
+        options: Choices that the formats leave open.
+        nested: The treatment of entities that overlap.
+        labels: The labels allowed; None allows all.
+        skip_bad: Leave out documents with problems. By default one problem stops the conversion.
     """
 
     source: Format
@@ -33,53 +33,58 @@ class Conversion:
     labels: Sequence[str] | None = None
     skip_bad: bool = False
 
-    def run(self, from_path: Path, to_path: Path) -> "Outcome":
+    def run(self, from_path: Path, to_path: Path) -> "ConversionReport":
         """Convert a file.
 
         Raises:
             ConfigurationError: A file cannot be read or written, no document is left, or there are problems
                 and ``skip_bad`` is not set; then nothing is written.
         """
-        outcome = Outcome()
+        for name in ("columns", "offsets"):
+            if getattr(self.options, name) is not None and name not in self.source.heeds:
+                raise ConfigurationError(
+                    f"--{name} does not apply to {self.source.name}, the format of {from_path}"
+                )
+        report = ConversionReport()
         documents = []
-        for reading in self.source.read(from_path, self.options):
-            problems = reading.problems or tuple(self._problems(reading))
-            if reading.document is None or problems:
-                outcome.leave_out(problems)
+        for parsed in self.source.read(from_path, self.options):
+            problems = parsed.problems or tuple(self._problems(parsed))
+            if parsed.document is None or problems:
+                report.leave_out(problems)
                 continue
-            document = self._without_nested(reading.document)
+            document = self._without_nested(parsed.document)
             documents.append(document)
-            outcome.add(document, len(reading.document.entities))
-        if outcome.problems and not self.skip_bad:
-            raise ConfigurationError(outcome.complaint())
+            report.add(document, len(parsed.document.entities))
+        if report.problems and not self.skip_bad:
+            raise ConfigurationError(report.complaint())
         if not documents:
             raise ConfigurationError(f"{from_path} holds no document that can be converted")
         self.target.write(documents, to_path, self.options)
-        return outcome
+        return report
 
     def _without_nested(self, document: AnnotatedDocument) -> AnnotatedDocument:
         return outermost(document) if self.nested is Nested.OUTERMOST else document
 
-    def _problems(self, reading: Reading) -> Iterator[Problem]:
-        """What keeps a document, as it was read, out of the target."""
-        if reading.document is None:
+    def _problems(self, parsed: ParsedDocument) -> Iterator[Problem]:
+        """Reasons why the target cannot take a document."""
+        if parsed.document is None:
             return
-        for number, entity in enumerate(reading.document.entities):
+        for number, entity in enumerate(parsed.document.entities):
             if self.labels is not None and entity.label not in self.labels:
                 reason = f"label {quoted(entity.label)} of entity {quoted(entity.text)} is not among --labels"
-                yield Problem(reading.place_of(number), reason)
-        repeated = twice_marked(reading.document.entities)
+                yield Problem(parsed.place_of(number), reason)
+        repeated = twice_marked(parsed.document.entities)
         if repeated:
             at = f"{repeated.start}-{repeated.end}"
             reason = f"entity {quoted(repeated.text)} at {at} is marked twice as {repeated.label}"
-            yield Problem(reading.place, reason)
+            yield Problem(parsed.place, reason)
             return
-        document = self._without_nested(reading.document)
-        yield from self._overlap(reading, document)
+        document = self._without_nested(parsed.document)
+        yield from self._overlap(parsed, document)
         for reason in self.target.obstacles(document, self.options):
-            yield Problem(reading.place, reason)
+            yield Problem(parsed.place, reason)
 
-    def _overlap(self, reading: Reading, document: AnnotatedDocument) -> Iterator[Problem]:
+    def _overlap(self, parsed: ParsedDocument, document: AnnotatedDocument) -> Iterator[Problem]:
         if self.target.overlap and self.nested is not Nested.REFUSE:
             return
         pair = first_overlap(document.entities)
@@ -89,20 +94,20 @@ class Conversion:
         cause = "" if self.nested is Nested.REFUSE else f", and {self.target.name} holds no overlap"
         if cause and len(outermost(document).entities) < len(document.entities):
             cause += " (--nested outermost leaves out what lies within another)"
-        yield Problem(reading.place, f"entities {left} and {right} overlap{cause}")
+        yield Problem(parsed.place, f"entities {left} and {right} overlap{cause}")
 
 
 @dataclass(slots=True)
-class Outcome:
-    """What was converted and what was not.
+class ConversionReport:
+    """Documents converted and left out.
 
     Attributes:
         documents: Documents written.
         entities: Entities in them.
-        labels: The same by label, in the order of first use.
+        labels: Entities by label, in the order of first use.
         skipped: Documents left out.
         nested: Entities left out since they lie within another.
-        problems: Why documents were left out, all of them.
+        problems: The reasons why documents were left out, all of them.
     """
 
     documents: int = 0
@@ -113,14 +118,14 @@ class Outcome:
     problems: list[Problem] = field(default_factory=list)
 
     def add(self, document: AnnotatedDocument, entities_before: int) -> None:
-        """Count a document in, which had so many entities before nested ones were left out."""
+        """Count a document that is written; ``entities_before`` includes nested ones that were left out."""
         self.documents += 1
         self.entities += len(document.entities)
         self.nested += entities_before - len(document.entities)
         self.labels.update(entity.label for entity in document.entities)
 
     def leave_out(self, problems: Sequence[Problem]) -> None:
-        """Count a document out."""
+        """Count a document that is left out."""
         self.skipped += 1
         self.problems += problems
 

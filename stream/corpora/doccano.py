@@ -2,8 +2,9 @@
 
 ``{"text", "label": [[start, end, label]]}``, the same under ``labels``, or
 ``{"text", "entities": [{"start_offset", "end_offset", "label"}]}`` of projects with relations, which are not
-read. Older exports name the text ``data``. doccano counts code points, unless a project was set up to count
-grapheme clusters; such offsets are wrong here, and no file says that it has them.
+read. Older exports name the text ``data``. doccano counts code points. Exports of other tools in its format
+may count UTF-16 units (``Options.offsets``), and projects may be set up to count grapheme clusters, which
+cannot be read.
 """
 
 import json
@@ -13,20 +14,20 @@ from typing import Any
 
 from stream.corpora.document import AnnotatedDocument
 from stream.corpora.files import NotJson, lines_of, write_text
-from stream.corpora.reading import DEFAULTS, Draft, Options, Place, Reading, quoted, rejected
+from stream.corpora.parsing import DEFAULTS, DocumentBuilder, Options, ParsedDocument, Place, quoted, rejected
 
 _SPAN = 3
 _SHAPES = ("label", "labels", "entities")
 
 
-def read(file: Path, _options: Options = DEFAULTS) -> Iterator[Reading]:
-    """A reading of every line that is not blank.
+def read(file: Path, options: Options = DEFAULTS) -> Iterator[ParsedDocument]:
+    """The document of every line that is not blank.
 
     Raises:
         ConfigurationError: The file cannot be read.
     """
     for place, row in lines_of(file):
-        yield _reading(place, row)
+        yield _parsed(place, row, options)
 
 
 def write(documents: Sequence[AnnotatedDocument], file: Path, _options: Options = DEFAULTS) -> None:
@@ -39,7 +40,7 @@ def write(documents: Sequence[AnnotatedDocument], file: Path, _options: Options 
     write_text(file, "".join(lines))
 
 
-def _reading(place: Place, row: Any) -> Reading:
+def _parsed(place: Place, row: Any, options: Options) -> ParsedDocument:
     if isinstance(row, NotJson):
         return rejected(place, row.reason)
     if not isinstance(row, dict):
@@ -48,19 +49,20 @@ def _reading(place: Place, row: Any) -> Reading:
     if len(shapes) != 1:
         found = " and ".join(shapes) or "none"
         return rejected(place, f'one list of "label", "labels" or "entities" is needed, and there is {found}')
-    draft = Draft(place, row.get("text", row.get("data")), row.get("id", ""))
-    for span in row[shapes[0]]:
-        _add(draft, span)
-    return draft.reading()
+    text, name = row.get("text", row.get("data")), row.get("id", "")
+    builder = DocumentBuilder(place, text, name, options.offsets)
+    for span in builder.bounded(row[shapes[0]]):
+        _add(builder, span)
+    return builder.build()
 
 
-def _add(draft: Draft, span: Any) -> None:
+def _add(builder: DocumentBuilder, span: Any) -> None:
     if isinstance(span, dict):
-        draft.add_entity(span.get("start_offset"), span.get("end_offset"), span.get("label"))
+        builder.add_entity(span.get("start_offset"), span.get("end_offset"), span.get("label"))
     elif isinstance(span, list) and len(span) == _SPAN:
-        draft.add_entity(*span)
+        builder.add_entity(*span)
     else:
-        draft.add_problem(f"{quoted(span)} is neither [start, end, label] nor an object with the offsets")
+        builder.add_problem(f"{quoted(span)} is neither [start, end, label] nor an object with the offsets")
 
 
 def _row(document: AnnotatedDocument) -> dict[str, Any]:

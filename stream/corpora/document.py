@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 
 
 class GoldEntity(BaseModel):
@@ -27,7 +28,7 @@ class AnnotatedDocument(BaseModel):
 
     id: str = Field(default="", coerce_numbers_to_str=True)
     text: str = Field(min_length=1)
-    entities: tuple[GoldEntity, ...]
+    entities: Annotated[tuple[GoldEntity, ...], FailFast()]
 
 
 def label_inventory(documents: Iterable[AnnotatedDocument]) -> list[str]:
@@ -42,14 +43,20 @@ def first_overlap(entities: Sequence[GoldEntity]) -> tuple[GoldEntity, GoldEntit
 
 
 def twice_marked(entities: Sequence[GoldEntity]) -> GoldEntity | None:
-    """An entity that stands there twice, with the same place and label; None when there is none."""
-    return next((entity for number, entity in enumerate(entities) if entity in entities[:number]), None)
+    """The first entity that repeats another's place and label; None when there is none."""
+    seen: set[tuple[int, int, str]] = set()
+    for entity in entities:
+        key = (entity.start, entity.end, entity.label)
+        if key in seen:
+            return entity
+        seen.add(key)
+    return None
 
 
 def outermost(document: AnnotatedDocument) -> AnnotatedDocument:
     """The document without the entities that lie within a longer one.
 
-    What crosses another entity stays, as does what has the same place under another label.
+    Entities that cross stay, as do those of one place under several labels.
     """
     kept: set[tuple[int, int]] = set()
     reached = 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stream.corpora import brat, conll, doccano, gliner, jsonl, padellm, spacy_docs, tokens
 from stream.corpora.document import AnnotatedDocument
-from stream.corpora.reading import Options, Reading
+from stream.corpora.parsing import Options, ParsedDocument
 from stream.corpora.tokens import Scheme
 from stream.errors import ConfigurationError
 
@@ -18,25 +18,27 @@ def _none(_document: AnnotatedDocument, _options: Options) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A way to hold annotated documents.
+    """A file format of annotated documents.
 
     Attributes:
-        name: What a person calls it.
-        about: It in a few words.
-        read: Readings of a file, or of a folder for brat.
-        write: Documents that have no obstacles to such a file.
-        obstacles: Why it cannot hold a document, overlap aside.
+        name: The name on the command line.
+        about: A description in a few words.
+        read: Reads a file, or a folder for brat.
+        write: Writes documents that have no obstacles.
+        obstacles: Gives the reasons why the format cannot hold a document, overlap aside.
         overlap: Whether entities may overlap.
-        endings: Of files that hold nothing else.
+        endings: Endings of files that hold nothing else.
+        heeds: Names of the ``Options`` that change how a file is read, where few formats have them.
     """
 
     name: str
     about: str
-    read: Callable[[Path, Options], Iterator[Reading]]
+    read: Callable[[Path, Options], Iterator[ParsedDocument]]
     write: Callable[[Sequence[AnnotatedDocument], Path, Options], None]
     obstacles: Callable[[AnnotatedDocument, Options], list[str]] = _none
     overlap: bool = True
     endings: tuple[str, ...] = ()
+    heeds: tuple[str, ...] = ()
 
 
 def _columns(name: str, about: str, scheme: Scheme, endings: tuple[str, ...], *, told: bool = True) -> Format:
@@ -48,13 +50,21 @@ def _columns(name: str, about: str, scheme: Scheme, endings: tuple[str, ...], *,
         conll.obstacles,
         overlap=False,
         endings=endings,
+        heeds=("columns",),
     )
 
 
 FORMATS = {
     each.name: each
     for each in (
-        Format("jsonl", "our own JSON Lines", jsonl.read, jsonl.write, endings=(".jsonl",)),
+        Format(
+            "jsonl",
+            "our own JSON Lines",
+            jsonl.read,
+            jsonl.write,
+            endings=(".jsonl",),
+            heeds=("offsets",),
+        ),
         _columns(
             "conll", "columns, tags by their letters; writes IOB2", Scheme.IOB2, (".conll",), told=False
         ),
@@ -64,8 +74,16 @@ FORMATS = {
         _columns("bilou", "columns, BILOU", Scheme.BILOU, (".bilou",)),
         Format("spacy", "spaCy's DocBin", spacy_docs.read, spacy_docs.write, endings=(".spacy",)),
         Format("gliner", "GLiNER's JSON", gliner.read, gliner.write, tokens.obstacles),
-        Format("doccano", "doccano's JSON Lines", doccano.read, doccano.write),
-        Format("brat", "brat standoff, a folder", brat.read, brat.write, brat.obstacles, endings=(".ann",)),
+        Format("doccano", "doccano's JSON Lines", doccano.read, doccano.write, heeds=("offsets",)),
+        Format(
+            "brat",
+            "brat standoff, a folder",
+            brat.read,
+            brat.write,
+            brat.obstacles,
+            endings=(".ann",),
+            heeds=("offsets",),
+        ),
         Format("padellm", "the data files of the paper's authors", padellm.read, padellm.write),
     )
 }

@@ -1,7 +1,7 @@
 """GLiNER's training data: an array of ``{"tokenized_text": [...], "ner": [[first, last, label]]}``.
 
 Both token numbers are inclusive. A file of one such object a line is read too. ``id`` is kept where there is
-one, and GLiNER does not mind it. The format holds overlapping entities, but no white space.
+one; GLiNER ignores it. The format holds overlapping entities, but no white space.
 """
 
 import json
@@ -11,20 +11,20 @@ from typing import Any
 
 from stream.corpora.document import AnnotatedDocument
 from stream.corpora.files import NotJson, bare_name, rows_of, write_text
-from stream.corpora.reading import DEFAULTS, Draft, Options, Place, Reading, quoted, rejected
+from stream.corpora.parsing import DEFAULTS, DocumentBuilder, Options, ParsedDocument, Place, quoted, rejected
 from stream.corpora.tokens import texts_of, token_spans, tokenise, untokenise
 
 _SPAN = 3
 
 
-def read(file: Path, options: Options = DEFAULTS) -> Iterator[Reading]:
-    """A reading of every item; those without an id are named ``NAME-1``, ``NAME-2`` and so on by their place.
+def read(file: Path, options: Options = DEFAULTS) -> Iterator[ParsedDocument]:
+    """The document of every item; one without an id is named ``NAME-1``, ``NAME-2`` and so on by its number.
 
     Raises:
         ConfigurationError: The file cannot be read, or its array is not JSON.
     """
     for number, (place, row) in enumerate(rows_of(file), start=1):
-        yield _reading(place, row, f"{bare_name(file)}-{number}", options)
+        yield _parsed(place, row, f"{bare_name(file)}-{number}", options)
 
 
 def write(documents: Sequence[AnnotatedDocument], file: Path, options: Options = DEFAULTS) -> None:
@@ -37,7 +37,7 @@ def write(documents: Sequence[AnnotatedDocument], file: Path, options: Options =
     write_text(file, "[\n" + ",\n".join(rows) + "\n]\n")
 
 
-def _reading(place: Place, row: Any, name: str, options: Options) -> Reading:
+def _parsed(place: Place, row: Any, name: str, options: Options) -> ParsedDocument:
     if isinstance(row, NotJson):
         return rejected(place, row.reason)
     if not isinstance(row, dict) or not _are_tokens(row.get("tokenized_text")):
@@ -47,27 +47,27 @@ def _reading(place: Place, row: Any, name: str, options: Options) -> Reading:
     if not isinstance(row.get("ner"), list):
         return rejected(place, 'not a GLiNER item: "ner" must be a list of [first token, last token, label]')
     text, offsets = untokenise(row["tokenized_text"], options)
-    draft = Draft(place, text, row.get("id", name))
-    for span in row["ner"]:
-        _add(draft, span, offsets)
-    return draft.reading()
+    builder = DocumentBuilder(place, text, row.get("id", name))
+    for span in builder.bounded(row["ner"]):
+        _add(builder, span, offsets)
+    return builder.build()
 
 
 def _are_tokens(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(token, str) and token for token in value)
 
 
-def _add(draft: Draft, span: Any, offsets: list[tuple[int, int]]) -> None:
+def _add(builder: DocumentBuilder, span: Any, offsets: Sequence[tuple[int, int]]) -> None:
     if not isinstance(span, list) or len(span) != _SPAN:
-        draft.add_problem(f"{quoted(span)} is no [first token, last token, label]")
+        builder.add_problem(f"{quoted(span)} is no [first token, last token, label]")
         return
     first, last, label = span
     if type(first) is not int or type(last) is not int or not 0 <= first <= last < len(offsets):
-        draft.add_problem(
+        builder.add_problem(
             f"an entity is marked at tokens {quoted(first)} to {quoted(last)} of {len(offsets)}"
         )
         return
-    draft.add_entity(offsets[first][0], offsets[last][1], label)
+    builder.add_span((offsets[first][0], offsets[last][1]), label)
 
 
 def _row(document: AnnotatedDocument, options: Options) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from stream.corpora.document import AnnotatedDocument
 from stream.corpora.files import numbered_lines, write_text
-from stream.corpora.reading import DEFAULTS, Options, Place, Problem, Reading, offset_problem, rejected
+from stream.corpora.parsing import DEFAULTS, DocumentBuilder, Options, ParsedDocument, Place, rejected
 from stream.errors import ConfigurationError
 
 
@@ -18,21 +18,21 @@ def read_documents(file: Path) -> Iterator[AnnotatedDocument]:
     Raises:
         ConfigurationError: The file cannot be read, or a line is not an annotated document; names the line.
     """
-    for reading in read(file):
-        if reading.document is None:
-            raise ConfigurationError(str(reading.problems[0]))
-        yield reading.document
+    for parsed in read(file):
+        if parsed.document is None:
+            raise ConfigurationError(str(parsed.problems[0]))
+        yield parsed.document
 
 
-def read(file: Path, _options: Options = DEFAULTS) -> Iterator[Reading]:
-    """A reading of every line that is not blank, as they are asked for.
+def read(file: Path, options: Options = DEFAULTS) -> Iterator[ParsedDocument]:
+    """The document of every line that is not blank, as they are asked for.
 
     Raises:
         ConfigurationError: The file cannot be read.
     """
     for number, line in numbered_lines(file):
         if line.strip():
-            yield _reading(Place(file, number), line)
+            yield _parsed(Place(file, number), line, options)
 
 
 def write(documents: Sequence[AnnotatedDocument], file: Path, _options: Options = DEFAULTS) -> None:
@@ -45,7 +45,7 @@ def write(documents: Sequence[AnnotatedDocument], file: Path, _options: Options 
     write_text(file, "".join(lines))
 
 
-def _reading(place: Place, line: bytes) -> Reading:
+def _parsed(place: Place, line: bytes, options: Options) -> ParsedDocument:
     try:
         document = AnnotatedDocument.model_validate_json(line)
     except ValidationError as error:
@@ -53,8 +53,7 @@ def _reading(place: Place, line: bytes) -> Reading:
         field = ".".join(map(str, first["loc"]))
         problem = f"{field}: {first['msg']}" if field else first["msg"]
         return rejected(place, f"not an annotated document: {problem}")
-    reasons = (
-        offset_problem(document.text, entity.start, entity.end, entity.text) for entity in document.entities
-    )
-    problems = tuple(Problem(place, reason) for reason in reasons if reason)
-    return Reading(place, None if problems else document, problems)
+    builder = DocumentBuilder(place, document.text, document.id, options.offsets)
+    for each in builder.bounded(document.entities):
+        builder.add_entity(each.start, each.end, each.label, each.text)
+    return builder.build()

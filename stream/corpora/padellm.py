@@ -1,7 +1,7 @@
 """The data files of PaDeLLM-NER's authors (github.com/GeorgeLuImmortal/PaDeLLM_NER, ``ner_data``).
 
 One array a line: the text, then ``[first, last, mention, label]`` for every entity. The files number words or
-characters, the last of them inclusive or exclusive, each file in its own way; which, only the mentions tell.
+characters, the last of them inclusive or exclusive, each file in its own way; the mentions decide which.
 The authors' scripts use mentions and labels alone. The prompts and answers that they trained on were not
 published. Their result files are predictions: ``stream/corpora/predictions.py``.
 """
@@ -14,7 +14,16 @@ from typing import Any
 
 from stream.corpora.document import AnnotatedDocument
 from stream.corpora.files import NotJson, bare_name, lines_of, write_text
-from stream.corpora.reading import DEFAULTS, Draft, Options, Place, Reading, offset_problem, quoted, rejected
+from stream.corpora.parsing import (
+    DEFAULTS,
+    DocumentBuilder,
+    Options,
+    ParsedDocument,
+    Place,
+    quoted,
+    reads,
+    rejected,
+)
 
 _SPAN = 4
 
@@ -22,11 +31,11 @@ _SPAN = 4
 _Numbering = Callable[[int, int, Sequence[tuple[int, int]]], tuple[int, int] | None]
 
 
-def read(file: Path, _options: Options = DEFAULTS) -> Iterator[Reading]:
-    """A reading of every line that is not blank, with ids ``NAME-1``, ``NAME-2`` and so on.
+def read(file: Path, _options: Options = DEFAULTS) -> Iterator[ParsedDocument]:
+    """The document of every line that is not blank, with ids ``NAME-1``, ``NAME-2`` and so on.
 
-    What the numbers of the file count is what makes most of its mentions right; where the others are wrong,
-    their documents have a problem.
+    The numbers of a file count whatever makes most of its mentions right. Documents with the other mentions
+    have a problem.
 
     Raises:
         ConfigurationError: The file cannot be read.
@@ -34,7 +43,7 @@ def read(file: Path, _options: Options = DEFAULTS) -> Iterator[Reading]:
     rows = list(lines_of(file))
     counted = _best_numbering(row for _, row in rows)
     for number, (place, row) in enumerate(rows, start=1):
-        yield _reading(place, row, f"{bare_name(file)}-{number}", counted)
+        yield _parsed(place, row, f"{bare_name(file)}-{number}", counted)
 
 
 def write(documents: Sequence[AnnotatedDocument], file: Path, _options: Options = DEFAULTS) -> None:
@@ -75,7 +84,7 @@ _NUMBERINGS: dict[str, _Numbering] = {
 
 
 def _best_numbering(rows: Iterator[Any]) -> str:
-    """What most mentions agree with; the first of several."""
+    """The numbering that most mentions agree with; the first of several."""
     right = dict.fromkeys(_NUMBERINGS, 0)
     for row in rows:
         if not _is_row(row):
@@ -84,31 +93,36 @@ def _best_numbering(rows: Iterator[Any]) -> str:
         for first, last, mention, _ in filter(_is_span, row[1:]):
             for name, numbering in _NUMBERINGS.items():
                 offsets = numbering(first, last, words)
-                right[name] += offsets is not None and offset_problem(text, *offsets, mention) is None
+                right[name] += offsets is not None and reads(text, *offsets, mention)
     return max(right, key=right.__getitem__)
 
 
-def _reading(place: Place, row: Any, name: str, counted: str) -> Reading:
+def _parsed(place: Place, row: Any, name: str, counted: str) -> ParsedDocument:
     if isinstance(row, NotJson):
         hint = " (is it a result file? those are predictions)" if place.line == 1 else ""
         return rejected(place, f"{row.reason}{hint}")
     if not _is_row(row):
         return rejected(place, f"{quoted(row)} is no [text, [first, last, mention, label], ...]")
-    draft, words = Draft(place, row[0], name), _words(row[0])
-    for span in row[1:]:
-        if not _is_span(span):
-            draft.add_problem(f"{quoted(span)} is no [first, last, mention, label]")
-            continue
-        first, last, mention, label = span
-        offsets = _NUMBERINGS[counted](first, last, words)
-        if offsets is None:
-            draft.add_problem(
-                f"entity {quoted(mention)} is marked at {first}-{last}, which is no place in the text "
-                f"(most numbers of the file count {counted})"
-            )
-        else:
-            draft.add_entity(*offsets, label, mention)
-    return draft.reading()
+    builder = DocumentBuilder(place, row[0], name)
+    words = _words(row[0])
+    for span in builder.bounded(row[1:]):
+        _add(builder, span, counted, words)
+    return builder.build()
+
+
+def _add(builder: DocumentBuilder, span: Any, counted: str, words: Sequence[tuple[int, int]]) -> None:
+    if not _is_span(span):
+        builder.add_problem(f"{quoted(span)} is no [first, last, mention, label]")
+        return
+    first, last, mention, label = span
+    offsets = _NUMBERINGS[counted](first, last, words)
+    if offsets is None:
+        builder.add_problem(
+            f"entity {quoted(mention)} is marked at {first}-{last}, which is no place in the text "
+            f"(most numbers of the file count {counted})"
+        )
+    else:
+        builder.add_entity(*offsets, label, mention)
 
 
 def _is_row(row: Any) -> bool:

@@ -1,13 +1,13 @@
-"""What a system predicted: mentions with label and score, from JSON Lines or the authors' result files."""
+"""Predictions of a system: mentions with label and score, from JSON Lines or the authors' result files."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from stream.corpora.files import NotJson, rows_of
-from stream.corpora.reading import Place, is_unicode, offset_problem, quoted
+from stream.corpora.parsing import OffsetTable, OffsetUnit, Place, is_unicode, quoted
 from stream.errors import ConfigurationError
 
 _ENTITY_LISTS = ("entities", "predictions")
@@ -20,7 +20,7 @@ class PredictedMention:
     Attributes:
         label: As the file spells it.
         text: The mention, which need not be in the document's text.
-        score: What ranks it, usually a probability; 1 where the file has none.
+        score: Ranks mentions, usually a probability; 1 where the file has none.
         start: Offset in code points, None where the file has none.
         end: Exclusive.
     """
@@ -34,15 +34,55 @@ class PredictedMention:
 
 @dataclass(frozen=True, slots=True)
 class PredictedDocument:
-    """What a system found in one text; ``id`` or ``text`` may be empty where the file leaves it out."""
+    """A system's answer to one text; ``id`` or ``text`` may be empty where the file leaves it out."""
 
     id: str
     text: str
     mentions: tuple[PredictedMention, ...]
 
 
-class _Wrong(Exception):  # noqa: N818 - never leaves this module
-    """What is wrong with a row."""
+class _BadRow(Exception):  # noqa: N818 - never leaves this module
+    """A row that is no prediction; the message is the reason."""
+
+
+class _Events:
+    """The events of one document, which the service may publish in parts and more than once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Place, PredictedDocument]] = {}
+        self._answers: dict[str, list[PredictedMention]] = {}
+
+    def add(self, place: Place, event_id: str, predicted: PredictedDocument, answer: str) -> None:
+        """Add an event, of which a document's ``answer`` may have several; a repeat changes nothing.
+
+        Raises:
+            _BadRow: It contradicts the event of this id.
+        """
+        first, known = self._known.setdefault(event_id, (place, predicted))
+        if known is predicted:
+            self._answers.setdefault(answer, []).extend(predicted.mentions)
+        elif _spans(known.mentions) != _spans(predicted.mentions):
+            raise _BadRow(f"event {quoted(event_id)} has other entities than at {first}")
+
+    def merged(self) -> PredictedDocument:
+        """The document's one answer.
+
+        Raises:
+            _BadRow: There are several that differ.
+        """
+        (_, document), *_ = self._known.values()
+        answer, *others = self._answers.values()
+        if any(_spans(other) != _spans(answer) for other in others):
+            raise _BadRow(
+                f"document {quoted(document.id)} has {1 + len(others)} answers that differ (events "
+                f"{', '.join(map(quoted, self._answers))}): keep the events of one"
+            )
+        return replace(document, mentions=tuple(answer))
+
+
+def _spans(mentions: Iterable[PredictedMention]) -> set[tuple[str, str, int | None, int | None]]:
+    """Mentions without their scores, whose last digits differ when an answer is computed again."""
+    return {(mention.label, mention.text, mention.start, mention.end) for mention in mentions}
 
 
 def read_predictions(path: Path) -> list[PredictedDocument]:
@@ -50,35 +90,50 @@ def read_predictions(path: Path) -> list[PredictedDocument]:
 
     - An object a line, ``{"id", "text", "entities": [{"text", "label", "score", "start", "end"}]}``. Score
       and offsets may be left out, and ``id`` or ``text``. ``predictions`` may stand for ``entities`` and
-      ``document_id`` for ``id``, so that entity events are understood.
+      ``document_id`` for ``id``, so that entity events are understood. The events of one document are one
+      prediction, and an event that comes again counts once.
     - The authors' result files, an array of ``{"id", "texts", "pred": {label: [[mention, score], ...]}}``.
       Gold answers (``gt``), latencies and scores of documents are not read.
 
     Raises:
-        ConfigurationError: The file cannot be read or a row is no prediction; names file, line and reason.
+        ConfigurationError: The file cannot be read, a row is no prediction, or events of one document
+            contradict each other; names file, line and reason.
     """
-    documents = [_document(place, row) for place, row in rows_of(path)]
-    if not documents:
-        raise ConfigurationError(f"{path} holds no predictions")
-    return documents
-
-
-def _document(place: Place, row: Any) -> PredictedDocument:
+    predictions: list[PredictedDocument | _Events] = []
+    of_document: dict[str, _Events] = {}
+    place = Place(path)
     try:
-        return _predicted(row)
-    except _Wrong as wrong:
-        raise ConfigurationError(f"{place}: {wrong}") from wrong
+        for place, row in rows_of(path):
+            predicted = _predicted(row)
+            event_id = _text(row, "event_id")
+            if not event_id:
+                predictions.append(predicted)
+                continue
+            name = predicted.id or predicted.text
+            if name not in of_document:
+                of_document[name] = _Events()
+                predictions.append(of_document[name])
+            # The parts of an answer share their ids' beginning. Without a source the ids may be anybody's.
+            answer = event_id.partition("/")[0] if "source" in row else ""
+            of_document[name].add(place, event_id, predicted, answer)
+        place = Place(path)
+        merged = [each.merged() if isinstance(each, _Events) else each for each in predictions]
+    except _BadRow as bad:
+        raise ConfigurationError(f"{place}: {bad}") from bad
+    if not merged:
+        raise ConfigurationError(f"{path} holds no predictions")
+    return merged
 
 
 def _predicted(row: Any) -> PredictedDocument:
     if isinstance(row, NotJson):
-        raise _Wrong(row.reason)
+        raise _BadRow(row.reason)
     if not isinstance(row, dict):
-        raise _Wrong(f"{quoted(row)} is no object")
+        raise _BadRow(f"{quoted(row)} is no object")
     text = _text(row, "text", "texts")
     name = _text(row, "id", "document_id")
     if not text and not name:
-        raise _Wrong("neither an id nor a text says what document this is")
+        raise _BadRow("there is neither an id nor a text, so nobody knows which document this is")
     return PredictedDocument(name, text, tuple(_mentions(row, text)))
 
 
@@ -86,13 +141,15 @@ def _mentions(row: dict[str, Any], text: str) -> Iterator[PredictedMention]:
     if isinstance(row.get("pred"), dict):
         for label, mentions in row["pred"].items():
             if not isinstance(mentions, list):
-                raise _Wrong(f"{quoted(mentions)} is no list of [mention, score] for {quoted(label)}")
+                raise _BadRow(f"{quoted(mentions)} is no list of [mention, score] for {quoted(label)}")
             yield from (_pair(label, mention) for mention in mentions)
         return
     listed = next((row[name] for name in _ENTITY_LISTS if isinstance(row.get(name), list)), None)
     if listed is None:
-        raise _Wrong('there is neither a list of "entities" nor an object "pred" of mentions by label')
-    yield from (_entity(entity, text) for entity in listed)
+        raise _BadRow('there is neither a list of "entities" nor an object "pred" of mentions by label')
+    # Where the text is not at hand, offsets cannot be held against it.
+    table = OffsetTable(text, OffsetUnit.CODE_POINTS) if text else None
+    yield from (_entity(entity, table) for entity in listed)
 
 
 def _pair(label: str, mention: Any) -> PredictedMention:
@@ -101,22 +158,24 @@ def _pair(label: str, mention: Any) -> PredictedMention:
             return _checked(PredictedMention(label, mention))
         case [str() as found, int() | float() as score]:
             return _checked(PredictedMention(label, found, _score(score)))
-    raise _Wrong(f"{quoted(mention)} is no [mention, score] of {quoted(label)}")
+    raise _BadRow(f"{quoted(mention)} is no [mention, score] of {quoted(label)}")
 
 
-def _entity(entity: Any, text: str) -> PredictedMention:
+def _entity(entity: Any, table: OffsetTable | None) -> PredictedMention:
     if not isinstance(entity, dict):
-        raise _Wrong(f"{quoted(entity)} is no entity: an object with text and label is")
+        raise _BadRow(f"{quoted(entity)} is no entity: an object with text and label is")
     label, mention, start, end = (entity.get(name) for name in ("label", "text", "start", "end"))
     if not isinstance(label, str) or not isinstance(mention, str):
-        raise _Wrong(f"{quoted(entity)} is no entity: its text and its label must be strings")
+        raise _BadRow(f"{quoted(entity)} is no entity: its text and its label must be strings")
     if (start is None) != (end is None):
-        raise _Wrong(f"entity {quoted(mention)} has only one of start and end")
-    # Where the text is not at hand, offsets cannot be held against it.
-    if start is not None and text and (problem := offset_problem(text, start, end, mention)):
-        raise _Wrong(problem)
+        raise _BadRow(f"entity {quoted(mention)} has only one of start and end")
     if start is not None and (type(start) is not int or type(end) is not int):
-        raise _Wrong(f"offsets are whole numbers, and {quoted(start)} to {quoted(end)} are not")
+        raise _BadRow(f"offsets are whole numbers, and {quoted(start)} to {quoted(end)} are not")
+    if start is not None and table is not None:
+        try:
+            table.span(start, end, mention)
+        except ValueError as error:
+            raise _BadRow(str(error)) from error
     return _checked(PredictedMention(label, mention, _score(entity.get("score")), start, end))
 
 
@@ -128,14 +187,14 @@ def _score(value: Any) -> float:
     except OverflowError:
         score = math.inf
     if not math.isfinite(score):
-        raise _Wrong(f"{quoted(value)} is no score: a finite number is")
+        raise _BadRow(f"{quoted(value)} is no score: a finite number is")
     return score
 
 
 def _checked(mention: PredictedMention) -> PredictedMention:
     if mention.label and is_unicode(mention.label) and is_unicode(mention.text):
         return mention
-    raise _Wrong(f"{quoted([mention.label, mention.text])} is no label and mention")
+    raise _BadRow(f"{quoted([mention.label, mention.text])} is no label and mention")
 
 
 def _text(row: dict[str, Any], *names: str) -> str:
@@ -144,4 +203,4 @@ def _text(row: dict[str, Any], *names: str) -> str:
     value = str(value) if type(value) is int else value
     if isinstance(value, str) and is_unicode(value):
         return value
-    raise _Wrong(f"{name} {quoted(value)} is no string")
+    raise _BadRow(f"{name} {quoted(value)} is no string")

@@ -1,10 +1,12 @@
 """spaCy's ``.spacy`` files, by spaCy itself (``pip install 'padellm-stream[convert]'``).
 
 Entities that do not overlap are ``doc.ents``; a document with others has all of them in the span group
-``sc``, where spaCy's span categorizer looks. Both are read, and no other span group: some hold what is no
-entity. The id is ``doc.user_data["id"]``.
+``sc``, which spaCy's span categorizer reads. Both are read, and no other span group: not all hold entities.
+The id is ``doc.user_data["id"]``.
 """
 
+import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -12,26 +14,29 @@ from typing import Any
 
 from stream.corpora.document import AnnotatedDocument, first_overlap
 from stream.corpora.files import bare_name, read_bytes, write_bytes
-from stream.corpora.reading import DEFAULTS, Draft, Options, Place, Reading
+from stream.corpora.parsing import DEFAULTS, DocumentBuilder, Options, ParsedDocument, Place
 from stream.errors import ConfigurationError
 
 _SPAN_GROUP = "sc"
+# spaCy's tokenizer takes marks off a word one by one, in time that grows with the square of their number;
+# such a run becomes a word of its own.
+_LONG_RUN = re.compile(r"[^\w\s]{8,}|\S{100,}")
 _ATTRIBUTES = ["ENT_IOB", "ENT_TYPE"]
 
 
-def read(file: Path, _options: Options = DEFAULTS) -> Iterator[Reading]:
-    """A reading of every document; those without an id are named ``NAME-1``, ``NAME-2`` and so on.
+def read(file: Path, _options: Options = DEFAULTS) -> Iterator[ParsedDocument]:
+    """Every document; one without an id is named ``NAME-1``, ``NAME-2`` and so on.
 
     Raises:
         ConfigurationError: The file cannot be read, or spaCy is not installed.
     """
     for number, (text, own_id, spans) in enumerate(_contents(file), start=1):
         name = own_id if isinstance(own_id, str) else f"{bare_name(file)}-{number}"
-        draft = Draft(Place(file, number, "document"), text, name)
+        builder = DocumentBuilder(Place(file, number, "document"), text, name)
         # An entity may be both in doc.ents and in the span group.
-        for span in dict.fromkeys(spans):
-            draft.add_entity(*span)
-        yield draft.reading()
+        for span in builder.bounded(dict.fromkeys(spans)):
+            builder.add_entity(*span)
+        yield builder.build()
 
 
 def write(documents: Sequence[AnnotatedDocument], file: Path, _options: Options = DEFAULTS) -> None:
@@ -91,14 +96,17 @@ def _doc(document: AnnotatedDocument, pipeline: Any, spacy: Any) -> Any:
 
 
 def _words(document: AnnotatedDocument, tokenizer: Any) -> tuple[list[str], list[bool]]:
-    """Words cut where entities begin or end, and whether a space that is no word follows each."""
+    """Words cut where entities begin or end, and for each whether a space follows that is no word."""
+    text = document.text
     starts = {entity.start for entity in document.entities}
     ends = {entity.end for entity in document.entities}
+    runs = [offset for run in _LONG_RUN.finditer(text) for offset in run.span()]
+    cuts = sorted({*starts, *ends, *runs})
     words, spaces = [], []
-    for token in tokenizer(document.text):
+    for token in tokenizer(_LONG_RUN.sub(lambda run: "a" * len(run[0]), text)):
         end = token.idx + len(token)
-        inside = [cut - token.idx for cut in sorted(starts | ends) if token.idx < cut < end]
-        words += [token.text[first:last] for first, last in pairwise([0, *inside, len(token)])]
+        inside = cuts[bisect_right(cuts, token.idx) : bisect_left(cuts, end)]
+        words += [text[first:last] for first, last in pairwise([token.idx, *inside, end])]
         spaces += [False] * (len(inside) + 1)
         if token.whitespace_:
             # A space belongs to the word before it, unless an entity begins or ends with it.

@@ -12,7 +12,7 @@ from enum import StrEnum
 from itertools import pairwise
 
 from stream.corpora.document import AnnotatedDocument
-from stream.corpora.reading import Options, quoted
+from stream.corpora.parsing import Options, quoted
 
 # CJK punctuation to CJK ideographs with kana between, compatibility ideographs, full-width forms, and the
 # planes of further ideographs. Hangul is written with spaces.
@@ -41,7 +41,7 @@ def untokenise(tokens: Sequence[str], options: Options) -> tuple[str, list[tuple
     places = []
     length = 0
     for token in tokens:
-        if pieces and not (options.cjk and (_is_cjk(pieces[-1][-1]) or _is_cjk(token[0]))):
+        if pieces and not (options.cjk and (is_cjk(pieces[-1][-1]) or is_cjk(token[0]))):
             pieces.append(" ")
             length += 1
         places.append((length, length + len(token)))
@@ -58,7 +58,7 @@ def token_spans(document: AnnotatedDocument, tokens: Sequence[tuple[int, int]]) 
 
 
 def obstacles(document: AnnotatedDocument, _options: Options) -> list[str]:
-    """Why tokens cannot hold a document; empty when they can."""
+    """Reasons why tokens cannot hold a document; empty when they can."""
     if not document.text.strip():
         return ["the text is white space alone, so that it has no tokens"]
     return [
@@ -68,16 +68,21 @@ def obstacles(document: AnnotatedDocument, _options: Options) -> list[str]:
     ]
 
 
+def is_cjk(character: str) -> bool:
+    """Tell Chinese and Japanese characters, which have no spaces between words."""
+    return _CJK.match(character) is not None
+
+
 def _parts(text: str, at: int, options: Options) -> bool:
-    """Whether a token ends before the character ``at``, which is not the first of its piece."""
+    """Tell whether a token ends before the character ``at``, which is not the first of its piece."""
     before, after = text[at - 1], text[at]
-    if options.cjk and (_is_cjk(before) or _is_cjk(after)):
+    if options.cjk and (is_cjk(before) or is_cjk(after)):
         return True
     return options.split_punctuation and (_is_edge(text, at - 1) or _is_edge(text, at))
 
 
 def _is_edge(text: str, at: int) -> bool:
-    """Whether a character is punctuation or a symbol that does not join two letters or digits: not U.S's."""
+    """Tell punctuation at an edge from marks that join two letters or digits, as those of U.S's do."""
     return _is_mark(text[at]) and not (
         0 < at < len(text) - 1 and _is_wordlike(text[at - 1]) and _is_wordlike(text[at + 1])
     )
@@ -91,10 +96,6 @@ def _is_wordlike(character: str) -> bool:
     return not character.isspace() and not _is_mark(character)
 
 
-def _is_cjk(character: str) -> bool:
-    return _CJK.match(character) is not None
-
-
 def texts_of(document: AnnotatedDocument, tokens: Iterable[tuple[int, int]]) -> list[str]:
     """The tokens themselves."""
     return [document.text[start:end] for start, end in tokens]
@@ -105,7 +106,7 @@ _BILOU = {"L": "E", "U": "S"}
 
 
 class Scheme(StrEnum):
-    """How tags mark where entities begin and end."""
+    """Tagging schemes: the letters that mark where entities begin and end."""
 
     IOB1 = "iob1"
     IOB2 = "iob2"
@@ -114,17 +115,17 @@ class Scheme(StrEnum):
 
     @property
     def letters(self) -> str:
-        """What a tag other than O can begin with."""
+        """The letters that a tag other than O can begin with."""
         return {"iob1": "BI", "iob2": "BI", "bioes": "BIES", "bilou": "BILU"}[self.value]
 
 
 @dataclass(frozen=True, slots=True)
 class Tagged:
-    """What tags say.
+    """The entities that tags mark.
 
     Attributes:
         spans: First token, last token and label of every entity.
-        problems: Number of a token, and what is wrong with its tag.
+        problems: Number of a token, and the reason why its tag is wrong.
     """
 
     spans: list[tuple[int, int, str]]
@@ -132,7 +133,7 @@ class Tagged:
 
 
 def is_tag(text: str) -> bool:
-    """Whether a text is a tag of some scheme."""
+    """Tell whether a text is a tag of some scheme."""
     return text == OUTSIDE or (len(text) > len("B-") and text[0] in "BIESLU" and text[1] == "-")
 
 
@@ -146,11 +147,11 @@ def guess(tags: Iterable[str]) -> Scheme:
 
 def spans_of(tags: Sequence[str], scheme: Scheme) -> Tagged:
     """Entities of tags, with everything that the scheme forbids."""
-    reader = _Reader(scheme)
+    decoder = _TagDecoder(scheme)
     for number, tag in enumerate(tags):
-        reader.read(number, tag)
-    reader.finish(len(tags))
-    return Tagged(reader.spans, reader.problems)
+        decoder.read(number, tag)
+    decoder.finish(len(tags))
+    return Tagged(decoder.spans, decoder.problems)
 
 
 def tags_of(tokens: int, spans: Iterable[tuple[int, int, str]], scheme: Scheme) -> list[str]:
@@ -170,7 +171,7 @@ def tags_of(tokens: int, spans: Iterable[tuple[int, int, str]], scheme: Scheme) 
     return tags
 
 
-class _Reader:
+class _TagDecoder:
     def __init__(self, scheme: Scheme) -> None:
         self.spans: list[tuple[int, int, str]] = []
         self.problems: list[tuple[int, str]] = []

@@ -5,24 +5,30 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, for_code
 
 from stream.doctor.finding import Finding, fail, ok, warn
+from stream.kafka.topics import topic_names
 from stream.settings import Settings
 
-_MAKE_TOPICS = "padellm up and padellm worker make them; or make it with your own tools"
+_CREATE_TOPIC = "create it with padellm topics, or correct its name"
 _SIZE = "max.message.bytes"
+_CLEANUP = "cleanup.policy"
 
 
 async def check_broker(settings: Settings) -> AsyncIterator[Finding]:
-    """Whether the broker answers and has the topics, for messages as large as the settings allow."""
+    """Check that the broker answers and has the topics, for messages as large as the settings allow."""
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.broker, request_timeout_ms=5000)
     try:
         await admin.start()
         cluster = await admin.describe_cluster()
         yield ok("broker", f"{len(cluster['brokers'])} answering at {settings.broker}")
-        names = (settings.documents_topic, settings.entities_topic, settings.dead_letters_topic)
-        for topic in await admin.describe_topics(list(names)):
+        listed = set(await admin.list_topics())  # to describe a missing topic might create it
+        existing = [name for name in topic_names(settings) if name in listed]
+        for name in topic_names(settings):
+            if name not in listed:
+                yield fail(f"topic {name}", "does not exist", _CREATE_TOPIC)
+        for topic in await admin.describe_topics(existing) if existing else ():
             yield await _topic(admin, topic, settings)
     except (KafkaError, OSError) as error:
         yield fail(
@@ -35,18 +41,22 @@ async def check_broker(settings: Settings) -> AsyncIterator[Finding]:
 async def _topic(admin: AIOKafkaAdminClient, topic: dict[str, Any], settings: Settings) -> Finding:
     subject = f"topic {topic['topic']}"
     if topic["error_code"]:
-        return fail(subject, "is not there", _MAKE_TOPICS)
-    limit = await _limit(admin, topic["topic"])
+        return fail(subject, for_code(topic["error_code"]).__name__, "see the broker's log")
+    configs = await _configs(admin, topic["topic"])
+    limit, wanted = int(configs[_SIZE]), settings.max_message_bytes
     found = f"{len(topic['partitions'])} partitions, messages up to {limit:,} bytes"
-    if limit < settings.max_message_bytes:
-        wanted = settings.max_message_bytes
-        mend = f"raise its {_SIZE} to {wanted}, or lower PADELLM_MAX_MESSAGE_BYTES to {limit}"
-        return warn(subject, found, mend)
+    if "compact" in configs[_CLEANUP]:
+        compacted = f"{found}; compacted, so of records with one key only the last is kept"
+        return warn(subject, compacted, f"set its {_CLEANUP} to delete")
+    if limit < wanted:
+        fix = f"raise its {_SIZE} to {wanted}, or lower PADELLM_MAX_MESSAGE_BYTES to {limit}"
+        return warn(subject, found, fix)
     return ok(subject, found)
 
 
-async def _limit(admin: AIOKafkaAdminClient, topic: str) -> int:
-    """The topic's largest message."""
-    (answer,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {_SIZE: None})])
-    (_code, _message, _kind, _name, entries) = answer.resources[0]
-    return int(entries[0][1])
+async def _configs(admin: AIOKafkaAdminClient, topic: str) -> dict[str, str]:
+    """Read the topic's largest message and clean-up policy."""
+    wanted = dict.fromkeys((_SIZE, _CLEANUP))
+    (answer,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic, wanted)])
+    *_, entries = answer.resources[0]
+    return {name: value for name, value, *_ in entries}

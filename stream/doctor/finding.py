@@ -1,11 +1,11 @@
-"""What a check found."""
+"""Findings of the checks."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Grade(StrEnum):
-    """How bad it is: ``warn`` limits what can be done, ``fail`` keeps the service from working."""
+    """Severity of a finding: ``warn`` limits the service, ``fail`` keeps it from working."""
 
     OK = "ok"
     WARN = "warn"
@@ -14,30 +14,31 @@ class Grade(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of a check-up.
+    """One line of the report.
 
     Attributes:
-        subject: What was looked at.
-        found: What is so.
-        mend: What to do about it; empty when it is ok.
+        grade: Its severity.
+        subject: The part that was checked.
+        found: Its state.
+        fix: The remedy; empty when the part is in order.
     """
 
     grade: Grade
     subject: str
     found: str
-    mend: str = ""
+    fix: str = ""
 
 
 def ok(subject: str, found: str) -> Finding:
-    """All is well."""
+    """Make a finding of a part in order."""
     return Finding(Grade.OK, subject, found)
 
 
-def warn(subject: str, found: str, mend: str) -> Finding:
-    """It works, but not all of it or not well."""
-    return Finding(Grade.WARN, subject, found, mend)
+def warn(subject: str, found: str, fix: str) -> Finding:
+    """Make a finding of a part that works in part, or badly."""
+    return Finding(Grade.WARN, subject, found, fix)
 
 
-def fail(subject: str, found: str, mend: str) -> Finding:
-    """It will not work so."""
-    return Finding(Grade.FAIL, subject, found, mend)
+def fail(subject: str, found: str, fix: str) -> Finding:
+    """Make a finding of a part that does not work."""
+    return Finding(Grade.FAIL, subject, found, fix)

@@ -1,4 +1,4 @@
-"""The Triton server: whether the model is there, keeps to the contract, and answers."""
+"""The Triton server: its model's readiness, tensors and answers."""
 
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -9,11 +9,11 @@ from tritonclient.utils import InferenceServerException
 from stream.bundled import model_folder
 from stream.doctor.finding import Finding, fail, ok, warn
 from stream.errors import InferenceError
-from stream.inference.triton import TritonGenerator
+from stream.inference.triton import MODEL_NAME, TritonGenerator
 from stream.ner.template import PromptTemplate
 from stream.settings import Settings
 
-# What the client sends and reads (stream.inference.triton).
+# Tensors that the client sends and reads (stream.inference.triton).
 _INPUTS = {
     "input_ids": "INT32",
     "input_lengths": "INT32",
@@ -25,31 +25,27 @@ _INPUTS = {
     "exclude_input_in_output": "BOOL",
 }
 _OUTPUTS = {"output_ids": "INT32", "sequence_length": "INT32", "output_log_probs": "FP32"}
-_HOW_TO_LOAD = (
-    "put the model repository (triton_models/) where this server reads, or set PADELLM_TRITON_MODEL"
-)
+_LOAD_MODEL = "start this server with the model repository triton_models/cpu, or with the TensorRT-LLM engine"
 _TEXT = "Angela Merkel visited Paris."
 _DEADLINE = 5.0
 
 
 async def check_triton(settings: Settings) -> AsyncIterator[Finding]:
-    """Whether the model is ready, its tensors are the contract's, and a prompt is answered."""
+    """Check that the model is ready, has the contract's tensors, and answers a prompt."""
     client = InferenceServerClient(settings.triton_url)
     try:
-        ready = await client.is_model_ready(settings.triton_model, client_timeout=_DEADLINE)
+        ready = await client.is_model_ready(MODEL_NAME, client_timeout=_DEADLINE)
         if not ready:
-            yield fail(
-                "triton", f"no model {settings.triton_model} ready at {settings.triton_url}", _HOW_TO_LOAD
-            )
+            yield fail("triton", f"no model {MODEL_NAME} ready at {settings.triton_url}", _LOAD_MODEL)
             return
-        yield ok("triton", f"model {settings.triton_model} ready at {settings.triton_url}")
-        metadata = await client.get_model_metadata(settings.triton_model, client_timeout=_DEADLINE)
+        yield ok("triton", f"model {MODEL_NAME} ready at {settings.triton_url}")
+        metadata = await client.get_model_metadata(MODEL_NAME, client_timeout=_DEADLINE)
         yield _tensors("triton inputs", _INPUTS, metadata.inputs)
         yield _tensors("triton outputs", _OUTPUTS, metadata.outputs)
         yield await _answer(settings)
     except InferenceServerException as error:
-        mend = "start it with padellm up, set PADELLM_TRITON_URL=host:port, or PADELLM_INFERENCE=in-process"
-        yield fail("triton", f"{settings.triton_url}: {error.message()}", mend)
+        fix = "start it with padellm up, set PADELLM_TRITON_URL=host:port, or PADELLM_INFERENCE=in-process"
+        yield fail("triton", f"{settings.triton_url}: {error.message()}", fix)
     finally:
         await client.close()
 
@@ -59,16 +55,16 @@ def _tensors(subject: str, expected: dict[str, str], declared: Iterable[object])
     wrong = [f"{name} {found.get(name, 'missing')}" for name in expected if found.get(name) != expected[name]]
     if wrong:
         names = ", ".join(wrong)
-        return fail(subject, f"not as the contract has them: {names}", "serve triton_models/ of this version")
-    return ok(subject, f"{len(expected)} as the contract has them")
+        return fail(subject, f"differ from the contract: {names}", "serve triton_models/ of this version")
+    return ok(subject, f"{len(expected)} as in the contract")
 
 
 async def _answer(settings: Settings) -> Finding:
-    """One real prompt."""
+    """Send one real prompt."""
     template = PromptTemplate.load(model_folder(settings.model))
     label = template.encode_text(template.label_text(template.config.default_labels[0])).ids
     prompt = template.count_prompt(template.prefix_ids(template.encode_text(_TEXT).ids), label)
-    generator = TritonGenerator(settings.triton_url, model=settings.triton_model)
+    generator = TritonGenerator(settings.triton_url)
     started = time.perf_counter()
     try:
         completion = await generator.generate(prompt)
@@ -82,7 +78,7 @@ async def _answer(settings: Settings) -> Finding:
     if template.parse_count(completion.ids) is None:
         return fail(
             "triton answer",
-            f"{took} and answered no count",
+            f"{took}, and the answer is not a count",
             "Triton serves another model than the worker's tokenizer and template (PADELLM_MODEL)",
         )
     if completion.log_probs and not any(completion.log_probs):

@@ -1,61 +1,117 @@
-"""Greedy decoding of many prompts at once on the CPU. Knows token ids only.
+"""Greedy decoding of many prompts at once on the CPU, over token ids only.
 
-A step is the whole engine: schedule a pass, run it, accept its outcome. Several threads step at once, each
-on another group of sequences, and run their passes by themselves; a group that is alone is spread over them.
+A step of the engine schedules a pass, runs it and accepts its output. Several threads step at once, each on
+other groups of sequences with a pass of its own. The pass of a single group is spread over all threads.
 """
 
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Sequence as Tokens
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
 from functools import partial
-from itertools import repeat
 from pathlib import Path
 
 import numpy as np
 import structlog
 
 from stream.engine.batch import Batch
-from stream.engine.constraint import Grounding
-from stream.engine.drafts.blocks import BlockProposer
 from stream.engine.drafts.copying import CopyDrafter
 from stream.engine.drafts.draft import Proposer
-from stream.engine.drafts.probe import CachedStates
+from stream.engine.drafts.probe import ValueFeatures
 from stream.engine.forward import ForwardPass
 from stream.engine.kv_cache import KvCache
 from stream.engine.model.config import ModelSpec
 from stream.engine.model.session import Model
-from stream.engine.prompt import read_question
-from stream.engine.scheduler import Group, Scheduler
-from stream.engine.sequence import Sequence
-from stream.engine.strategy import Strategy
-from stream.engine.token_shapes import TokenShapes
-from stream.engine.trace import OnPass, PassRecorder
+from stream.engine.prompt import PromptParts
+from stream.engine.scheduler import Scheduler
+from stream.engine.sequence import Sequence, SpanConstraint
+from stream.engine.trace import Accept, Clock, OnPass, traced
+from stream.engine.verification import Verifier
 from stream.errors import InferenceError, InferenceRejected, InferenceUnavailable
 from stream.generation import Completion, Prompt
+from stream.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+_CACHE_TOKENS = (4096, 65_536)
+# 32 documents in flight, 19M parameters: 42 documents/s with every document in passes of its own, 57 with
+# 32, 61 with 64 and with 160; 5M parameters: 7.2 ms of CPU time a document, 6.4, 6.3 and 6.6.
+_SMALL_PASS = 64
+_IDLE_SECONDS = 0.001
+_MAX_UNLEARNED = 8
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """Options of an engine.
+
+    Attributes:
+        threads: Passes that run at once, and threads that a single pass may be spread over.
+        int8: Whether the layers' matrix products are int8-quantised: faster, and no longer exact.
+        constrained: Whether answers are constrained to spans of the prompt's text, which is its first run of
+            ordinary tokens. Log-probabilities stay unconstrained. Prompts with stop ids, and those for a
+            single token, are not constrained.
+        drafts: Whether answers are drafted and verified; no answer depends on it.
+        draft_tokens: Maximum number of drafted tokens per sequence and pass.
+        pass_tokens: Maximum number of new tokens in a pass, at most ``MAX_PASS_TOKENS``; longer prompts are
+            prefilled in chunks.
+        kv_cache_mb: MiB of the KV cache, which holds at least 4,096 and at most 65,536 tokens.
+        kv_cache_tokens: Exact size of the KV cache instead, in tokens.
+        graph_cache: Folder for built graphs; None: the user's cache folder.
+    """
+
+    threads: int = 2
+    int8: bool = False
+    constrained: bool = False
+    drafts: bool = True
+    draft_tokens: int = 32
+    pass_tokens: int = 512
+    kv_cache_mb: int = 128
+    kv_cache_tokens: int | None = None
+    graph_cache: Path | None = None
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "EngineOptions":
+        """The options that users may set."""
+        return cls(
+            threads=settings.engine_threads,
+            int8=settings.int8,
+            constrained=settings.constrained,
+            kv_cache_mb=settings.kv_cache_mb,
+            graph_cache=settings.cache_dir,
+        )
+
+    def cache_tokens(self, spec: ModelSpec) -> int:
+        """Size of a model's KV cache, in tokens."""
+        if self.kv_cache_tokens is not None:
+            return self.kv_cache_tokens
+        least, most = _CACHE_TOKENS
+        return min(max(least, self.kv_cache_mb * 2**20 // KvCache.bytes_per_slot(spec)), most)
+
+
+_DEFAULTS = EngineOptions()
 
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Counts since the decoder was loaded, and the state of its pool.
+    """Counts since the decoder was created, and the state of its KV cache.
 
     Attributes:
-        passes: Forward passes run, over all threads.
-        tokens_read: Tokens that went through the model.
-        tokens_reused: Tokens of prompts that needed no reading, because another prompt or pass had read them.
+        passes: Forward passes, over all threads.
+        tokens_computed: Tokens that went through the model.
+        tokens_reused: Prompt tokens that were cached already.
         tokens_produced: Tokens in completions.
-        slots_used: Slots that hold a token, in use or kept for reuse.
-        slots_bound: Most slots there can be.
+        slots_used: Allocated slots of the KV cache, in use or kept for reuse.
+        slots_bound: Size of the KV cache, in slots.
         in_flight: Prompts queued or being decoded.
-        tokens_drafted: Drafted tokens verified, by drafter.
-        tokens_accepted: Those of them that were right, by drafter.
+        tokens_drafted: Drafted tokens, by drafter.
+        tokens_accepted: Accepted ones among them, by drafter.
         seconds: Time spent, over all threads, by part of a pass: ``schedule``, ``feed``, ``run``, ``accept``.
     """
 
     passes: int
-    tokens_read: int
+    tokens_computed: int
     tokens_reused: int
     tokens_produced: int
     slots_used: int
@@ -66,179 +122,89 @@ class Statistics:
     seconds: Mapping[str, float]
 
 
-_JACOBI_BLOCK = 16
-_GAUSS_SEIDEL_BLOCK = 5
-_CONFIDENCE = 0.2
-
-
-def confidence_of(strategy: Strategy) -> float | None:
-    """Probability from which on a drafted token is taken though another is likelier; None: never."""
-    return None if strategy.lossless else _CONFIDENCE
-
-
-def make_proposer(strategy: Strategy, shapes: TokenShapes, cache: KvCache) -> Proposer | None:
-    """What drafts for a strategy; None when nothing does.
-
-    Args:
-        strategy: How next tokens are found.
-        shapes: Of the model's tokens.
-        cache: The pool of the keys and values of what was read.
-    """
-    match strategy:
-        case Strategy.DRAFTS | Strategy.LUD:
-            return CopyDrafter(shapes, CachedStates(cache))
-        case Strategy.JACOBI:
-            return BlockProposer(_JACOBI_BLOCK, sliding=True)
-        case Strategy.GAUSS_SEIDEL:
-            return BlockProposer(_GAUSS_SEIDEL_BLOCK, sliding=False)
-        case Strategy.PLAIN:
-            return None
-
-
-_log = structlog.get_logger(__name__)
-
-_DEFAULT_CACHE_BYTES = 128 * 2**20
-_DEFAULT_SLOTS = (4096, 65_536)
-_PASS_TOKENS = 512
-_DRAFT_TOKENS = 32
-# 32 documents in flight, 19M parameters: 42 documents/s with every document in passes of its own, 57 with
-# 32, 61 with 64 and with 160; 5M parameters: 7.2 ms of CPU time a document, 6.4, 6.3 and 6.6.
-_MIXED_TOKENS = 64
-_MOMENT = 0.001  # seconds
-_UNLEARNED = 8
-
-
 class Decoder:
     """Continues prompts greedily; all methods may be called from any thread.
 
     Args:
-        forward: The forward pass and its pool of keys and values.
-        threads: Passes that run at once.
-        pass_tokens: Most new tokens in one pass, at most ``MOST_PASS_TOKENS``; longer prompts are read in
-            pieces.
-        proposer: Drafts continuations; None: one token a pass.
-        draft_tokens: Most drafted tokens a sequence and pass.
-        confidence: Probability from which on a drafted token is taken though another is likelier.
-        on_pass: Told of every pass, from the thread that ran it.
-        grounded: The shapes of the model's tokens, to hold answers to spans of their prompt's text; None:
-            they are free.
+        model: The model. Its threads are the decoder's.
+        options: Those of a decoder; ``threads``, ``int8`` and ``graph_cache`` belong to the model.
+        proposer: Drafts answers; None: the copy drafter, unless ``options`` switches drafts off.
+        verifier: Accepts drafted tokens; None: the lossless one.
+        on_pass: Called with a trace of every pass, under the decoder's lock.
     """
 
     def __init__(
         self,
-        forward: ForwardPass,
+        model: Model,
+        options: EngineOptions = _DEFAULTS,
         *,
-        threads: int,
-        pass_tokens: int,
         proposer: Proposer | None = None,
-        draft_tokens: int = _DRAFT_TOKENS,
-        confidence: float | None = None,
+        verifier: Verifier | None = None,
         on_pass: OnPass | None = None,
-        grounded: TokenShapes | None = None,
     ) -> None:
-        self.spec = forward.spec
-        self._on_pass = on_pass
-        self._grounded = grounded
-        self._forward = forward
-        self._cache = forward.cache
+        self.spec = model.spec
+        self._cache = KvCache(model.spec, options.cache_tokens(model.spec))
+        self._shapes = model.shapes if options.constrained else None
+        if proposer is None and options.drafts:
+            proposer = CopyDrafter(model.shapes, ValueFeatures(self._cache))
         self._scheduler = Scheduler(
             self._cache,
-            pass_tokens,
+            options.pass_tokens,
             proposer,
-            draft_tokens=draft_tokens,
-            confidence=confidence,
-            mixed_tokens=_MIXED_TOKENS,
-            threads=threads,
+            verifier=verifier,
+            draft_tokens=options.draft_tokens,
+            small_pass=_SMALL_PASS,
+            threads=model.threads,
         )
-        self._seconds = dict.fromkeys(("schedule", "feed", "run", "accept"), 0.0)
-        self._passes = self._tokens_read = self._tokens_produced = 0
+        self._clock = Clock("schedule", "feed", "run", "accept")
+        self._schedule = self._clock.timed("schedule", self._scheduler.schedule)
+        self._feed = self._clock.timed("feed", Batch.feed)
+        self._run = self._clock.timed("run", ForwardPass(model.sessions, self._cache).run)
+        self._accept: Accept = self._clock.timed("accept", self._scheduler.accept)
+        if on_pass is not None:
+            self._accept = traced(self._accept, self._clock, on_pass)
         self._closed = False
+        self._failure: Exception | None = None
         self._on_settled: list[Callable[[], None]] = []
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
         self._threads = [
             threading.Thread(target=self._serve, name=f"decoder-{index}", daemon=True)
-            for index in range(threads)
+            for index in range(model.threads)
         ]
         for thread in self._threads:
             thread.start()
 
     @classmethod
     def load(
-        cls,
-        folder: Path,
-        *,
-        threads: int = 2,
-        cache_tokens: int | None = None,
-        pass_tokens: int = _PASS_TOKENS,
-        strategy: Strategy = Strategy.DRAFTS,
-        draft_tokens: int = _DRAFT_TOKENS,
-        grounded: bool = False,
-        int8: bool = False,
-        graph_cache: Path | None = None,
-        on_pass: OnPass | None = None,
+        cls, folder: Path, options: EngineOptions = _DEFAULTS, *, on_pass: OnPass | None = None
     ) -> "Decoder":
-        """Load a Hugging Face model folder for one decoder; the options are those of ``Model`` and ``of``.
+        """Load a Hugging Face model folder for one decoder.
 
         Raises:
             CheckpointError: The folder holds no model that can be served.
         """
-        return cls.of(
-            Model.load(folder, threads=threads, int8=int8, graph_cache=graph_cache),
-            cache_tokens=cache_tokens,
-            pass_tokens=pass_tokens,
-            strategy=strategy,
-            draft_tokens=draft_tokens,
-            grounded=grounded,
-            on_pass=on_pass,
+        model = Model.load(
+            folder, threads=options.threads, int8=options.int8, graph_cache=options.graph_cache
         )
-
-    @classmethod
-    def of(
-        cls,
-        model: Model,
-        *,
-        cache_tokens: int | None = None,
-        pass_tokens: int = _PASS_TOKENS,
-        strategy: Strategy = Strategy.DRAFTS,
-        draft_tokens: int = _DRAFT_TOKENS,
-        grounded: bool = False,
-        on_pass: OnPass | None = None,
-    ) -> "Decoder":
-        """A decoder of a model, with a pool of its own.
-
-        Args:
-            model: Runs as many passes at once as it has threads.
-            cache_tokens: Bound of the pool of keys and values; by default what 128 MiB hold, though at least
-                4,096 and at most 65,536.
-            pass_tokens: Most new tokens in one pass.
-            strategy: How next tokens are found; none that is lossless changes an answer.
-            draft_tokens: Most drafted tokens a sequence and pass.
-            grounded: Hold answers to spans of the prompt's text, which is its first run of tokens that are
-                no control tokens; log-probabilities stay unconstrained. Prompts with stop ids, and those
-                that ask for a single token, are left free.
-            on_pass: Told of every pass, from the thread that ran it.
-        """
-        cache = KvCache(model.spec, cache_tokens or _default_slots(model.spec))
-        return cls(
-            ForwardPass(model.spec, model.sessions, cache),
-            threads=model.threads,
-            pass_tokens=pass_tokens,
-            proposer=make_proposer(strategy, model.shapes, cache),
-            draft_tokens=draft_tokens,
-            confidence=confidence_of(strategy),
-            on_pass=on_pass,
-            grounded=model.shapes if grounded else None,
-        )
+        return cls(model, options, on_pass=on_pass)
 
     @property
     def closed(self) -> bool:
-        """Whether it takes no more prompts, because it was closed or broke down."""
+        """True once it takes no more prompts, after ``close`` or a failure."""
         return self._closed
 
     @property
+    def failure(self) -> Exception | None:
+        """The error that ended the decoder for good; None while it runs, and after ``close``.
+
+        A failed forward pass is no such error: it fails the prompts of that pass alone.
+        """
+        return self._failure
+
+    @property
     def longest_sequence(self) -> int:
-        """Most tokens a prompt and its answer may have together."""
+        """Maximum number of tokens of a prompt and its answer together."""
         return min(self.spec.max_positions, self._cache.slots)
 
     def submit(self, prompt: Prompt) -> Future[Completion]:
@@ -248,30 +214,40 @@ class Decoder:
     def submit_many(
         self, prompts: Iterable[Prompt], *, forced: Iterable[Tokens[int] | None] | None = None
     ) -> list[Future[Completion]]:
-        """Queue prompts together, so that those that share a prefix are read in the same pass.
+        """Queue prompts together, so that a shared prefix is prefilled in one pass.
 
         Args:
-            prompts: What to continue.
-            forced: For each prompt the answer to give whatever the model says, without the end id, or None.
-                Passes and time are then those of a model that answers so, log-probabilities this model's.
+            prompts: The prompts.
+            forced: Forced decoding (teacher forcing): for each prompt the answer to give, without the end id,
+                or None. Passes and time are those of a model with that answer; log-probabilities are this
+                model's.
 
         Returns:
-            For each prompt the future of its completion. Cancelling a future takes its prompt out of the
-            engine. A prompt that can never be served fails with ``InferenceRejected``, one whose pass broke
-            with ``InferenceError``, one that comes after ``close`` with ``InferenceUnavailable``.
+            The futures of the completions. Cancelling a future removes its prompt from the engine. A prompt
+            that can never be served fails with ``InferenceRejected``, a prompt of a failed pass with
+            ``InferenceError``, and a prompt after ``close`` or a failure with ``InferenceUnavailable``.
+
+        Raises:
+            ValueError: ``forced`` has another length than ``prompts``.
         """
+        prompts = list(prompts)
+        answers = [None] * len(prompts) if forced is None else list(forced)
+        if len(answers) != len(prompts):
+            raise ValueError(
+                f"{len(answers)} forced answers for {len(prompts)} prompts; each needs one, or None"
+            )
         futures: list[Future[Completion]] = []
         accepted: list[Sequence] = []
-        answers: Iterable[Tokens[int] | None] = repeat(None) if forced is None else forced
-        for prompt, answer in zip(prompts, answers, strict=False):
+        for prompt, answer in zip(prompts, answers, strict=True):
             future: Future[Completion] = Future()
             futures.append(future)
             if refusal := self._refusal(prompt):
                 future.set_exception(InferenceRejected(refusal))
             else:
-                sequence = Sequence(prompt, future, None if answer is None else tuple(answer))
-                self._ground(sequence)
-                accepted.append(sequence)
+                constraint = self._constraint(prompt)
+                accepted.append(
+                    Sequence(prompt, future, None if answer is None else tuple(answer), constraint)
+                )
         with self._lock:
             closed = self._closed
             if not closed:
@@ -280,37 +256,37 @@ class Decoder:
                 self._work.notify()
         for sequence in accepted:
             if closed:
-                sequence.future.set_exception(InferenceUnavailable("the engine is closed"))
+                sequence.future.set_exception(self._unavailable())
             else:
-                sequence.future.add_done_callback(partial(self._forget_if_cancelled, sequence))
+                sequence.future.add_done_callback(partial(self._remove_if_cancelled, sequence))
         return futures
 
     def when_settled(self, callback: Callable[[], None]) -> None:
-        """Have a function called, from any thread, each time one or several futures were settled.
+        """Register a function to call, from any thread, each time one or several futures are done.
 
-        A pass settles many; who answers with new prompts does best to wait for this, so that they are read
-        together in the next pass.
+        A pass finishes many. Follow-up prompts are best sent after this call, so that they share a pass.
         """
         self._on_settled.append(callback)
 
     def statistics(self) -> Statistics:
         """Counts so far."""
         with self._lock:
+            counts = self._scheduler.counts
             return Statistics(
-                passes=self._passes,
-                tokens_read=self._tokens_read,
-                tokens_reused=self._scheduler.tokens_reused,
-                tokens_produced=self._tokens_produced,
+                passes=counts.passes,
+                tokens_computed=counts.computed,
+                tokens_reused=counts.reused,
+                tokens_produced=counts.produced,
                 slots_used=self._cache.used,
                 slots_bound=self._cache.slots,
                 in_flight=len(self._scheduler.sequences),
-                tokens_drafted=dict(self._scheduler.drafted),
-                tokens_accepted=dict(self._scheduler.accepted),
-                seconds=dict(self._seconds),
+                tokens_drafted=dict(counts.drafted),
+                tokens_accepted=dict(counts.accepted),
+                seconds=self._clock.seconds(),
             )
 
     def close(self) -> None:
-        """Stop the threads and cancel what is in flight; passes that run are waited for."""
+        """Cancel prompts in flight, and wait for the threads to finish their passes."""
         stopped = self._stop()
         for sequence in stopped:
             sequence.future.cancel()
@@ -328,105 +304,88 @@ class Decoder:
         try:
             while self._step():
                 pass
-        except Exception as error:  # noqa: BLE001 - a thread that dies unheard leaves its callers waiting
+        except Exception as error:  # noqa: BLE001 - callers of a thread that died silently would wait for ever
             _log.exception("engine thread died")
+            self._failure = self._failure or error
             stopped = self._stop()
             for sequence in stopped:
-                _settle(sequence.future, InferenceUnavailable(f"the engine stopped: {error!r}"))
+                _settle(sequence.future, self._unavailable())
             self._announce(stopped)
 
     def _step(self) -> bool:
         """Schedule, run, accept.
 
         Returns:
-            False when the decoder is closed.
+            False once the decoder is closed.
         """
         with self._lock:
-            began, scheduled = self._next()
-            if scheduled is None:
+            batch = self._next()
+            if batch is None:
                 return False
-            groups, batch = scheduled
-            alone = self._scheduler.groups == 1
-            composed = time.perf_counter()
-            feed = batch.feed()
-            if self._scheduler.idle_groups or self._scheduler.unlearned:
+            feed, alone = self._feed(batch), self._scheduler.single_group
+            if self._scheduler.waiting or self._scheduler.unlearned:
                 self._work.notify()
-        laid_out = time.perf_counter()
         try:
-            outcome = self._forward.run(feed, alone=alone)
+            output = self._run(feed, alone=alone)
         except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no other base
-            with self._lock:
-                failed = self._scheduler.fail(groups, batch)
-            for sequence in failed:
-                _settle(sequence.future, InferenceError(f"a forward pass failed: {error}"))
-            self._announce(failed)
+            self._fail(batch, error)
             return True
-        ran = time.perf_counter()
         with self._lock:
-            self._count(batch)
-            recorder = PassRecorder(batch, feed.past.shape[1]) if self._on_pass else None
-            finished = self._scheduler.accept(groups, batch, outcome)
-            self._tokens_produced += sum(len(sequence.produced) for sequence in finished)
-            spent = (composed - began, laid_out - composed, ran - laid_out, time.perf_counter() - ran)
-            self._clock(*spent)
-        if self._on_pass and recorder:
-            self._on_pass(recorder.trace(finished, dict(zip(self._seconds, spent, strict=True))))
+            finished = self._accept(batch, output)
         for sequence in finished:
             _settle(sequence.future, sequence.completion())
         self._announce(finished)
         return True
 
-    def _next(self) -> tuple[float, tuple[list[Group], Batch] | None]:
-        """Wait until a pass can run; the lock is held, but not while it waits.
+    def _next(self) -> Batch | None:
+        """Wait for a pass that can run; the lock is held except while waiting.
 
-        From what is finished it learns meanwhile: while another thread's pass runs, or when nothing has come
-        for a moment, for who waits for the answers of a pass must not wait for that too.
+        Learning from finished answers is deferred until the engine is idle or another pass is running, so
+        that it never delays a caller.
 
         Returns:
-            When scheduling began, and the pass; None when the decoder is closed.
+            The pass; None once the decoder is closed.
         """
-        if len(self._scheduler.unlearned) > _UNLEARNED:
+        if len(self._scheduler.unlearned) > _MAX_UNLEARNED:
             self._scheduler.learn()
-        while True:
-            began = time.perf_counter()
-            if self._closed:
-                return began, None
-            if (scheduled := self._scheduler.schedule()) is not None:
-                return began, scheduled
+        while not self._closed:
+            if (batch := self._schedule()) is not None:
+                return batch
             if not self._scheduler.unlearned:
                 self._work.wait()
-            elif self._scheduler.running or not self._work.wait(_MOMENT):
+            elif self._scheduler.running or not self._work.wait(_IDLE_SECONDS):
                 self._scheduler.learn()
+        return None
+
+    def _fail(self, batch: Batch, error: Exception) -> None:
+        with self._lock:
+            failed = self._scheduler.fail(batch)
+        for sequence in failed:
+            _settle(sequence.future, InferenceError(f"a forward pass failed: {error}"))
+        self._announce(failed)
 
     def _announce(self, settled: list[Sequence]) -> None:
         if settled:
             for callback in self._on_settled:
                 callback()
 
-    def _clock(self, *seconds: float) -> None:
-        for part, spent in zip(self._seconds, seconds, strict=True):
-            self._seconds[part] += spent
-
-    def _count(self, batch: Batch) -> None:
-        self._passes += 1
-        self._tokens_read += batch.tokens
-        for sequence in batch.readers:
-            sequence.passes += 1
-
-    def _forget_if_cancelled(self, sequence: Sequence, future: Future[Completion]) -> None:
+    def _remove_if_cancelled(self, sequence: Sequence, future: Future[Completion]) -> None:
         if future.cancelled():
             with self._lock:
                 self._scheduler.remove(sequence)
-                # Its slots may be what another sequence waits for.
+                # Another sequence may be waiting for its slots.
                 self._work.notify()
 
-    def _ground(self, sequence: Sequence) -> None:
-        prompt = sequence.prompt
-        if self._grounded is None or prompt.max_new_tokens == 1 or prompt.stop_ids:
-            return
-        sequence.question = read_question(prompt.ids, self._grounded)
-        if sequence.question is not None:
-            sequence.grounding = Grounding.of(np.array(sequence.question.text), prompt.end_id)
+    def _unavailable(self) -> InferenceUnavailable:
+        if self._failure is None:
+            return InferenceUnavailable("the engine is closed")
+        return InferenceUnavailable(f"the engine stopped: {self._failure!r}")
+
+    def _constraint(self, prompt: Prompt) -> SpanConstraint | None:
+        if self._shapes is None or prompt.max_new_tokens == 1 or prompt.stop_ids:
+            return None
+        parts = PromptParts.split(prompt.ids, self._shapes)
+        return None if parts is None else SpanConstraint.of(np.array(parts.text), prompt.end_id)
 
     def _refusal(self, prompt: Prompt) -> str | None:
         """Why a prompt can never be served; None when it can."""
@@ -437,15 +396,10 @@ class Decoder:
         needed = len(prompt.ids) + prompt.max_new_tokens - 1
         if needed > self.longest_sequence:
             return (
-                f"{len(prompt.ids)} prompt tokens and up to {prompt.max_new_tokens} new ones do not fit: "
-                f"the model takes {self.spec.max_positions} positions, the cache {self._cache.slots} tokens"
+                f"{len(prompt.ids)} prompt tokens and up to {prompt.max_new_tokens} new ones do not fit: the "
+                f"model takes {self.spec.max_positions} positions, the KV cache {self._cache.slots} tokens"
             )
         return None
-
-
-def _default_slots(spec: ModelSpec) -> int:
-    least, most = _DEFAULT_SLOTS
-    return min(max(least, _DEFAULT_CACHE_BYTES // KvCache.bytes_per_slot(spec)), most)
 
 
 def _settle(future: Future[Completion], outcome: Completion | InferenceError) -> None:
@@ -455,5 +409,5 @@ def _settle(future: Future[Completion], outcome: Completion | InferenceError) ->
         else:
             future.set_result(outcome)
     except InvalidStateError:
-        # Cancelled a moment ago: nobody waits for it.
+        # Cancelled a moment ago.
         return

@@ -1,38 +1,68 @@
 """The forward pass: a feed in; logits, keys and values out."""
 
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
 from stream.engine.batch import Feed
 from stream.engine.kv_cache import KvCache
-from stream.engine.model.config import ModelSpec
+from stream.engine.model.checkpoint import FloatArray
 from stream.engine.model.session import Sessions
-from stream.engine.outcome import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class PassOutput:
+    """Output of a pass over N tokens with R rows of logits.
+
+    Attributes:
+        logits: (R, vocabulary).
+        tokens: (R), the argmax of each row.
+        new: Keys and values of every layer in turn, each (1, N, kv_width).
+    """
+
+    logits: FloatArray
+    tokens: list[int]
+    new: list[FloatArray]
+
+    def log_prob(self, row: int, token: int) -> float:
+        """Log-probability of a token in a row, over the whole vocabulary.
+
+        Computed on demand: most rows belong to rejected drafts.
+        """
+        logits = self.logits[row]
+        highest = logits[self.tokens[row]]
+        return float(logits[token] - highest - np.log(np.exp(logits - highest).sum()))
+
+    def best_of(self, row: int, tokens: NDArray[np.int64]) -> int:
+        """The most likely of the given tokens."""
+        return int(tokens[self.logits[row, tokens].argmax()])
 
 
 class ForwardPass:
-    """Runs feeds over one graph and one pool of keys and values; several threads may run at once.
+    """Runs feeds over one graph and one KV cache; several threads may run at once.
 
     Args:
-        spec: The model's shapes.
         sessions: Over the graph of ``stream.engine.model.graph``.
-        cache: The pool; a feed's slots must be the caller's own.
+        cache: The KV cache; a feed's slots must be the caller's own.
     """
 
-    def __init__(self, spec: ModelSpec, sessions: Sessions, cache: KvCache) -> None:
-        self.spec = spec
-        self.cache = cache
+    def __init__(self, sessions: Sessions, cache: KvCache) -> None:
+        self._cache = cache
         self._sessions = sessions
-        self._pool = {
+        self._cached = {
             f"{part}_{layer}": array
             for layer, pair in enumerate(cache.layers)
             for part, array in zip(("keys", "values"), pair, strict=True)
         }
-        self._outputs = ["logits", *(f"new_{name}" for name in self._pool)]
+        self._outputs = ["logits", *(f"new_{name}" for name in self._cached)]
 
-    def run(self, feed: Feed, *, alone: bool = False) -> Outcome:
-        """One pass; keys and values of the feed's first tokens go to its slots.
+    def run(self, feed: Feed, *, alone: bool = False) -> PassOutput:
+        """Run one pass and store keys and values of the feed's first tokens in its slots.
 
         Args:
             feed: The pass.
-            alone: Whether nothing else runs, so that it may take all threads.
+            alone: Whether no other pass runs, so that this one may use all threads.
         """
         inputs = {
             "ids": feed.ids,
@@ -40,9 +70,9 @@ class ForwardPass:
             "past": feed.past,
             "mask": feed.mask[None, None],
             "rows": feed.rows,
-            **self._pool,
+            **self._cached,
         }
         session = self._sessions.wide if alone else self._sessions.narrow
         logits, *new = session.run(self._outputs, inputs)
-        self.cache.write(feed.slots, new)
-        return Outcome(logits, logits.argmax(axis=1).tolist(), new)
+        self._cache.write(feed.slots, new)
+        return PassOutput(logits, logits.argmax(axis=1).tolist(), new)

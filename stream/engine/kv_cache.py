@@ -1,4 +1,4 @@
-"""The pool of keys and values: one slot a token, plain arrays that the graph reads in place."""
+"""The KV cache: keys and values in plain arrays, one slot per token, read in place by the graph."""
 
 from collections.abc import Sequence
 
@@ -12,10 +12,10 @@ SlotArray = NDArray[np.int64]
 
 
 class KvCache:
-    """A bounded pool of slots. Not thread-safe but for ``write`` to slots the caller owns.
+    """A bounded set of slots. Not thread-safe, except ``write`` to slots that the caller owns.
 
-    The arrays have their full size from the start, but the system gives memory only to slots that were
-    written; freed slots are used again first, so memory grows with use up to the bound.
+    The arrays have their full size from the start, but the operating system backs only the slots that were
+    written. Freed slots are reused first, so memory grows with use up to the bound.
 
     Args:
         spec: The model's shapes.
@@ -33,17 +33,17 @@ class KvCache:
 
     @staticmethod
     def bytes_per_slot(spec: ModelSpec) -> int:
-        """Memory of one token's keys and values over all layers."""
+        """Bytes of one token's keys and values over all layers."""
         return 2 * spec.layers * spec.kv_width * np.dtype(np.float32).itemsize
 
     @property
     def free(self) -> int:
-        """Slots nobody owns."""
+        """Number of free slots."""
         return self._free_count
 
     @property
     def used(self) -> int:
-        """Slots somebody owns."""
+        """Number of allocated slots."""
         return self.slots - self._free_count
 
     def allocate(self, count: int) -> SlotArray:
@@ -52,7 +52,7 @@ class KvCache:
         return self._free[self._free_count : self._free_count + count].copy()
 
     def release(self, slots: SlotArray) -> None:
-        """Give slots back."""
+        """Free slots."""
         self._free[self._free_count : self._free_count + len(slots)] = slots
         self._free_count += len(slots)
 
@@ -60,9 +60,9 @@ class KvCache:
         """Store new keys and values.
 
         Args:
-            slots: Where, one a token.
+            slots: Destination, one slot per token.
             new: Keys and values of every layer in turn, each (1, tokens or more, kv_width).
-            rows: Which of the tokens; by default the first ones.
+            rows: Indices of the tokens to store; by default the first ones.
         """
         chosen = slice(len(slots)) if rows is None else rows
         for layer, (keys, values) in enumerate(self.layers):

@@ -1,4 +1,4 @@
-"""The text within a prompt: what answers are copied from."""
+"""The parts of a prompt, and its text prepared for copying answers from it."""
 
 from dataclasses import dataclass
 
@@ -6,27 +6,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.engine.prefix_tree import TokenIds
-from stream.engine.token_shapes import Kind, TokenShapes
+from stream.engine.token_shapes import TokenKind, TokenShapes
 
-KINDS = len(Kind)
+KINDS = len(TokenKind)
 # Members of an enumeration are slow to look up.
-_CONTROL, _MARK, _CASELESS = int(Kind.CONTROL), int(Kind.MARK), int(Kind.CASELESS)
-_NAMELIKE = np.array([kind in {Kind.CAPITAL, Kind.UPPER, Kind.DIGIT} for kind in Kind])
+_CONTROL, _MARK, _CASELESS = int(TokenKind.CONTROL), int(TokenKind.MARK), int(TokenKind.CASELESS)
+_NAMELIKE = np.array([kind in {TokenKind.CAPITAL, TokenKind.UPPER, TokenKind.DIGIT} for kind in TokenKind])
 
 Ids = NDArray[np.int64]
 Key = tuple[TokenIds, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """A prompt by its parts, told apart by its control tokens alone.
+class PromptParts:
+    """A prompt by its parts, found by its control tokens alone.
 
     Attributes:
-        start: Where its text begins.
+        start: Position of the text.
         text: The first run of ordinary tokens.
-        key: What stands after it, control tokens counted but not told apart: alike for all prompts that
-            ask the same of different texts.
-        tail: The prompt's last two tokens, where both are control tokens; else none.
+        key: Ordinary tokens after the text, and the number of control tokens there: equal for all prompts
+            with the same question about different texts.
+        tail: The prompt's last two tokens, if both are control tokens; else empty.
     """
 
     start: int
@@ -34,32 +34,32 @@ class Question:
     key: Key
     tail: TokenIds
 
-
-def read_question(ids: TokenIds, shapes: TokenShapes) -> Question | None:
-    """The parts of a prompt; None when it holds control tokens alone."""
-    controls = [at for at, token in enumerate(ids) if token in shapes.controls]
-    start = next((at for at, control in enumerate(controls) if at != control), len(controls))
-    if start == len(ids):
-        return None
-    after = controls[start:]
-    end = after[0] if after else len(ids)
-    marks = set(after)
-    label = tuple(ids[at] for at in range(end, len(ids)) if at not in marks)
-    tail = ids[-2:] if marks >= {len(ids) - 2, len(ids) - 1} else ()
-    return Question(start, ids[start:end], (label, len(after)), tail)
+    @classmethod
+    def split(cls, ids: TokenIds, shapes: TokenShapes) -> "PromptParts | None":
+        """Split a prompt; None when it consists of control tokens alone."""
+        controls = [at for at, token in enumerate(ids) if token in shapes.controls]
+        start = next((at for at, control in enumerate(controls) if at != control), len(controls))
+        if start == len(ids):
+            return None
+        after = controls[start:]
+        end = after[0] if after else len(ids)
+        marks = set(after)
+        label = tuple(ids[at] for at in range(end, len(ids)) if at not in marks)
+        tail = ids[-2:] if marks >= {len(ids) - 2, len(ids) - 1} else ()
+        return cls(start, ids[start:end], (label, len(after)), tail)
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
-    """A text of T tokens, analysed for drafting.
+class CopySource:
+    """A text of T tokens, prepared for drafting.
 
     Attributes:
         ids: (T).
         tokens: The same, as a tuple.
-        start_classes: (T), the class of a token as the first of an answer: what word stands before it, and
-            its own shape.
-        step_classes: (T - 1), the class of the step from a token to the next within an answer: the word that
-            is left, the next token's shape, and whether something like a name follows that.
+        start_classes: (T), class of a token as the first of an answer: kind of the word before, and the
+            token's own shape.
+        step_classes: (T - 1), class of the step from a token to the next within an answer: kind of the word
+            it leaves, shape of the next token, and whether a name-like word follows that.
     """
 
     ids: Ids
@@ -68,7 +68,7 @@ class Text:
     step_classes: Ids
 
     @classmethod
-    def analyse(cls, tokens: TokenIds, shapes: TokenShapes) -> "Text":
+    def analyse(cls, tokens: TokenIds, shapes: TokenShapes) -> "CopySource":
         """Find words and classes."""
         ids = np.array(tokens, np.int64)
         kinds = shapes.kinds[ids]
@@ -89,11 +89,10 @@ class Text:
             step_classes=((words[:-1] * 2 * KINDS + shape[1:]) * 2 + namelike[1:]),
         )
 
-
-def find(answer: TokenIds, text: Text) -> int | None:
-    """Where an answer first stands in a text."""
-    width = len(answer)
-    for at in np.flatnonzero(text.ids == answer[0]).tolist() if answer else ():
-        if text.tokens[at : at + width] == answer:
-            return int(at)
-    return None
+    def find(self, answer: TokenIds) -> int | None:
+        """Position of an answer's first occurrence."""
+        width = len(answer)
+        for at in np.flatnonzero(self.ids == answer[0]).tolist() if answer else ():
+            if self.tokens[at : at + width] == answer:
+                return int(at)
+        return None

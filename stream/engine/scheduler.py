@@ -1,11 +1,11 @@
-"""Which tokens the next pass reads.
+"""The tokens of the next pass.
 
-Sequences that share most of their tokens form a group, which is a document with its branches. A pass takes
-all rows of one group that can run, and, while it is small and more groups wait than there are threads, those
-of further groups: they share the reading of the weights, and pay for columns that their masks hide.
+A pass computes one group of sequences that share a text. Small passes are batched with other waiting groups:
+weights are loaded once, at the cost of masked-out columns.
 """
 
-from collections import Counter, defaultdict
+from bisect import bisect_left, insort
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -14,64 +14,57 @@ import numpy as np
 
 from stream.engine.batch import Batch
 from stream.engine.drafts.draft import Proposer
+from stream.engine.forward import PassOutput
 from stream.engine.kv_cache import KvCache
-from stream.engine.outcome import Outcome
-from stream.engine.prefix_tree import Node, PrefixTree, TokenIds, common_prefix
-from stream.engine.sequence import Sequence
-from stream.engine.verification import Verified, verify
+from stream.engine.prefix_tree import Node, PrefixTree, TokenIds
+from stream.engine.sequence import Group, Sequence
+from stream.engine.verification import Verified, Verifier
 
-# A sequence and the first of its group differ, on average, in no more tokens than they share, or in this few.
-_FEW_TOKENS = 8
+_MAX_GROUPS = 8
+# Each token of a shared pass pays for the columns of all its groups. With texts of 200 tokens, sharing cost a
+# tenth of a document's time without this bound, and nothing with it; with 40 tokens it saves a third.
+_COLUMNS_PER_TOKEN = 4
+# Maximum consecutive passes that cached groups may take ahead of an older group (starvation bound).
+_MAX_OVERTAKES = 8
 
 
-@dataclass(slots=True, eq=False)
-class Group:
-    """Sequences that are read together.
+@dataclass(slots=True)
+class Counts:
+    """Totals over all passes.
 
     Attributes:
-        ids: Prompt of its first sequence.
-        begun: Whether most of it had been read before it came: a text that is asked more, as a rule.
-        sequences: In order of arrival.
-        running: Whether a pass over it is on its way; no second one starts until it ends.
+        passes: Forward passes.
+        computed: Tokens that went through the model.
+        reused: Prompt tokens that were cached before their sequence's first pass.
+        produced: Tokens of finished answers.
+        drafted: Drafted tokens, by drafter.
+        accepted: Accepted ones among them, by drafter.
     """
 
-    ids: TokenIds
-    begun: bool = False
-    sequences: dict[Sequence, None] = field(default_factory=dict)
-    running: bool = False
-
-    def suits(self, ids: TokenIds) -> bool:
-        """Whether a prompt shares enough with this group to be read with it."""
-        shared = common_prefix(self.ids, ids)
-        return len(self.ids) + len(ids) - 2 * shared <= 2 * max(shared, _FEW_TOKENS)
-
-
-_MOST_MIXED = 8
-# Each token of a mixed pass pays for the columns of all its groups. Where texts had 200 tokens mixing cost a
-# tenth of a document's time without this bound, and nothing with it; where they have 40 it saves a third.
-_MIXED_COLUMNS = 4
-# Passes in a row that may go to groups begun before, over the head of an older one.
-_MOST_OVERTAKEN = 8
+    passes: int = 0
+    computed: int = 0
+    reused: int = 0
+    produced: int = 0
+    drafted: Counter[str] = field(default_factory=Counter)
+    accepted: Counter[str] = field(default_factory=Counter)
 
 
 class Scheduler:
     """Not thread-safe; the decoder's lock guards it.
 
     Args:
-        cache: The pool of keys and values.
-        budget: Most new tokens in a pass.
-        proposer: Drafts continuations; None: one token a pass.
-        draft_tokens: Most drafted tokens a sequence and pass.
-        confidence: Probability from which on a drafted token is taken though another is likelier.
-        mixed_tokens: A pass with fewer new tokens takes another waiting group in, as long as all are at most
-            four times as long together; 0: every group has its own.
+        cache: The KV cache.
+        budget: Maximum number of new tokens in a pass.
+        proposer: Drafts continuations; None: one token per pass.
+        verifier: Accepts drafted tokens.
+        draft_tokens: Maximum number of drafted tokens per sequence and pass.
+        small_pass: A pass with fewer new tokens is shared with further waiting groups, as long as all of them
+            together have at most four times as many tokens; 0: passes are never shared.
         threads: Passes that run at once.
 
     Attributes:
-        tokens_reused: Tokens of sequences that had been read already when their turn came.
-        drafted: Tokens drafted, by who proposed them.
-        accepted: Those of them that were right.
-        unlearned: Finished sequences that the proposer has not heard of yet.
+        counts: Totals so far.
+        unlearned: Finished sequences that the proposer has not learned from yet.
     """
 
     def __init__(
@@ -80,215 +73,220 @@ class Scheduler:
         budget: int,
         proposer: Proposer | None = None,
         *,
+        verifier: Verifier | None = None,
         draft_tokens: int = 32,
-        confidence: float | None = None,
-        mixed_tokens: int = 0,
+        small_pass: int = 0,
         threads: int = 1,
     ) -> None:
         self._cache = cache
         self._tree = PrefixTree(cache)
         self._budget = budget
         self._proposer = proposer
+        self._verifier = verifier or Verifier()
         self._draft_tokens = draft_tokens
-        self._confidence = confidence
-        self._mixed_tokens = mixed_tokens
-        self._mixed_columns = _MIXED_COLUMNS * mixed_tokens
+        self._small_pass = small_pass
+        self._max_columns = _COLUMNS_PER_TOKEN * small_pass
         self._threads = threads
-        self.tokens_reused = 0
-        self.drafted: Counter[str] = Counter()
-        self.accepted: Counter[str] = Counter()
+        self.counts = Counts()
         self.unlearned: list[Sequence] = []
-        self._overtaken = 0
-        self._groups: dict[Group, None] = {}
-        self._by_start: dict[TokenIds, list[Group]] = defaultdict(list)
+        self._overtakes = 0
+        # In order of arrival, by their ids.
+        self._groups: dict[TokenIds, Group] = {}
+        self._sorted_ids: list[TokenIds] = []
         self._group_of: dict[Sequence, Group] = {}
 
     def add(self, sequence: Sequence) -> None:
-        """Queue a sequence, in the group it shares a prefix with when there is one."""
+        """Queue a sequence, in the group it shares a prefix with if there is one."""
         ids = sequence.prompt.ids
-        alike = self._by_start[ids[:2]]
-        group = next((group for group in alike if group.suits(ids)), None)
+        group = self._suitable(ids)
         if group is None:
-            group = Group(ids, begun=2 * self._tree.known(ids) >= len(ids))
-            self._groups[group] = None
-            alike.append(group)
+            group = Group(ids, cached=2 * self._tree.cached_prefix(ids) >= len(ids))
+            self._groups[ids] = group
+            insort(self._sorted_ids, ids)
         group.sequences[sequence] = None
         self._group_of[sequence] = group
 
-    def remove(self, sequence: Sequence) -> bool:
-        """Forget a sequence, finished or not; what was read for it stays for reuse.
-
-        Returns:
-            Whether it was still there.
-        """
+    def remove(self, sequence: Sequence) -> None:
+        """Remove a sequence, finished or not, if it is still present; its cached tokens stay for reuse."""
         group = self._group_of.pop(sequence, None)
         if group is None:
-            return False
-        self._yield_place(sequence)
+            return
+        self._release(sequence)
         del group.sequences[sequence]
         if not (group.sequences or group.running):
-            self._forget(group)
-        return True
+            self._remove_group(group)
 
-    def schedule(self) -> tuple[list[Group], Batch] | None:
-        """The next pass, of the group whose turn it is; None when nothing can run now."""
-        waiting = self._in_turn([group for group in self._groups if not group.running])
-        for age, group in enumerate(waiting):
-            batch = self._compose(self._together(waiting[age:]))
-            if group is next(iter(self._groups)) and not batch.readers and self._make_room(group):
+    def schedule(self) -> Batch | None:
+        """The next pass; None when nothing can run now."""
+        waiting = self._by_priority([group for group in self._groups.values() if not group.running])
+        for rank, group in enumerate(waiting):
+            batch = self._compose(self._batchable(waiting[rank:]))
+            if group is self._oldest and not batch.sequences and self._preempt_for(group):
                 batch = self._compose([group])
-            if batch.readers:
-                groups = list(dict.fromkeys(self._group_of[sequence] for sequence in batch.readers))
-                for each in groups:
+            if batch.sequences:
+                batch.groups = list(dict.fromkeys(self._group_of[sequence] for sequence in batch.sequences))
+                for each in batch.groups:
                     each.running = True
-                return groups, batch
-            if self._tree.room(1) == 0:
-                # Younger groups wait too: what becomes free is for the older ones.
+                return batch
+            if self._tree.make_available(1) == 0:
+                # The next free slots are for the older groups, so younger ones wait too.
                 return None
         return None
 
-    def accept(self, groups: list[Group], batch: Batch, outcome: Outcome) -> list[Sequence]:
-        """Take the outcome of a pass from ``schedule``.
+    def accept(self, batch: Batch, output: PassOutput) -> list[Sequence]:
+        """Take the output of a pass from ``schedule``.
 
         Returns:
             The sequences that are finished now.
         """
-        self._tree.finish_reading(batch.nodes, batch.reading)
+        self._tree.commit(batch.nodes, batch.mark)
+        for sequence in batch.sequences:
+            sequence.passes += 1
         finished = []
-        first = len(batch.asked)
-        for row, (node, sequences) in enumerate(batch.asked.items()):
+        first = len(batch.outputs)
+        for row, (node, sequences) in enumerate(batch.outputs.items()):
             draft = batch.drafts.get(node)
             for sequence in sequences:
                 if sequence not in self._group_of:
                     continue
-                verified = verify(sequence, outcome, draft, row=row, first=first, confidence=self._confidence)
-                self._tell_proposer(sequence, verified, outcome)
+                verified = self._verifier.verify(sequence, output, draft, row=row, first=first)
+                if draft is not None:
+                    self.counts.accepted.update(draft.sources[index] for index in verified.path)
                 if verified.finished:
                     finished.append(sequence)
                 else:
-                    self._go_on(sequence, batch, verified, outcome)
+                    self._advance(sequence, batch, verified, output)
             first += len(draft or ())
-        self._stop_running(groups, finished)
+        self.counts.passes += 1
+        self.counts.computed += batch.tokens
+        self.counts.produced += sum(len(sequence.produced) for sequence in finished)
+        self._end_pass(batch, finished)
         if self._proposer is not None:
             self.unlearned += (each for each in finished if each.prompt.max_new_tokens > 1)
         return finished
 
     def learn(self) -> None:
-        """Let later drafts profit from finished answers; apart from ``accept``, for it can wait."""
+        """Let the proposer learn from finished sequences; separate from ``accept`` because it can wait."""
         if self._proposer is not None:
             for sequence in self.unlearned:
-                self._proposer.finish(sequence)
+                self._proposer.learn(sequence)
         self.unlearned.clear()
 
-    def fail(self, groups: list[Group], batch: Batch) -> list[Sequence]:
-        """Undo a pass that broke.
+    def fail(self, batch: Batch) -> list[Sequence]:
+        """Undo a pass that failed.
 
         Returns:
-            The sequences it read for, which are forgotten.
+            Its sequences, which are removed.
         """
-        self._tree.abandon_reading(batch.nodes, batch.reading)
-        failed = [sequence for sequence in batch.readers if sequence in self._group_of]
-        self._stop_running(groups, failed)
+        self._tree.roll_back(batch.nodes, batch.mark)
+        failed = [sequence for sequence in batch.sequences if sequence in self._group_of]
+        self._end_pass(batch, failed)
         return failed
 
     @property
-    def groups(self) -> int:
-        """How many there are, whether a pass of theirs is on its way or not."""
-        return len(self._groups)
+    def single_group(self) -> bool:
+        """True if there is only one group, waiting or running."""
+        return len(self._groups) == 1
 
     @property
-    def idle_groups(self) -> bool:
-        """Whether some group has no pass on its way."""
-        return any(not group.running for group in self._groups)
+    def waiting(self) -> bool:
+        """True if some group has no pass in flight."""
+        return any(not group.running for group in self._groups.values())
 
     @property
     def running(self) -> bool:
-        """Whether some pass is on its way."""
-        return any(group.running for group in self._groups)
+        """True if some pass is in flight."""
+        return any(group.running for group in self._groups.values())
 
     @property
     def sequences(self) -> list[Sequence]:
-        """All that are queued or in flight, in order of arrival."""
+        """All sequences, queued or in flight, in order of arrival."""
         return list(self._group_of)
 
-    def _in_turn(self, waiting: list[Group]) -> list[Group]:
-        """The oldest groups first; but those with a text in the pool before, once they fill shared passes.
+    @property
+    def _oldest(self) -> Group:
+        return next(iter(self._groups.values()))
 
-        In order of age alone all texts that wait would be read before the first is asked for its mentions. A
-        pool that does not hold them all would have dropped it by then, and it would be read again.
+    def _suitable(self, ids: TokenIds) -> Group | None:
+        """The group to compute a prompt with.
+
+        Its neighbours in the order of ids share the longest prefix with it, so no other group is looked at.
         """
-        begun = [group for group in waiting if group.begun]
-        filled = sum(len(group.ids) for group in begun) >= self._threads * self._mixed_columns
-        # Whoever asks the same text again and again must not keep others waiting for ever; and in a full pool
-        # only the oldest can make room.
-        if not filled or self._overtaken == _MOST_OVERTAKEN or not self._tree.room(1):
-            self._overtaken = 0
-            return waiting
-        self._overtaken += 1
-        return begun + [group for group in waiting if not group.begun]
+        at = bisect_left(self._sorted_ids, ids)
+        neighbours = (self._groups[each] for each in self._sorted_ids[max(0, at - 1) : at + 1])
+        return next((group for group in neighbours if group.suits(ids)), None)
 
-    def _together(self, waiting: list[Group]) -> list[Group]:
-        """The groups that may share a pass: as many as are left for each thread, so that none stays idle."""
-        if not self._mixed_tokens:
+    def _by_priority(self, waiting: list[Group]) -> list[Group]:
+        """The oldest groups first, except that cached groups go ahead once they fill shared passes.
+
+        By age alone, every waiting text would be prefilled before the first one's mentions are asked for. If
+        the KV cache cannot hold them all, that text would be evicted by then and prefilled again.
+        """
+        cached = [group for group in waiting if group.cached]
+        filled = sum(len(group.ids) for group in cached) >= self._threads * self._max_columns
+        # The bound keeps repeated prompts over one text from starving others. In a full cache only the oldest
+        # group can preempt.
+        if not filled or self._overtakes == _MAX_OVERTAKES or not self._tree.make_available(1):
+            self._overtakes = 0
+            return waiting
+        self._overtakes += 1
+        return cached + [group for group in waiting if not group.cached]
+
+    def _batchable(self, waiting: list[Group]) -> list[Group]:
+        """The groups that may share a pass, so many that each thread gets its part of those waiting."""
+        if not self._small_pass:
             return waiting[:1]
-        return waiting[: min(_MOST_MIXED, -(-len(waiting) // self._threads))]
+        return waiting[: min(_MAX_GROUPS, -(-len(waiting) // self._threads))]
 
     def _compose(self, groups: list[Group]) -> Batch:
         batch = Batch()
         budget = self._budget
-        # All enter the tree before any is taken, for entering may split a node that another shares.
+        # All enter the tree before any is added, since an insertion may split a node that another shares.
         ends = [[self._place(sequence) for sequence in group.sequences] for group in groups]
         columns = 0
         for group, its_ends in zip(groups, ends, strict=True):
             columns += max(end.end for end in its_ends)
-            full = batch.undrafted >= self._mixed_tokens or columns > self._mixed_columns
-            if batch.readers and full:
+            full = batch.undrafted >= self._small_pass or columns > self._max_columns
+            if batch.sequences and full:
                 break
             for sequence, end in zip(group.sequences, its_ends, strict=True):
                 if budget == 0:
                     break
-                budget -= self._take(sequence, end, batch, budget)
+                budget -= self._add_to(batch, sequence, end, budget)
         if self._proposer is not None and budget:
             self._draft(self._proposer, batch, budget)
         return batch
 
     def _draft(self, proposer: Proposer, batch: Batch, budget: int) -> None:
-        """Draft for the sequences that can use it, with what the others leave of the budget."""
-        able = [(end, sequences[0]) for end, sequences in batch.asked.items() if sequences[0].remaining > 1]
+        """Spend the rest of the budget on drafts, in equal parts."""
+        able = [(end, sequences[0]) for end, sequences in batch.outputs.items() if sequences[0].remaining > 1]
         if not able:
             return
         width = min(self._draft_tokens, budget // len(able))
         # The group being composed is not running yet.
-        busy = sum(not group.running for group in self._groups) > 1
+        busy = sum(not group.running for group in self._groups.values()) > 1
         for end, sequence in able:
             draft = proposer.propose(sequence, width, busy=busy) if width else None
             if draft is not None:
                 batch.drafts[end] = draft
-                self.drafted.update(draft.sources)
+                self.counts.drafted.update(draft.sources)
 
-    def _tell_proposer(self, sequence: Sequence, verified: Verified, outcome: Outcome) -> None:
-        draft = verified.draft
-        if draft is not None:
-            self.accepted.update(draft.sources[index] for index in verified.path)
-        if self._proposer is not None and sequence.prompt.max_new_tokens > 1:
-            self._proposer.learn(sequence, len(verified.path), verified.following(outcome))
-
-    def _go_on(self, sequence: Sequence, batch: Batch, verified: Verified, outcome: Outcome) -> None:
-        """Move a sequence's place behind the tokens it took; keys and values of accepted drafts are kept."""
+    def _advance(self, sequence: Sequence, batch: Batch, verified: Verified, output: PassOutput) -> None:
+        """Move a sequence's end after its new tokens; keys and values of accepted drafts are cached."""
         node, draft = sequence.node, verified.draft
-        assert node is not None, "what was read for has a place"  # noqa: S101 - narrows the type
+        assert node is not None, "a sequence in a pass has a node"  # noqa: S101 - narrows the type
         if draft is not None and verified.path:
             start = node.end
             node = self._tree.advance(node, tuple(draft.ids[index] for index in verified.path))
-            rows = np.array(verified.path) + batch.undrafted + verified.first - len(batch.asked)
-            for piece in reversed(_unread(node)):
+            rows = np.array(verified.path) + batch.undrafted + verified.first - len(batch.outputs)
+            for piece in reversed(_uncached(node)):
                 above = piece.parent
-                if (above is not None and above.being_read) or self._tree.room(len(piece.ids)) < len(
-                    piece.ids
-                ):
+                if above is not None and above.computing:
                     break
-                slots = self._tree.keep(piece)
-                self._cache.write(slots, outcome.new, rows[piece.start - start : piece.end - start])
+                if self._tree.make_available(len(piece.ids)) < len(piece.ids):
+                    break
+                slots = self._tree.allocate(piece)
+                self._cache.write(slots, output.new, rows[piece.start - start : piece.end - start])
         sequence.node = self._tree.advance(node, (verified.token,))
 
     def _place(self, sequence: Sequence) -> Node:
@@ -296,83 +294,80 @@ class Scheduler:
             sequence.node = self._tree.insert(sequence.ids)
         return sequence.node
 
-    def _take(self, sequence: Sequence, end: Node, batch: Batch, budget: int) -> int:
-        """Add to a pass what a sequence needs read, as far as budget and room go.
+    def _add_to(self, batch: Batch, sequence: Sequence, end: Node, budget: int) -> int:
+        """Add a sequence's uncached tokens to a pass, as far as budget and free slots go.
 
         Returns:
             Tokens added.
         """
-        unread = _unread(end)
-        above = unread[-1].parent if unread else end
-        shared = above is not None and above.reading is batch.reading
-        if above is not None and above.being_read and not shared:
+        uncached = _uncached(end)
+        above = uncached[-1].parent if uncached else end
+        shared = above is not None and above.mark is batch.mark
+        if above is not None and above.computing and not shared:
             return 0
-        wanted = sum(len(node.ids) for node in unread)
-        taken = self._read(reversed(unread), batch, budget)
-        repeated = not unread and not shared
-        if repeated and end not in batch.repeats:
-            batch.repeat(end)
-            taken = 1
+        wanted = sum(len(node.ids) for node in uncached)
+        added = self._prefill(batch, reversed(uncached), budget)
+        recomputed = not uncached and not shared
+        if recomputed and end not in batch.recomputed:
+            batch.recompute(end)
+            added = 1
         if end.slots is not None:
-            batch.asked.setdefault(end, []).append(sequence)
-        if taken or shared or repeated:
-            batch.readers.append(sequence)
+            batch.outputs.setdefault(end, []).append(sequence)
+        if added or shared or recomputed:
+            batch.sequences.append(sequence)
             if not sequence.passes:
-                self.tokens_reused += end.end - wanted
-        return taken
+                self.counts.reused += end.end - wanted
+        return added
 
-    def _read(self, nodes: Iterable[Node], batch: Batch, budget: int) -> int:
-        """Add nodes, each after its parent, to a pass; the last one that fits may be cut.
+    def _prefill(self, batch: Batch, nodes: Iterable[Node], budget: int) -> int:
+        """Add nodes, each after its parent, to a pass; the last one that fits may be split.
 
         Returns:
             Tokens added.
         """
-        taken = 0
+        added = 0
         for node in nodes:
-            room = self._tree.room(min(len(node.ids), budget - taken))
-            if room == 0:
+            available = self._tree.make_available(min(len(node.ids), budget - added))
+            if available == 0:
                 break
-            part = node if room == len(node.ids) else self._tree.split(node, room)
-            self._tree.start_reading(part, batch.reading)
-            batch.read(part)
-            taken += room
-        return taken
+            part = node if available == len(node.ids) else self._tree.split(node, available)
+            self._tree.allocate(part, batch.mark)
+            batch.prefill(part)
+            added += available
+        return added
 
-    def _make_room(self, group: Group) -> bool:
-        """Let the youngest sequences give their slots up until a group's first one can go on.
+    def _preempt_for(self, group: Group) -> bool:
+        """Preempt the youngest sequences until a group's first one can run.
 
-        They start again later; that the oldest always gets on is what keeps a full pool from standing still.
+        They start again later. The oldest always progresses, so a full KV cache cannot deadlock.
         """
         first = next(iter(group.sequences))
-        wanted = min(self._budget, sum(len(node.ids) for node in _unread(self._place(first))))
+        wanted = min(self._budget, sum(len(node.ids) for node in _uncached(self._place(first))))
         for sequence in reversed(self._group_of):
-            if self._tree.room(wanted) == wanted:
+            if self._tree.make_available(wanted) == wanted:
                 break
             if sequence is not first and not self._group_of[sequence].running:
-                self._yield_place(sequence)
-        return self._tree.room(1) == 1
+                self._release(sequence)
+        return self._tree.make_available(1) == 1
 
-    def _yield_place(self, sequence: Sequence) -> None:
+    def _release(self, sequence: Sequence) -> None:
         if sequence.node is not None:
             self._tree.release(sequence.node)
             sequence.node = None
 
-    def _stop_running(self, groups: list[Group], done: list[Sequence]) -> None:
+    def _end_pass(self, batch: Batch, done: list[Sequence]) -> None:
         for sequence in done:
             self.remove(sequence)
-        for group in groups:
+        for group in batch.groups:
             group.running = False
             if not group.sequences:
-                self._forget(group)
+                self._remove_group(group)
 
-    def _forget(self, group: Group) -> None:
-        del self._groups[group]
-        alike = self._by_start[group.ids[:2]]
-        alike.remove(group)
-        if not alike:
-            del self._by_start[group.ids[:2]]
+    def _remove_group(self, group: Group) -> None:
+        del self._groups[group.ids]
+        del self._sorted_ids[bisect_left(self._sorted_ids, group.ids)]
 
 
-def _unread(end: Node) -> list[Node]:
-    """The nodes up to here, upwards, that no pass has read or is reading."""
+def _uncached(end: Node) -> list[Node]:
+    """This node and its ancestors, upwards, up to the first that is cached or being computed."""
     return list(takewhile(lambda node: node.slots is None, end.lineage()))

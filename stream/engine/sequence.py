@@ -1,4 +1,4 @@
-"""A prompt on its way through the engine."""
+"""A prompt on its way through the engine, and groups of prompts over one text."""
 
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -6,10 +6,46 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.engine.constraint import Grounding
-from stream.engine.prefix_tree import Node
-from stream.engine.prompt import Question
+from stream.engine.prefix_tree import Node, TokenIds, common_prefix
+from stream.engine.prompt import Ids, PromptParts
 from stream.generation import Completion, Prompt
+
+# A sequence and the first of its group differ, on average, in no more tokens than they share, or in this few.
+_FEW_TOKENS = 8
+
+
+@dataclass(slots=True)
+class SpanConstraint:
+    """Constrained decoding: the state that restricts one answer to spans of its prompt's text.
+
+    It needs no trie of all spans; the positions after the spans that match the answer so far are enough.
+
+    Attributes:
+        text: (T), the text's tokens.
+        end_id: May follow any span except the empty one.
+        next: (M), positions in the text of the tokens that may come next; ``T`` after a span at its end.
+    """
+
+    text: Ids
+    end_id: int
+    next: Ids
+
+    @classmethod
+    def of(cls, text: Ids, end_id: int) -> "SpanConstraint":
+        """The state before the first token."""
+        return cls(text, end_id, np.arange(len(text)))
+
+    def allowed(self) -> Ids:
+        """Tokens that may come next."""
+        begun = len(self.next) != len(self.text) or self.next[0] != 0
+        inside = self.text[self.next[self.next < len(self.text)]]
+        return np.append(inside, self.end_id) if begun else inside
+
+    def advance(self, token: int) -> None:
+        """Take one of the allowed tokens."""
+        if token != self.end_id:
+            inside = self.next[self.next < len(self.text)]
+            self.next = inside[self.text[inside] == token] + 1
 
 
 @dataclass(slots=True, eq=False)
@@ -17,45 +53,38 @@ class Sequence:
     """State of one prompt.
 
     Attributes:
-        forced: The answer to give whatever the model says, without the end id; None: what the model says.
-        node: Where its tokens end in the prefix tree; None before its first pass and after it gave way.
-        produced: Tokens chosen so far, the end id left out.
-        passes: Passes that read tokens for it.
-        fixed_at: For each token produced, the pass (from 1) from which on it was known.
-        question: Its prompt by its parts, once a drafter has looked.
-        states: What the model holds of the tokens of its prompt's text, once a drafter has looked.
-        guesses: What may follow, where a strategy carries guesses from pass to pass, each with the pass that
-            it came from.
-        grounding: Holds the answer to spans of the prompt's text; None: nothing does.
+        forced: Forced decoding (teacher forcing): the answer to give, without the end id; None: the model's.
+        constraint: Constrained decoding's state; None: every token is allowed.
+        node: The end of its tokens in the prefix tree; None before its first pass and after preemption.
+        produced: Tokens chosen so far, without the end id.
+        passes: Passes that computed tokens for it.
+        parts: Its prompt by parts, cached by the drafter.
+        features: (T, width), features of its text's tokens, cached by the drafter.
     """
 
     prompt: Prompt
     future: Future[Completion]
     forced: tuple[int, ...] | None = None
+    constraint: SpanConstraint | None = None
     node: Node | None = None
     produced: list[int] = field(default_factory=list)
     log_probs: list[float] = field(default_factory=list)
-    fixed_at: list[int] = field(default_factory=list)
     passes: int = 0
-    question: Question | None = None
-    states: NDArray[np.float32] | None = None
-    guesses: list[tuple[int, int]] = field(default_factory=list)
-    grounding: Grounding | None = None
+    parts: PromptParts | None = None
+    features: NDArray[np.float32] | None = None
 
     @property
     def ids(self) -> tuple[int, ...]:
-        """Prompt and what was produced."""
+        """Prompt and produced tokens."""
         return (*self.prompt.ids, *self.produced)
 
     @property
     def remaining(self) -> int:
-        """Most tokens it may still produce."""
+        """Maximum number of tokens it may still produce."""
         return self.prompt.max_new_tokens - len(self.produced)
 
     def accept(self, token: int, log_prob: float) -> bool:
-        """Take the next token.
-
-        A token that was guessed is known since the pass that the guess came from.
+        """Append the next token.
 
         Returns:
             Whether the sequence is finished.
@@ -64,19 +93,37 @@ class Sequence:
             return True
         self.produced.append(token)
         self.log_probs.append(log_prob)
-        guess, since = self.guesses.pop(0) if self.guesses else (token, self.passes)
-        self.fixed_at.append(since if guess == token else self.passes)
         return token in self.prompt.stop_ids or self.remaining <= 0
 
     def forced_token(self) -> int | None:
-        """The next token of a forced answer, in the end the end id; None when nothing is forced."""
+        """The next token under forced decoding, after the answer the end id; None without it."""
         if self.forced is None:
             return None
         at = len(self.produced)
         return self.forced[at] if at < len(self.forced) else self.prompt.end_id
 
     def completion(self) -> Completion:
-        """What was produced."""
-        return Completion(
-            tuple(self.produced), tuple(self.log_probs), passes=self.passes, fixed_at=tuple(self.fixed_at)
-        )
+        """The result."""
+        return Completion(tuple(self.produced), tuple(self.log_probs), passes=self.passes)
+
+
+@dataclass(slots=True, eq=False)
+class Group:
+    """Sequences that share most of their tokens: a document with its branches.
+
+    Attributes:
+        ids: Prompt of its first sequence.
+        cached: Whether most of ``ids`` was cached on arrival, as for further prompts over a known text.
+        sequences: In order of arrival.
+        running: Whether one of its passes is in flight; the next one waits for it.
+    """
+
+    ids: TokenIds
+    cached: bool = False
+    sequences: dict[Sequence, None] = field(default_factory=dict)
+    running: bool = False
+
+    def suits(self, ids: TokenIds) -> bool:
+        """True if a prompt shares enough with this group to be computed with it."""
+        shared = common_prefix(self.ids, ids)
+        return len(self.ids) + len(ids) - 2 * shared <= 2 * max(shared, _FEW_TOKENS)

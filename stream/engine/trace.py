@@ -1,35 +1,82 @@
-"""What a pass did, for those who want to see a decode."""
+"""Clocks and traces of passes, wrapped around the engine's functions from outside."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from threading import get_ident
+from typing import ParamSpec, TypeVar
 
 from stream.engine.batch import Batch
 from stream.engine.drafts.draft import START, Draft
+from stream.engine.forward import PassOutput
 from stream.engine.sequence import Sequence
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Clock:
+    """Seconds by part of a pass.
+
+    Args:
+        parts: Their names, in the order of a pass; one thread does all parts of one pass.
+    """
+
+    def __init__(self, *parts: str) -> None:
+        self._parts = parts
+        # By thread, so that threads need no lock.
+        self._by_thread: dict[int, dict[str, float]] = {}
+
+    def timed(self, part: str, function: Callable[P, R]) -> Callable[P, R]:
+        """Wrap a function so that its time counts for a part."""
+
+        def run(*args: P.args, **kwargs: P.kwargs) -> R:
+            began = time.perf_counter()
+            result = function(*args, **kwargs)
+            self._of_thread()[part] += time.perf_counter() - began
+            return result
+
+        return run
+
+    def seconds(self) -> dict[str, float]:
+        """Totals over all threads."""
+        threads = list(self._by_thread.values())
+        return {part: sum(each[part] for each in threads) for part in self._parts}
+
+    def of_this_thread(self) -> dict[str, float]:
+        """Totals of the calling thread."""
+        return dict(self._of_thread())
+
+    def _of_thread(self) -> dict[str, float]:
+        known = self._by_thread.get(get_ident())
+        if known is None:
+            known = self._by_thread[get_ident()] = dict.fromkeys(self._parts, 0.0)
+        return known
 
 
 @dataclass(frozen=True, slots=True)
 class SequenceTrace:
-    """What a pass gave one sequence.
+    """Result of a pass for one sequence.
 
     Attributes:
-        prompt: Ids of its prompt, which tell it from others.
-        earlier: Tokens of the answer it had before.
-        chosen: Tokens of the answer it took in this pass, without the end id.
-        draft: What was drafted behind its end.
-        accepted: Which of the draft's tokens are among the chosen, as indices.
+        sequence: Identity of the sequence: the same object in all its passes.
+        passes: Number of this pass among those of the sequence, from 1.
+        prompt: Ids of its prompt.
+        earlier: Tokens of the answer before this pass.
+        chosen: Tokens that this pass added, without the end id.
+        draft: The draft after its end.
+        accepted: The draft's tokens among ``chosen``, as indices.
         finished: Whether the answer is complete.
-        fixed_at: When it is: for each of its tokens, from which pass on it was known, counting from 1 those
-            that read for it.
     """
 
+    sequence: object
+    passes: int
     prompt: tuple[int, ...]
     earlier: tuple[int, ...]
     chosen: tuple[int, ...]
     draft: Draft | None
     accepted: tuple[int, ...]
     finished: bool
-    fixed_at: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +84,14 @@ class PassTrace:
     """One forward pass.
 
     Attributes:
-        read: Runs of tokens that were read and kept, each with the position of its first token.
-        tokens: All tokens that went through the model, drafts included.
-        past: Tokens read by earlier passes that it looked back at.
+        prefilled: Runs of tokens that were computed and cached, each with the position of its first token.
+        tokens: Number of computed tokens, drafts included.
+        past: Number of cached tokens that it attended to.
         sequences: Those that took tokens.
         seconds: By part of the pass.
     """
 
-    read: tuple[tuple[int, tuple[int, ...]], ...]
+    prefilled: tuple[tuple[int, tuple[int, ...]], ...]
     tokens: int
     past: int
     sequences: tuple[SequenceTrace, ...]
@@ -52,32 +99,45 @@ class PassTrace:
 
 
 OnPass = Callable[[PassTrace], None]
+Accept = Callable[[Batch, PassOutput], list[Sequence]]
 
 
-class PassRecorder:
-    """Looks at a pass before its outcome is taken, and again after.
+def traced(accept: Accept, clock: Clock, on_pass: OnPass) -> Accept:
+    """Wrap the function that accepts a pass's output, so that every pass is reported.
 
     Args:
-        batch: The pass.
-        past: Tokens it looks back at.
+        accept: Returns the sequences that it finished.
+        clock: Of the pass's parts, ``accept`` included.
+        on_pass: Called with each trace, under the decoder's lock.
     """
+    before: dict[int, dict[str, float]] = {}
 
-    def __init__(self, batch: Batch, past: int) -> None:
-        self._read = tuple((node.start, node.ids) for node in batch.nodes)
-        self._tokens, self._past = batch.tokens, past
-        self._before = [
+    def run(batch: Batch, output: PassOutput) -> list[Sequence]:
+        prefilled = tuple((node.start, node.ids) for node in batch.nodes)
+        past = _past(batch)
+        states = [
             (sequence, len(sequence.produced), batch.drafts.get(node))
-            for node, sequences in batch.asked.items()
+            for node, sequences in batch.outputs.items()
             for sequence in sequences
         ]
-
-    def trace(self, finished: list[Sequence], seconds: Mapping[str, float]) -> PassTrace:
-        """The trace, once the outcome is taken."""
+        finished = accept(batch, output)
         sequences = tuple(
             _sequence_trace(sequence, earlier, draft, finished=sequence in finished)
-            for sequence, earlier, draft in self._before
+            for sequence, earlier, draft in states
         )
-        return PassTrace(self._read, self._tokens, self._past, sequences, seconds)
+        now, last = clock.of_this_thread(), before.get(get_ident(), {})
+        before[get_ident()] = now
+        seconds = {part: total - last.get(part, 0.0) for part, total in now.items()}
+        on_pass(PassTrace(prefilled, batch.tokens, past, sequences, seconds))
+        return finished
+
+    return run
+
+
+def _past(batch: Batch) -> int:
+    ends = (*batch.nodes, *batch.recomputed, *batch.drafts)
+    cached = {node for end in ends for node in end.lineage() if node.mark is not batch.mark}
+    return sum(len(node.ids) for node in cached)
 
 
 def _sequence_trace(
@@ -92,11 +152,12 @@ def _sequence_trace(
             break
         accepted.append(at)
     return SequenceTrace(
+        sequence=sequence,
+        passes=sequence.passes,
         prompt=sequence.prompt.ids,
         earlier=tuple(sequence.produced[:earlier]),
         chosen=chosen,
         draft=draft,
         accepted=tuple(accepted),
         finished=finished,
-        fixed_at=tuple(sequence.fixed_at) if finished else (),
     )

@@ -1,15 +1,15 @@
-"""Predicted entities set against the gold ones by their places in the text."""
+"""Predicted entities paired with gold ones by their places in the text."""
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 
 from stream.contract.messages import Entity
 from stream.corpora.document import GoldEntity
 from stream.evaluation.scores import Score
 
-Place = tuple[int, int, str]
-"""Start, end and label."""
+_Place = tuple[int, int, str]  # start, end and label
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Alignment:
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """How many entities matched, and how well; adds up over documents (MUC-5's and SemEval-2013's counts).
+    """Counts of matched entities, which add up over documents (those of MUC-5 and SemEval-2013).
 
     Attributes:
         exact: Predicted at the place of a gold entity of their label.
@@ -73,14 +73,14 @@ class Matches:
 
 
 def align(predicted: Sequence[Entity], gold: Sequence[GoldEntity]) -> Alignment:
-    """Pair what has one place and label; then, of the rest, as many as overlap under one label.
+    """Pair entities of one place and label; then, of the rest, as many as overlap under one label.
 
     Repeats of a place and label count once.
     """
     ours = {(entity.start, entity.end, entity.label): entity for entity in predicted}
     theirs = {(entity.start, entity.end, entity.label): entity for entity in gold}
     same = ours.keys() & theirs.keys()
-    pairs = _most_pairs(sorted(ours.keys() - same), sorted(theirs.keys() - same))
+    pairs = dict(_most_pairs(ours.keys() - same, theirs.keys() - same))
     paired = set(pairs.values())
     return Alignment(
         exact=[(entity, theirs[place]) for place, entity in ours.items() if place in same],
@@ -112,24 +112,37 @@ def matches(alignment: Alignment, labels: Sequence[str]) -> dict[str, Matches]:
     }
 
 
-def _most_pairs(ours: Sequence[Place], theirs: Sequence[Place]) -> dict[Place, Place]:
-    """Gold places to predicted ones, as many pairs as there can be (Kuhn's augmenting paths)."""
-    pairs: dict[Place, Place] = {}
+def _most_pairs(ours: Iterable[_Place], theirs: Iterable[_Place]) -> Iterator[tuple[_Place, _Place]]:
+    """Pairs of a gold and a predicted place that overlap under one label, as many as there can be.
 
-    def find(mine: Place, seen: set[Place]) -> bool:
-        for other in _overlapping(mine, theirs):
-            if other not in seen:
-                seen.add(other)
-                if other not in pairs or find(pairs[other], seen):
-                    pairs[other] = mine
-                    return True
-        return False
-
-    for mine in ours:
-        find(mine, set())
-    return pairs
+    The place that ends first goes with the place of the other side that ends first of those it overlaps. That
+    one overlaps no place that another candidate would not overlap too, so no pair is lost.
+    """
+    sides: dict[str, tuple[list[_Place], list[_Place]]] = defaultdict(lambda: ([], []))
+    for side, places in enumerate((theirs, ours)):
+        for place in places:
+            sides[place[2]][side].append(place)
+    for both in sides.values():
+        yield from _pairs_of_label(*both)
 
 
-def _overlapping(mine: Place, theirs: Sequence[Place]) -> Iterator[Place]:
-    start, end, label = mine
-    return (other for other in theirs if other[2] == label and other[0] < end and start < other[1])
+def _pairs_of_label(theirs: list[_Place], ours: list[_Place]) -> Iterator[tuple[_Place, _Place]]:
+    by_start = [deque(sorted(places)) for places in (theirs, ours)]
+    # Places that have begun, by their ends.
+    begun: tuple[list[tuple[int, _Place]], list[tuple[int, _Place]]] = ([], [])
+    done: set[tuple[int, _Place]] = set()
+    order = sorted((place[1], side, place) for side, places in enumerate((theirs, ours)) for place in places)
+    for end, side, place in order:
+        if (side, place) in done:
+            continue
+        done.add((side, place))
+        other = 1 - side
+        while by_start[other] and by_start[other][0][0] < end:
+            candidate = by_start[other].popleft()
+            heappush(begun[other], (candidate[1], candidate))
+        while begun[other]:
+            partner = heappop(begun[other])[1]
+            if (other, partner) not in done:
+                done.add((other, partner))
+                yield (place, partner) if side == 0 else (partner, place)
+                break

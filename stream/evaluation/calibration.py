@@ -1,4 +1,4 @@
-"""Temperatures fitted to judged mentions."""
+"""Platt scaling fitted to judged mentions: for every label a temperature and an offset of log-odds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ _STEPS = 50
 _HALVINGS = 30
 _CLOSE = 1e-9
 
-# Weight of what is assumed of a label (the default's temperature) against each of its mentions.
-_TRUST = 5.0
+# Weight of the prior, which is the default scaling, against each mention of a label.
+_PRIOR_WEIGHT = 5.0
 _SLOPES = (0.05, 20.0)
 _FIXED = 1e9
 _LARGEST_OFFSET = 10.0
@@ -28,13 +28,13 @@ _LARGEST_OFFSET = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """Temperatures fitted to one half of documents and measured on the other.
+    """A calibration fitted to one half of the documents and measured on the other.
 
     Attributes:
-        calibration: The temperatures.
-        fitted_to: Entities that they were fitted to.
-        before: How reliable products of token probabilities are, on the other half.
-        after: How reliable calibrated scores are there.
+        calibration: Platt scaling of every label.
+        fitted_to: Number of entities that it was fitted to.
+        before: Reliability of products of token probabilities, on the other half.
+        after: Reliability of calibrated scores, on the same half.
     """
 
     calibration: Calibration
@@ -46,7 +46,7 @@ class Fitted:
 def fit_half(
     answers: Sequence[Answer], labels: Sequence[str], phrases: Mapping[str, str], policy: Policy
 ) -> Fitted:
-    """Fit to every other answer, from the first on, and measure on the rest.
+    """Fit to every second answer, from the first on, and measure on the rest.
 
     Args:
         answers: A model's.
@@ -68,7 +68,7 @@ def fit_half(
 
 
 def fit(judged: Sequence[Judged], phrases: Mapping[str, str]) -> Calibration:
-    """The calibration that makes what was seen most likely; labels with few mentions stay near the default.
+    """The calibration of highest likelihood; labels with few mentions stay near the default.
 
     Args:
         judged: Mentions with uncalibrated scores.
@@ -79,7 +79,7 @@ def fit(judged: Sequence[Judged], phrases: Mapping[str, str]) -> Calibration:
     """
     if len(judged) < _FEWEST:
         raise ConfigurationError(
-            f"{len(judged)} mentions were found in the documents to fit temperatures to, and {_FEWEST} are "
+            f"{len(judged)} mentions were found in the documents to calibrate with, and {_FEWEST} are "
             "needed: give more documents, or ones with labels that the model knows"
         )
     default = _fit(judged, np.array([1.0, 0.0]), np.full(2, 0.01))
@@ -87,41 +87,40 @@ def fit(judged: Sequence[Judged], phrases: Mapping[str, str]) -> Calibration:
     for one in judged:
         of_phrase.setdefault(phrases[one.label], []).append(one)
     return Calibration(
-        default=_temperature(default),
+        default=_platt_scaling(default),
         labels={
-            phrase: _temperature(_fit(some, default, np.full(2, _TRUST)))
+            phrase: _platt_scaling(_fit(some, default, np.full(2, _PRIOR_WEIGHT)))
             for phrase, some in of_phrase.items()
         },
     )
 
 
-def _fit(judged: Sequence[Judged], assumed: _Vector, trust: _Vector) -> _Vector:
+def _fit(judged: Sequence[Judged], prior: _Vector, weight: _Vector) -> _Vector:
     """Slope and offset of a logistic regression on log-odds, the slope within bounds.
 
-    Scores that say nothing, or the reverse, would have a slope near zero or below it.
+    Uninformative or reversed scores would have a slope near zero or below it.
     """
-    across = np.array([[log_odds(one.score), 1.0] for one in judged])
+    features = np.array([[log_odds(one.score), 1.0] for one in judged])
     right = np.array([one.right for one in judged], dtype=np.float64)
-    weights = _regression(across, right, assumed, trust)
+    weights = _regression(features, right, prior, weight)
     bounded = np.clip(weights[0], *_SLOPES)
     if bounded == weights[0]:
         return weights
-    return _regression(across, right, np.array([bounded, assumed[1]]), np.array([_FIXED, trust[1]]))
+    return _regression(features, right, np.array([bounded, prior[1]]), np.array([_FIXED, weight[1]]))
 
 
-def _regression(across: _Vector, right: _Vector, assumed: _Vector, trust: _Vector) -> _Vector:
-    """Weights that are held near what is assumed of them, found by Newton's method."""
+def _regression(features: _Vector, right: _Vector, prior: _Vector, precision: _Vector) -> _Vector:
+    """Weights under a Gaussian prior of some mean and precision, by Newton's method."""
 
     def loss(weights: _Vector) -> float:
-        odds = across @ weights
-        away = weights - assumed
-        return float(np.sum(np.logaddexp(0, odds) - right * odds) + trust @ away**2 / 2)
+        odds = features @ weights
+        return float(np.sum(np.logaddexp(0, odds) - right * odds) + precision @ (weights - prior) ** 2 / 2)
 
-    weights = assumed.copy()
+    weights = prior.copy()
     for _ in range(_STEPS):
-        likely = 1 / (1 + np.exp(-(across @ weights)))
-        gradient = across.T @ (likely - right) + trust * (weights - assumed)
-        curvature = across.T @ (across * (likely * (1 - likely))[:, None]) + np.diag(trust)
+        likely = 1 / (1 + np.exp(-(features @ weights)))
+        gradient = features.T @ (likely - right) + precision * (weights - prior)
+        curvature = features.T @ (features * (likely * (1 - likely))[:, None]) + np.diag(precision)
         step = np.linalg.solve(curvature, gradient)
         halvings = (0.5**power * step for power in range(_HALVINGS))
         shorter = next((each for each in halvings if loss(weights - each) <= loss(weights)), 0 * step)
@@ -131,6 +130,6 @@ def _regression(across: _Vector, right: _Vector, assumed: _Vector, trust: _Vecto
     return weights
 
 
-def _temperature(weights: _Vector) -> Temperature:
+def _platt_scaling(weights: _Vector) -> Temperature:
     offset = float(np.clip(weights[1], -_LARGEST_OFFSET, _LARGEST_OFFSET))
     return Temperature(temperature=round(1 / float(weights[0]), 4), offset=round(offset, 4))

@@ -1,8 +1,8 @@
-"""What wrong counts cost: counts changed on purpose, and the mentions decoded again under them.
+"""The cost of wrong counts: counts are perturbed, and the mentions decoded again under them.
 
 A label's count decides how many of its mentions are asked for, so a wrong one loses or invents mentions.
-A prompt that was answered before is answered from memory, so that only mention prompts under changed counts
-are decoded, and smaller shares of a change cost no further decoding.
+Prompts answered before are answered from memory: only mention prompts under perturbed counts are decoded,
+and a smaller share of a perturbation costs no further decoding.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from stream.aio import all_of
 from stream.contract.messages import Document, Policy
@@ -23,21 +24,6 @@ from stream.ner.labels import LabelPrompts
 from stream.ner.template import PromptTemplate
 from stream.ner.windows import Window, windows
 
-OWN = "own"
-"""The model's own counts."""
-
-UNDER = "under"
-"""One less, where the model counted a mention."""
-
-OVER = "over"
-"""One more, where the model counted a mention."""
-
-INVENTED = "invented"
-"""One, where the model counted none."""
-
-GOLD = "gold"
-"""The annotated counts."""
-
 _SHARES = (0.1, 0.25, 0.5, 1.0)
 _IN_FLIGHT = 4
 _HASHES = 2**32
@@ -45,33 +31,51 @@ _HASHES = 2**32
 _Ids = tuple[int, ...]
 
 
+class CountSource(StrEnum):
+    """The counts that mentions are decoded under.
+
+    ``UNDER`` and ``OVER`` are one less and one more where the model counted a mention; ``INVENTED`` is one
+    where it counted none.
+    """
+
+    OWN = "own"
+    UNDER = "under"
+    OVER = "over"
+    INVENTED = "invented"
+    GOLD = "gold"
+
+
 @dataclass(frozen=True, slots=True)
-class Change:
+class Perturbation:
     """A way of changing counts.
 
     Attributes:
-        kind: ``OWN``, ``UNDER``, ``OVER``, ``INVENTED`` or ``GOLD``.
-        share: Of the counts that it applies to, those that are changed; always the same ones, and those of a
-            smaller share are among those of a larger.
+        counts: The counts that it makes.
+        share: Share of the counts it applies to that are changed. A hash of the prompt draws them, so every
+            run changes the same ones, and a smaller share is part of a larger.
     """
 
-    kind: str
+    counts: CountSource
     share: float = 1.0
 
 
-CHANGES = (
-    Change(OWN),
-    *(Change(kind, share) for kind in (UNDER, OVER, INVENTED) for share in _SHARES),
-    Change(GOLD),
+PERTURBATIONS = (
+    Perturbation(CountSource.OWN),
+    *(
+        Perturbation(counts, share)
+        for counts in (CountSource.UNDER, CountSource.OVER, CountSource.INVENTED)
+        for share in _SHARES
+    ),
+    Perturbation(CountSource.GOLD),
 )
 
 
 @dataclass(slots=True)
-class Cost:
-    """What came of a change.
+class PerturbedScore:
+    """The score under a perturbation.
 
     Attributes:
-        changed: Counts that are others than the model's own.
+        changed: Counts that differ from the model's own.
         score: Micro-F1's counts over sets of mention texts.
     """
 
@@ -80,7 +84,7 @@ class Cost:
 
 
 class Recorder:
-    """A generator that remembers what was answered; it always asks the one behind it."""
+    """A generator that asks the one behind it and remembers every answer."""
 
     def __init__(self, generator: Generator) -> None:
         self._generator = generator
@@ -101,30 +105,32 @@ class _Pair:
 
     Attributes:
         prompt: Asks for the count.
-        own: What the model answered.
-        gold: What is annotated, to the most that the checkpoint can count.
+        own: The model's count.
+        gold: The annotated count, at most the highest that the checkpoint can answer.
     """
 
     prompt: Prompt
     own: int
     gold: int
 
-    def count(self, change: Change, most: int) -> int:
-        """The count under a change."""
-        applies = zlib.crc32(repr(self.prompt.ids).encode()) < change.share * _HASHES
-        if change.kind == GOLD:
-            return self.gold
-        if change.kind == UNDER and applies:
-            return max(self.own - 1, 0)
-        if change.kind == OVER and applies and self.own:
-            return min(self.own + 1, most)
-        if change.kind == INVENTED and applies and not self.own:
-            return 1
-        return self.own
+    def count(self, perturbation: Perturbation, most: int) -> int:
+        """The count under a perturbation."""
+        applies = zlib.crc32(repr(self.prompt.ids).encode()) < perturbation.share * _HASHES
+        match perturbation.counts:
+            case CountSource.GOLD:
+                return self.gold
+            case CountSource.UNDER if applies:
+                return max(self.own - 1, 0)
+            case CountSource.OVER if applies and self.own:
+                return min(self.own + 1, most)
+            case CountSource.INVENTED if applies and not self.own:
+                return 1
+            case _:
+                return self.own
 
 
-class _Forced:
-    """A generator that answers count prompts as it is told, and others from memory where it can."""
+class _ForcedCounts:
+    """A generator that answers count prompts with given counts, and others from memory where it can."""
 
     def __init__(self, recorder: Recorder, template: PromptTemplate) -> None:
         self._recorder = recorder
@@ -142,10 +148,10 @@ class _Forced:
 
 
 class CountErrors:
-    """Decodes documents again under changed counts.
+    """Decodes documents again under perturbed counts.
 
     Args:
-        recorder: Holds what the model answered when it was asked for these documents and labels.
+        recorder: Holds the model's answers about these documents and labels.
         template: The checkpoint's prompts.
         labels: Labels asked for and scored, as the documents name them.
         policy: De-duplication.
@@ -171,40 +177,40 @@ class CountErrors:
         self._calibration = calibration
         self._prompts = LabelPrompts(template)
 
-    async def cost(self, documents: Iterator[AnnotatedDocument]) -> dict[Change, Cost]:
-        """What every one of ``CHANGES`` costs.
+    async def measure(self, documents: Iterator[AnnotatedDocument]) -> dict[Perturbation, PerturbedScore]:
+        """Score every one of ``PERTURBATIONS``.
 
         Raises:
             stream.errors.InferenceError: The model did not answer.
         """
-        costs = {change: Cost() for change in CHANGES}
+        scores = {perturbation: PerturbedScore() for perturbation in PERTURBATIONS}
 
         async def serve() -> None:
-            forced = _Forced(self._recorder, self._template)
+            forced = _ForcedCounts(self._recorder, self._template)
             extractor = Extractor(forced, self._template)
             for document in documents:
-                # All changes of a document in a row: the engine still has its text.
-                await self._change(document, forced, extractor, costs)
+                # All perturbations of a document in a row: the engine still has its text.
+                await self._perturb(document, forced, extractor, scores)
 
         await all_of(serve() for _ in range(_IN_FLIGHT))
-        return costs
+        return scores
 
-    async def _change(
+    async def _perturb(
         self,
         document: AnnotatedDocument,
-        forced: _Forced,
+        forced: _ForcedCounts,
         extractor: Extractor,
-        costs: Mapping[Change, Cost],
+        scores: Mapping[Perturbation, PerturbedScore],
     ) -> None:
         asked = Document(text=document.text, labels=self._labels)
         pairs = list(self._pairs(document, asked))
         most = self._template.config.max_count
-        for change, cost in costs.items():
-            forced.counts = {pair.prompt.ids: pair.count(change, most) for pair in pairs}
-            cost.changed += sum(forced.counts[pair.prompt.ids] != pair.own for pair in pairs)
-            answer = ModelAnswer(document, await extractor.read(asked), self._threshold)
-            settled = score([answer], self._labels, policy=self._policy, calibration=self._calibration)
-            cost.score += settled.score
+        for perturbation, perturbed in scores.items():
+            forced.counts = {pair.prompt.ids: pair.count(perturbation, most) for pair in pairs}
+            perturbed.changed += sum(forced.counts[pair.prompt.ids] != pair.own for pair in pairs)
+            answer = ModelAnswer(document, await extractor.ask(asked), self._threshold)
+            evaluation = score([answer], self._labels, policy=self._policy, calibration=self._calibration)
+            perturbed.score += evaluation.score
             await asyncio.sleep(0)
 
     def _pairs(self, document: AnnotatedDocument, asked: Document) -> Iterator[_Pair]:
@@ -226,7 +232,7 @@ class CountErrors:
 
 
 def differences(answers: Sequence[Answer], labels: Sequence[str]) -> Counter[int]:
-    """How far counts are from the annotation: counted less annotated, for every document and label."""
+    """Pairs of a document and a label by counted less annotated mentions."""
     found: Counter[int] = Counter()
     for answer in answers:
         gold = Counter(entity.label for entity in answer.document.entities)

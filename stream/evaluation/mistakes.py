@@ -1,4 +1,4 @@
-"""Where a system was wrong, kind by kind, and its worst answers."""
+"""Entities by kind of match, and a system's worst answers."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -12,8 +12,8 @@ from stream.evaluation.runner import Answer
 from stream.ner.calibration import Calibration
 
 
-class Kind(StrEnum):
-    """What an entity is, held against the other side."""
+class MatchKind(StrEnum):
+    """Comparison of an entity with the other side's, predicted or gold."""
 
     RIGHT = "right"
     BOUNDARY = "boundary"
@@ -32,7 +32,7 @@ class Mark:
         end: One past the last.
         text: The entity's.
         label: As the documents name it.
-        kind: What it is.
+        kind: How it compares with the other side.
         score: None where it is annotated.
     """
 
@@ -40,12 +40,12 @@ class Mark:
     end: int
     text: str
     label: str
-    kind: Kind
+    kind: MatchKind
     score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Marked:
+class MarkedDocument:
     """One document with both sides' entities."""
 
     document: AnnotatedDocument
@@ -54,62 +54,64 @@ class Marked:
 
     @property
     def badness(self) -> float:
-        """Scores of the predicted that are wrong, and one for every entity that was missed altogether."""
-        wrong = sum(mark.score or 0.0 for mark in self.predicted if mark.kind is not Kind.RIGHT)
-        return wrong + sum(mark.kind is Kind.MISSED for mark in self.gold)
+        """Sum of the scores of wrong predictions, and one for every missed entity."""
+        wrong = sum(mark.score or 0.0 for mark in self.predicted if mark.kind is not MatchKind.RIGHT)
+        return wrong + sum(mark.kind is MatchKind.MISSED for mark in self.gold)
 
     @property
     def surest_mistake(self) -> float:
-        """The highest score of a predicted entity that is wrong; 0 where none is."""
-        return max((mark.score or 0.0 for mark in self.predicted if mark.kind is not Kind.RIGHT), default=0.0)
+        """The highest score of a wrong prediction; 0 without one."""
+        return max(
+            (mark.score or 0.0 for mark in self.predicted if mark.kind is not MatchKind.RIGHT), default=0.0
+        )
 
 
 def mark(
     answers: Iterable[Answer], labels: Sequence[str], policy: Policy, calibration: Calibration | None = None
-) -> list[Marked]:
-    """Every answer with its entities marked; entities under other labels are left out."""
+) -> list[MarkedDocument]:
+    """Mark the entities of every answer; entities under other labels are left out."""
     return [
         _marked(answer.document, answer.settle(policy, calibration).entities, labels) for answer in answers
     ]
 
 
-def kinds(marked: Iterable[Marked]) -> Counter[Kind]:
-    """How many entities are of each kind: predicted ones, and gold ones that were missed altogether."""
-    found: Counter[Kind] = Counter()
+def kinds(marked: Iterable[MarkedDocument]) -> Counter[MatchKind]:
+    """Number of predicted entities by kind, and of missed gold ones."""
+    found: Counter[MatchKind] = Counter()
     for document in marked:
         found.update(mark.kind for mark in document.predicted)
-        found[Kind.MISSED] += sum(mark.kind is Kind.MISSED for mark in document.gold)
+        found[MatchKind.MISSED] += sum(mark.kind is MatchKind.MISSED for mark in document.gold)
     return found
 
 
-def worst(marked: Iterable[Marked], most: int) -> list[Marked]:
-    """The documents with most that is wrong, the worst first."""
+def worst(marked: Iterable[MarkedDocument], most: int) -> list[MarkedDocument]:
+    """The documents with the most mistakes, the worst first."""
     return sorted((each for each in marked if each.badness), key=lambda each: -each.badness)[:most]
 
 
-def surest(marked: Iterable[Marked], most: int) -> list[Marked]:
-    """The documents with a mistake that had the highest scores, the highest first."""
+def surest(marked: Iterable[MarkedDocument], most: int) -> list[MarkedDocument]:
+    """The documents whose mistakes have the highest scores, the highest first."""
     wrong = (each for each in marked if each.surest_mistake)
     return sorted(wrong, key=lambda each: -each.surest_mistake)[:most]
 
 
-def _marked(document: AnnotatedDocument, entities: Sequence[Entity], labels: Sequence[str]) -> Marked:
+def _marked(document: AnnotatedDocument, entities: Sequence[Entity], labels: Sequence[str]) -> MarkedDocument:
     ours = [entity for entity in entities if entity.label in labels]
     theirs = [entity for entity in document.entities if entity.label in labels]
     aligned = align(ours, theirs)
     right = [entity for entity, _ in aligned.exact]
     shifted = [entity for entity, _ in aligned.overlapping]
     predicted = [
-        *((entity, Kind.RIGHT) for entity in right),
-        *((entity, Kind.BOUNDARY) for entity in shifted),
-        *((entity, _kind(entity, theirs, Kind.INVENTED)) for entity in aligned.wrong),
+        *((entity, MatchKind.RIGHT) for entity in right),
+        *((entity, MatchKind.BOUNDARY) for entity in shifted),
+        *((entity, _kind(entity, theirs, MatchKind.INVENTED)) for entity in aligned.wrong),
     ]
     gold = [
-        *((entity, Kind.RIGHT) for _, entity in aligned.exact),
-        *((entity, Kind.BOUNDARY) for _, entity in aligned.overlapping),
-        *((entity, _kind(entity, ours, Kind.MISSED)) for entity in aligned.missed),
+        *((entity, MatchKind.RIGHT) for _, entity in aligned.exact),
+        *((entity, MatchKind.BOUNDARY) for _, entity in aligned.overlapping),
+        *((entity, _kind(entity, ours, MatchKind.MISSED)) for entity in aligned.missed),
     ]
-    return Marked(
+    return MarkedDocument(
         document,
         tuple(Mark(e.start, e.end, e.text, e.label, kind) for e, kind in sorted(gold, key=_place)),
         tuple(
@@ -118,14 +120,14 @@ def _marked(document: AnnotatedDocument, entities: Sequence[Entity], labels: Seq
     )
 
 
-def _place(marked: tuple[Entity | GoldEntity, Kind]) -> tuple[int, int]:
+def _place(marked: tuple[Entity | GoldEntity, MatchKind]) -> tuple[int, int]:
     entity, _ = marked
     return entity.start, entity.end
 
 
-def _kind(one: Entity | GoldEntity, others: Sequence[Entity | GoldEntity], alone: Kind) -> Kind:
-    """What an entity without a partner of its label is, by what the other side has there."""
+def _kind(one: Entity | GoldEntity, others: Sequence[Entity | GoldEntity], alone: MatchKind) -> MatchKind:
+    """The kind of an entity without a partner of its label, from the other side's entities at its place."""
     if any((one.start, one.end) == (other.start, other.end) for other in others):
-        return Kind.LABEL
+        return MatchKind.LABEL
     overlaps = any(one.start < other.end and other.start < one.end for other in others)
-    return Kind.BOTH if overlaps else alone
+    return MatchKind.BOTH if overlaps else alone

@@ -1,4 +1,4 @@
-"""What each de-duplication policy keeps and costs, all from one decode."""
+"""De-duplication policies compared on one decode."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -12,24 +12,24 @@ from stream.evaluation.scores import Accuracy, Score
 from stream.ner.calibration import Calibration
 
 NONE = "none"
-"""In the place of a policy: nothing is removed, not even mentions that are not in the text."""
+"""In place of a policy: nothing is removed, not even mentions absent from the text."""
 
 GOLD = "gold"
-"""In the place of a policy: the gold annotation itself, for the share of texts that truly have two labels."""
+"""In place of a policy: the gold annotation, for its own share of texts with two labels."""
 
 _Pair = tuple[str, str]  # label and mention text
 
 
 @dataclass(frozen=True, slots=True)
 class Ablation:
-    """One policy's figures.
+    """Figures of one policy.
 
     Attributes:
         score: Micro-F1's counts over sets of (label, mention text).
-        matches: Counts of the scores that look at places.
-        duplicates: Of a document's distinct (label, mention text) pairs, those whose text is there under
-            another label too.
-        removed: Of the pairs that were removed, those that are in the gold annotation.
+        matches: Counts of the scores over places.
+        duplicates: Distinct (label, mention text) pairs of a document whose text has another label too, of
+            all pairs.
+        removed: Removed pairs that the gold annotation has, of all removed pairs.
     """
 
     score: Score = field(default_factory=Score)
@@ -49,7 +49,7 @@ class Ablation:
 def ablate(
     answers: Sequence[Answer], labels: Sequence[str], calibration: Calibration | None = None
 ) -> dict[str, Ablation]:
-    """Settle the same answers under every policy.
+    """Score the same answers under every policy.
 
     Args:
         answers: Any system's.
@@ -87,7 +87,7 @@ def _document(answer: Answer, labels: Sequence[str], calibration: Calibration | 
 
 
 def duplicates(pairs: Collection[_Pair]) -> Accuracy:
-    """Of distinct (label, mention text) pairs, those whose text has another label too."""
+    """Distinct (label, mention text) pairs whose text has another label too, of all pairs."""
     labels_of = Counter(text for _, text in pairs)
     return Accuracy(sum(count for count in labels_of.values() if count > 1), len(pairs))
 

@@ -1,20 +1,24 @@
 """Predictions of another system, as answers to annotated documents."""
 
 import json
+import re
+from bisect import bisect_left
 from collections import defaultdict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from textwrap import shorten
 
 from stream.contract.messages import Entity, Policy
 from stream.corpora.document import AnnotatedDocument
+from stream.corpora.parsing import OffsetTable, OffsetUnit
 from stream.corpora.predictions import PredictedDocument, PredictedMention
+from stream.corpora.tokens import is_cjk
 from stream.errors import ConfigurationError
 from stream.evaluation.runner import Settled
 from stream.ner.calibration import Calibration
 from stream.ner.deduplicate import deduplicate
-from stream.ner.spans import Grounder, Span
 
 _SHOWN = 60
 
@@ -24,9 +28,9 @@ class PredictedAnswer:
     """Another system's answer to one document.
 
     Attributes:
-        document: What was asked about.
-        entities: All that it predicted, as it spelt them. What is not in the text lies behind the text's end,
-            where nothing is annotated.
+        document: The document asked about.
+        entities: All entities predicted, as the system spelt them. Mentions that are not in the text lie
+            behind its end, where nothing is annotated.
         named: Whether a prediction names the document.
         counts: None, since nothing was counted.
     """
@@ -36,12 +40,9 @@ class PredictedAnswer:
     named: bool = True
     counts: None = None
 
-    def settle(self, policy: Policy, calibration: Calibration | None = None) -> Settled:
-        """De-duplicate by the same rules as a model's own answers."""
-        scored = (
-            self.entities if calibration is None else [_scored(one, calibration) for one in self.entities]
-        )
-        settled = deduplicate(scored, policy)
+    def settle(self, policy: Policy, calibration: Calibration | None = None) -> Settled:  # noqa: ARG002 - for models
+        """De-duplicate by the same rules as a model's own answers; scores stay as they are."""
+        settled = deduplicate(self.entities, policy)
         return Settled(settled.entities, settled.removed)
 
 
@@ -54,14 +55,14 @@ def match(
     prediction names has an answer without entities, so that there is one for every document.
 
     Args:
-        file: Where the predictions are from, for messages.
-        predictions: What the file holds.
-        documents: All that the predictions may be about.
+        file: The file of the predictions, for messages.
+        predictions: The content of the file.
+        documents: All documents that the predictions may be about.
 
     Raises:
-        ConfigurationError: A prediction is about no document, or says of a mention what cannot be.
+        ConfigurationError: A prediction is about no document, or a mention has a wrong place or score.
     """
-    free = _Free(documents)
+    free = _UnclaimedDocuments(documents)
     mentions: dict[int, tuple[PredictedMention, ...]] = {}
     for number, predicted in enumerate(predictions, start=1):
         try:
@@ -79,7 +80,7 @@ def match(
     return answers
 
 
-class _Free:
+class _UnclaimedDocuments:
     """Documents that have no prediction yet."""
 
     def __init__(self, documents: Sequence[AnnotatedDocument]) -> None:
@@ -103,7 +104,7 @@ class _Free:
             # The authors' files number their texts, which names no document of ours.
             index = self._next(self._of_text[predicted.text])
         if index is None:
-            raise LookupError(f"no document of the data, or none that is left, is {name}")
+            raise LookupError(f"no document of the data is {name}, or it has a prediction already")
         self._taken.add(index)
         if predicted.text and predicted.text != (text := self._documents[index].text):
             raise LookupError(f"its text is {_short(predicted.text)}, and document {name} has {_short(text)}")
@@ -118,36 +119,81 @@ class _Free:
 
 
 def _placed(document: AnnotatedDocument, mentions: Sequence[PredictedMention]) -> Iterator[Entity]:
-    """Mentions at their own offsets, or else where the text has them in the order of their label.
+    """Mentions at their own offsets, or else where the text has them letter by letter.
 
     Raises:
         ValueError: A mention has offsets or a score that cannot be.
     """
-    spans: dict[int, Span | None] = {}
-    grounder = Grounder(document.text)
-    for label in {mention.label for mention in mentions}:
-        indices = [index for index, mention in enumerate(mentions) if mention.label == label]
-        found = grounder.align([mentions[index].text for index in indices])
-        spans |= dict(zip(indices, found, strict=True))
+    table = OffsetTable(document.text, OffsetUnit.CODE_POINTS)
+    occurrences = cache(partial(_occurrences, document.text))
+    searches: dict[str, _Search] = defaultdict(lambda: _Search(occurrences))
     behind = _Behind(document.text)
-    for index, mention in enumerate(mentions):
+    for mention in mentions:
         if not 0 <= mention.score <= 1:
             raise ValueError(f"{_short(mention.text)} has the score {mention.score}, which is no probability")
-        own = None if mention.start is None or mention.end is None else (mention.start, mention.end)
-        span = own or spans[index]
-        if span is None or document.text[slice(*span)] != mention.text:
-            if own:
-                raise ValueError(f"{_short(mention.text)} is said to be at {own}, where the text has another")
-            span = behind.place(mention.text)
-        if mention.text:
-            yield Entity(
-                text=mention.text,
-                label=mention.label,
-                start=span[0],
-                end=span[1],
-                score=mention.score,
-                count_score=1.0,
-            )
+        if not mention.text:
+            continue
+        if mention.start is not None:
+            start, end = table.span(mention.start, mention.end, mention.text)
+        else:
+            found = searches[mention.label].next(mention.text)
+            start = behind.place(mention.text) if found is None else found
+            end = start + len(mention.text)
+        yield Entity(
+            text=mention.text, label=mention.label, start=start, end=end, score=mention.score, count_score=1.0
+        )
+
+
+def _occurrences(text: str, mention: str) -> tuple[list[int], list[int]]:
+    """Starts of a mention in the text: those of whole words, and those within longer words."""
+    whole: list[int] = []
+    inside: list[int] = []
+    for found in re.finditer(re.escape(mention), text):
+        part = _in_word(text, found.start()) or _in_word(text, found.end())
+        (inside if part else whole).append(found.start())
+    return whole, inside
+
+
+def _in_word(text: str, at: int) -> bool:
+    if not 0 < at < len(text):
+        return False
+    before, after = text[at - 1], text[at]
+    return before.isalnum() and after.isalnum() and not (is_cjk(before) and is_cjk(after))
+
+
+class _Search:
+    """Places of one label's mentions, which most systems report in the order of the text.
+
+    A mention goes to its next occurrence after the mention before it, or else to the first that is free.
+    """
+
+    def __init__(self, occurrences: Callable[[str], tuple[list[int], list[int]]]) -> None:
+        self._occurrences = occurrences
+        self._position = 0
+        self._skips: dict[tuple[str, int], dict[int, int]] = defaultdict(dict)
+
+    def next(self, mention: str) -> int | None:
+        """Start of a mention; a repeat's where all its occurrences are taken, None where there are none."""
+        kinds = self._occurrences(mention)
+        for kind, starts in enumerate(kinds):
+            skips = self._skips[mention, kind]
+            for first in (bisect_left(starts, self._position), 0):
+                index = _free(skips, first)
+                if index < len(starts):
+                    skips[index] = index + 1
+                    self._position = starts[index] + len(mention)
+                    return starts[index]
+        return next((starts[0] for starts in kinds if starts), None)
+
+
+def _free(skips: dict[int, int], index: int) -> int:
+    """The first index from here on that is no key; leaves short cuts behind, so that runs are cheap."""
+    passed = []
+    while index in skips:
+        passed.append(index)
+        index = skips[index]
+    skips.update(dict.fromkeys(passed, index))
+    return index
 
 
 class _Behind:
@@ -155,17 +201,14 @@ class _Behind:
 
     def __init__(self, text: str) -> None:
         self._next = len(text)
-        self._places: dict[str, tuple[int, int]] = {}
+        self._places: dict[str, int] = {}
 
-    def place(self, mention: str) -> tuple[int, int]:
+    def place(self, mention: str) -> int:
+        """Start of a mention that is not in the text."""
         if mention not in self._places:
-            self._places[mention] = (self._next, self._next + len(mention))
+            self._places[mention] = self._next
             self._next += len(mention)
         return self._places[mention]
-
-
-def _scored(entity: Entity, calibration: Calibration) -> Entity:
-    return entity.model_copy(update={"score": calibration.of(entity.label).probability(entity.score)})
 
 
 def _short(text: str) -> str:

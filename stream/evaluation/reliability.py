@@ -1,4 +1,4 @@
-"""How far scores are from the share of mentions that are right (Guo et al. 2017, arXiv 1706.04599)."""
+"""Reliability of scores, held against the share of right mentions (Guo et al. 2017, arXiv 1706.04599)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ class Bin:
     """Entities whose scores lie in one interval.
 
     Attributes:
-        low: Where the interval begins.
-        high: Where it ends.
-        entities: How many there are.
+        low: Lower bound.
+        high: Upper bound.
+        entities: Their number.
         score: Their mean score.
         right: The share of them that is right.
     """
@@ -55,7 +55,7 @@ class Reliability:
 
     @property
     def entities(self) -> int:
-        """How many were judged."""
+        """Number of judged entities."""
         return sum(each.entities for each in self.bins)
 
     @property

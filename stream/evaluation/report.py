@@ -1,4 +1,4 @@
-"""All that an evaluation found, and its figures as JSON."""
+"""The results of an evaluation, and its figures as JSON."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,26 +9,26 @@ import numpy as np
 
 from stream.evaluation.alignment import Matches
 from stream.evaluation.calibration import Fitted
-from stream.evaluation.count_errors import Change, Cost
-from stream.evaluation.mistakes import Mark, Marked, kinds, surest, worst
+from stream.evaluation.count_errors import Perturbation, PerturbedScore
+from stream.evaluation.mistakes import Mark, MarkedDocument, kinds, surest, worst
 from stream.evaluation.policies import GOLD, Ablation
 from stream.evaluation.reliability import Reliability
 from stream.evaluation.runner import Evaluation
 from stream.evaluation.scores import Score
 
 SHOWN = 30
-"""Documents with mistakes that a report shows, in each of its two orders."""
+"""Documents with mistakes in a report, in each of its two orders."""
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """How long documents took.
+    """Milliseconds and forward passes a document.
 
     Attributes:
-        mean_ms: On average.
-        p50_ms: Half of them took no longer.
-        p95_ms: 95 in 100 took no longer.
-        passes: Forward passes a document.
+        mean_ms: Mean.
+        p50_ms: Median.
+        p95_ms: 95th percentile.
+        passes: Mean number of forward passes.
     """
 
     mean_ms: float
@@ -38,28 +38,28 @@ class Latency:
 
     @classmethod
     def of(cls, latencies: Sequence[float], passes: int) -> "Latency":
-        """From the seconds that each document took, and the passes of all."""
+        """From the seconds of each document, and the passes of all."""
         p50, p95 = np.percentile(latencies, (50, 95)) * 1000
         return cls(float(np.mean(latencies)) * 1000, float(p50), float(p95), passes / len(latencies))
 
 
 @dataclass(frozen=True, slots=True)
 class Analyses:
-    """What takes more than scoring.
+    """Analyses beyond the scores.
 
     Attributes:
-        policies: De-duplication, policy by policy.
-        uncalibrated: How reliable products of token probabilities are, where the checkpoint is calibrated.
+        policies: Figures of every de-duplication policy.
+        uncalibrated: Reliability of products of token probabilities, for a calibrated checkpoint.
         marked: Every document with its entities.
-        costs: What changed counts cost; None where nothing was counted.
-        differences: How far counts are from the annotation; None where nothing was counted.
+        differences: Pairs of a document and a label by counted less annotated mentions.
+        wrong_counts: Scores under perturbed counts; None for a system that is not asked for counts.
     """
 
     policies: Mapping[str, Ablation]
     uncalibrated: Reliability | None
-    marked: Sequence[Marked]
-    costs: Mapping[Change, Cost] | None = None
-    differences: Counter[int] | None = None
+    marked: Sequence[MarkedDocument]
+    differences: Counter[int]
+    wrong_counts: Mapping[Perturbation, PerturbedScore] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +67,13 @@ class Report:
     """An evaluation.
 
     Attributes:
-        about: What was evaluated, name by name: model or predictions, data, policy.
+        about: The subject by name: model or predictions, format, data, policy.
         evaluation: The scores.
-        reliability: How reliable the scores are that the service would publish.
+        reliability: Reliability of the scores that the service would publish.
         latency: Of a model.
-        without: Documents that no prediction named, where predictions were scored.
-        fitted: Temperatures, where they were fitted.
-        analyses: The rest, where it was asked for.
+        without: Documents without predictions, if predictions were scored.
+        fitted: The calibration, if one was fitted.
+        analyses: Of a report.
     """
 
     about: Mapping[str, str]
@@ -86,14 +86,18 @@ class Report:
 
     @property
     def expected_error(self) -> float:
-        """Expected calibration error; of the half not fitted to, where temperatures were fitted."""
+        """Expected calibration error; after a fit, of the half not fitted to."""
         return self.fitted.after.error if self.fitted else self.reliability.error
 
 
 def figures(report: Report) -> dict[str, Any]:
     """The figures as JSON: scores in percent, calibration errors and shares as fractions."""
     evaluation = report.evaluation
-    found: dict[str, Any] = {"documents": evaluation.documents, **percent(evaluation.score)}
+    found: dict[str, Any] = {
+        **{name: report.about[name] for name in ("format", "policy") if name in report.about},
+        "documents": evaluation.documents,
+        **percent(evaluation.score),
+    }
     if evaluation.counts.total:
         found["count_accuracy"] = round(100 * evaluation.counts.share, 2)
         found["count_accuracy_present"] = round(100 * evaluation.counts_present.share, 2)
@@ -108,7 +112,7 @@ def figures(report: Report) -> dict[str, Any]:
     found |= places(evaluation.all_matches)
     found["ece"] = round(report.expected_error, 4)
     found["labels"] = {
-        label: percent(score) | {"gold": int(score.right + score.missed)} | places(evaluation.matches[label])
+        label: percent(score) | {"gold": int(score.tp + score.fn)} | places(evaluation.matches[label])
         for label, score in evaluation.by_label.items()
     }
     found["removed"] = dict(evaluation.removed.most_common())
@@ -118,7 +122,7 @@ def figures(report: Report) -> dict[str, Any]:
 
 
 def whole(report: Report) -> dict[str, Any]:
-    """The figures, what they are about, the bins of the scores, and the worst answers."""
+    """The figures, their subject, the bins of the scores, and the worst answers."""
     found = {"about": dict(report.about)} | figures(report) | {"reliability": asdict(report.reliability)}
     if report.analyses:
         marked = report.analyses.marked
@@ -134,7 +138,7 @@ def percent(score: Score) -> dict[str, float]:
 
 
 def places(matched: Matches) -> dict[str, dict[str, float]]:
-    """The scores that look at places."""
+    """The scores over places."""
     return {
         "exact": percent(matched.strict),
         "partial": percent(matched.partial),
@@ -171,19 +175,20 @@ def _analyses(analyses: Analyses) -> dict[str, Any]:
     }
     if analyses.uncalibrated:
         found["ece_uncalibrated"] = round(analyses.uncalibrated.error, 4)
-    if analyses.costs is not None:
+    if analyses.wrong_counts is not None:
         found["wrong_counts"] = [
-            {"counts": change.kind, "share": change.share, "changed": cost.changed} | percent(cost.score)
-            for change, cost in analyses.costs.items()
+            {"counts": changed.counts.value, "share": changed.share, "changed": each.changed}
+            | percent(each.score)
+            for changed, each in analyses.wrong_counts.items()
         ]
-    if analyses.differences is not None:
+    if analyses.differences:
         found["count_differences"] = {
             str(difference): count for difference, count in sorted(analyses.differences.items())
         }
     return found
 
 
-def _marked(marked: Marked) -> dict[str, Any]:
+def _marked(marked: MarkedDocument) -> dict[str, Any]:
     return {
         "id": marked.document.id,
         "text": marked.document.text,

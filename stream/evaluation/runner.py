@@ -1,4 +1,4 @@
-"""An extractor's answers to annotated documents, and how good they are."""
+"""An extractor's answers to annotated documents, and their scores."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ from stream.evaluation.reliability import Judged
 from stream.evaluation.scores import Accuracy, Score
 from stream.ner.calibration import Calibration
 from stream.ner.extractor import Extractor
-from stream.ner.postprocess import Found, settle
+from stream.ner.postprocess import RawExtraction, postprocess
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +27,12 @@ class Settled:
 
 
 class Answer(Protocol):
-    """One document's answer, which can be settled under any policy.
+    """One document's answer, to be post-processed under any policy.
 
     Attributes:
         document: What was asked about.
-        counts: Mentions that were counted, by label, where the system counts; a label is absent where its
-            count could not be read.
+        counts: Counted mentions by label, None for a system that does not count; a label whose count could
+            not be read is absent.
     """
 
     @property
@@ -57,22 +57,22 @@ class ModelAnswer:
 
     Attributes:
         document: What was asked about.
-        found: What the model said.
+        found: The model's answers, not yet post-processed.
         threshold: Lowest score of an entity.
     """
 
     document: AnnotatedDocument
-    found: Found
+    found: RawExtraction
     threshold: float
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """Mentions that the model counted, by label."""
+        """The model's counts by label."""
         return self.found.counts()
 
     def settle(self, policy: Policy, calibration: Calibration | None = None) -> Settled:
         """De-duplicate, as the service does."""
-        extraction = settle(self.found, policy=policy, threshold=self.threshold, calibration=calibration)
+        extraction = postprocess(self.found, policy=policy, threshold=self.threshold, calibration=calibration)
         return Settled(extraction.entities, extraction.removed)
 
 
@@ -84,15 +84,14 @@ class Evaluation:
         documents: Documents scored.
         by_label: Micro-F1's counts over sets of mention texts: a document's predicted mentions of a label are
             a set of texts, compared with the set of its gold texts (PaDeLLM-NER, section 4).
-        matches: The counts of the scores that look at places, by label.
-        judged: Every entity's score, and whether it is right.
-        counts: Of all pairs of a document and a label, those where the number of mentions the model counted
-            is the number of gold entities (places, not texts). In a document of several windows the counts
-            of the windows add up, so that an entity in their overlap counts twice. An unreadable count is
-            wrong. Of a system that does not count there are none.
+        matches: The counts of the scores over places, by label.
+        judged: Every entity's score, with whether it is right.
+        counts: Pairs of a document and a label whose counted mentions are as many as the gold entities
+            (places, not texts), of all pairs. Counts of several windows add up, so an entity in their
+            overlap counts twice. An unreadable count is wrong. A system without counts has no pairs.
         counts_present: The same over the pairs with at least one gold entity.
-        removed: Mentions not kept, by reason.
-        seconds: Wall time of the answers; 0 where it was not measured.
+        removed: Removed mentions by reason.
+        seconds: Wall time of the answers; 0 if it was not measured.
     """
 
     by_label: dict[str, Score]
@@ -115,7 +114,7 @@ class Evaluation:
         return sum(self.matches.values(), Matches())
 
     def add(self, answer: Answer, policy: Policy, calibration: Calibration | None) -> None:
-        """Count one document in; entities under other labels than ``by_label``'s are left out."""
+        """Count one document in, without its entities under labels that ``by_label`` lacks."""
         settled = answer.settle(policy, calibration)
         self.documents += 1
         self.removed.update(one.reason for one in settled.removed)
@@ -176,7 +175,7 @@ async def evaluate(
     in_flight: int = 1,
     on_document: Callable[[], None] = lambda: None,
 ) -> Evaluation:
-    """Extract from every document and score what comes back.
+    """Extract from every document and score the answers.
 
     Args:
         documents: Read as they are needed.
@@ -203,7 +202,7 @@ async def answer(
     in_flight: int = 1,
     on_document: Callable[[], None] = lambda: None,
 ) -> Answers:
-    """Have a model answer every document, and settle nothing yet; the arguments are those of ``evaluate``.
+    """Have a model answer every document, without post-processing; for the arguments see ``evaluate``.
 
     Raises:
         stream.errors.InferenceError: The model did not answer.
@@ -215,7 +214,7 @@ async def answer(
         for index, annotated in queue:
             document = Document(id=annotated.id, text=annotated.text, labels=list(labels))
             began = time.perf_counter()
-            found = await extractor.read(document)
+            found = await extractor.ask(document)
             latency = time.perf_counter() - began
             done[index] = ModelAnswer(annotated, found, extractor.threshold), latency
             on_document()
@@ -235,7 +234,7 @@ def score(
     policy: Policy = Policy.PAPER,
     calibration: Calibration | None = None,
 ) -> Evaluation:
-    """Settle answers and score them.
+    """Post-process answers and score them.
 
     Args:
         answers: Any system's.

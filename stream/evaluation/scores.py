@@ -1,4 +1,4 @@
-"""Scores as counts that add up and are divided last."""
+"""Precision, recall, F1 and accuracy, as counts that add up over documents and are divided last."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -6,41 +6,41 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Right, wrong and missed answers; micro-averages are sums of these.
+    """True positives, false positives and false negatives; a micro-average is a sum of scores.
 
     Attributes:
-        right: Predicted and in the gold annotation; half an answer may be right.
-        wrong: Predicted and not in it.
-        missed: In it and not predicted.
+        tp: Predicted and in the gold annotation; an overlap may count half.
+        fp: Predicted and not in it.
+        fn: In it and not predicted.
     """
 
-    right: float = 0
-    wrong: float = 0
-    missed: float = 0
+    tp: float = 0
+    fp: float = 0
+    fn: float = 0
 
     @classmethod
     def of(cls, predicted: Collection[object], gold: Collection[object]) -> "Score":
         """Compare two sets."""
-        right = len(set(predicted) & set(gold))
-        return cls(right, len(set(predicted)) - right, len(set(gold)) - right)
+        tp = len(set(predicted) & set(gold))
+        return cls(tp, len(set(predicted)) - tp, len(set(gold)) - tp)
 
     def __add__(self, other: "Score") -> "Score":
-        return Score(self.right + other.right, self.wrong + other.wrong, self.missed + other.missed)
+        return Score(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn)
 
     @property
     def precision(self) -> float:
-        """Share of the predicted that is right; 0 where nothing was predicted."""
-        return _share(self.right, self.right + self.wrong)
+        """Share of the predictions that are right; 0 without predictions."""
+        return _share(self.tp, self.tp + self.fp)
 
     @property
     def recall(self) -> float:
-        """Share of the gold that was predicted; 0 where there is no gold."""
-        return _share(self.right, self.right + self.missed)
+        """Share of the gold that was predicted; 0 without gold."""
+        return _share(self.tp, self.tp + self.fn)
 
     @property
     def f1(self) -> float:
-        """Harmonic mean of precision and recall; 0 where there is neither gold nor prediction."""
-        return _share(2 * self.right, 2 * self.right + self.wrong + self.missed)
+        """Harmonic mean of precision and recall; 0 without gold and predictions."""
+        return _share(2 * self.tp, 2 * self.tp + self.fp + self.fn)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Accuracy:
 
     @property
     def share(self) -> float:
-        """Share of right answers; 0 where there are none."""
+        """Share of right answers; 0 without answers."""
         return _share(self.right, self.total)
 
 

@@ -1,17 +1,22 @@
-"""What ``padellm evaluate`` does: a model's answers or a file of predictions, scored and analysed."""
+"""The work of ``padellm evaluate``: score and analyse a model's answers, or a file of predictions."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
 
-from stream.api import OpenModel, open_model
+from stream.api import LoadedModel, loaded
+from stream.baselines.config import Baseline, BaselineConfig
+from stream.baselines.reading import baseline_extractor, usual_policy
+from stream.bundled import model_folder
 from stream.contract.messages import Policy
 from stream.corpora.document import AnnotatedDocument
 from stream.corpora.predictions import read_predictions
+from stream.engine.decoder import EngineOptions
 from stream.errors import ConfigurationError
 from stream.evaluation.calibration import fit_half
 from stream.evaluation.count_errors import CountErrors, Recorder, differences
@@ -21,77 +26,95 @@ from stream.evaluation.predictions import match
 from stream.evaluation.reliability import Reliability
 from stream.evaluation.report import Analyses, Latency, Report
 from stream.evaluation.runner import Answer, Answers, answer, score
+from stream.inference.in_process import InProcessGenerator
 from stream.ner.calibration import Calibration
-from stream.ner.config import store_calibration
+from stream.ner.config import BASELINE_FILE_NAME, store_calibration
 from stream.ner.extractor import Extractor
+from stream.ner.template import PromptTemplate
+from stream.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What to evaluate on, and how.
+    """Documents to evaluate on, and options.
 
     Attributes:
-        data: Where the documents are from.
+        data: Source of the documents.
         documents: All of them.
         labels: Those asked for and scored.
-        named: Whether they were named, so that predictions under others are left out and not wrong.
-        policy: De-duplication.
+        named: Whether they were named; predictions under other labels are then left out, and else wrong.
+        policy: De-duplication; None takes the usual one of the model's format.
         limit: Only the first documents.
         in_flight: Documents that a model answers at once.
-        analyse: Whether to find out all that a report shows.
+        analyse: Whether to analyse for a report.
     """
 
     data: Path
     documents: Sequence[AnnotatedDocument]
     labels: Sequence[str]
     named: bool
-    policy: Policy
+    policy: Policy | None
     limit: int | None
     in_flight: int
     analyse: bool
 
-    def about(self, system: dict[str, str]) -> dict[str, str]:
-        """What a report says that it is about."""
-        return system | {"data": str(self.data), "policy": self.policy.value}
+    def about(self, system: dict[str, str], policy: Policy) -> dict[str, str]:
+        """The subject of a report."""
+        return system | {"data": str(self.data), "policy": policy.value}
 
-    def shown(self, doing: str) -> Iterator[AnnotatedDocument]:
+    def track(self, doing: str) -> Iterator[AnnotatedDocument]:
         """The documents within the limit, with a progress bar on stderr."""
         chosen = self.documents[: self.limit]
         return iter(track(chosen, doing, console=Console(stderr=True), transient=True))
 
 
 def evaluate_predictions(task: Task, file: Path) -> Report:
-    """Score what another system predicted.
+    """Score the predictions of another system.
 
     Raises:
         ConfigurationError: The file cannot be read, or is not about these documents.
     """
     answers = match(file, read_predictions(file), task.documents)[: task.limit]
-    labels = list(task.labels)
+    labels, policy = list(task.labels), task.policy or Policy.PAPER
     if not task.named:
         labels = list(dict.fromkeys([*labels, *(e.label for each in answers for e in each.entities)]))
-    evaluation = score(answers, labels, policy=task.policy)
+    evaluation = score(answers, labels, policy=policy)
     return Report(
-        about=task.about({"predictions": str(file)}),
+        about=task.about({"predictions": str(file)}, policy),
         evaluation=evaluation,
         reliability=Reliability.of(evaluation.judged),
         without=sum(not each.named for each in answers),
-        analyses=_analyses(answers, labels, task.policy, None) if task.analyse else None,
+        analyses=_analyses(answers, labels, policy, None) if task.analyse else None,
     )
 
 
 async def evaluate_model(task: Task, folder: Path | None, *, calibrate: bool) -> Report:
-    """Have a model answer the documents, and score it.
+    """Have a model answer the documents, and score it; a baseline is decoded greedily.
 
     Args:
-        task: What to evaluate on.
-        folder: The model; None: the settings' one, or else the bundled one.
-        calibrate: Whether to fit temperatures and store them in the model's folder.
+        task: The documents.
+        folder: The model; None takes the settings' one, or else the bundled one.
+        calibrate: Whether to fit a calibration and store it in the folder, which must then be named.
 
     Raises:
-        ConfigurationError: The model cannot be served, or there is too little to calibrate it with.
+        ConfigurationError: The model cannot be calibrated, or there is too little to calibrate with.
+        CheckpointError: The folder holds no model.
     """
-    async with open_model(folder) as opened:
+    if calibrate and folder is None:
+        raise ConfigurationError(
+            "--calibrate rewrites the calibration in the model's folder: name that folder with --model"
+        )
+    chosen = model_folder(folder or Settings().model)
+    if not (chosen / BASELINE_FILE_NAME).is_file():
+        return await _evaluate_ours(task, chosen, calibrate=calibrate)
+    if calibrate:
+        raise ConfigurationError(f"{chosen} holds a baseline, which is never served: leave out --calibrate")
+    return await _evaluate_baseline(task, chosen)
+
+
+async def _evaluate_ours(task: Task, folder: Path, *, calibrate: bool) -> Report:
+    async with loaded(folder) as opened:
+        policy = task.policy or opened.template.config.policy
         if calibrate and not os.access(opened.folder, os.W_OK):
             raise ConfigurationError(
                 f"{opened.folder} cannot be written: copy the model folder to where you may write"
@@ -100,40 +123,76 @@ async def evaluate_model(task: Task, folder: Path | None, *, calibrate: bool) ->
         # Only analyses need to remember the answers.
         generator = recorder if task.analyse else opened.generator
         extractor = Extractor(generator, opened.template, threshold=opened.extractor.threshold)
-        before = opened.passes
-        got = await answer(task.shown("documents"), extractor, task.labels, in_flight=task.in_flight)
-        report = _report(task, opened, got, opened.passes - before, calibrate=calibrate)
+        got, passes = await _answers(task, opened, extractor)
+        fitted, calibration = None, extractor.calibration
+        if calibrate:
+            config = opened.template.config
+            phrases = {label: config.phrase(label) for label in task.labels}
+            fitted = fit_half(got.answers, task.labels, phrases, policy)
+            calibration = fitted.calibration
+            stored = store_calibration(opened.folder, calibration)
+            Console(stderr=True).print(f"calibration stored in {stored}", soft_wrap=True, markup=False)
+        report = replace(_report(task, opened, "padellm", got, passes, policy, calibration), fitted=fitted)
         if report.analyses is None:
             return report
-        costs = await CountErrors(
+        wrong_counts = await CountErrors(
             recorder,
             opened.template,
             task.labels,
-            policy=task.policy,
+            policy=policy,
             threshold=extractor.threshold,
-            calibration=report.fitted.calibration if report.fitted else extractor.calibration,
-        ).cost(task.shown("wrong counts"))
-        return replace(report, analyses=replace(report.analyses, costs=costs))
+            calibration=calibration,
+        ).measure(task.track("wrong counts"))
+        return replace(report, analyses=replace(report.analyses, wrong_counts=wrong_counts))
 
 
-def _report(task: Task, opened: OpenModel, got: Answers, passes: int, *, calibrate: bool) -> Report:
-    config, fitted = opened.template.config, None
-    calibration = config.calibration
-    if calibrate:
-        phrases = {label: config.phrase(label) for label in task.labels}
-        fitted = fit_half(got.answers, task.labels, phrases, task.policy)
-        calibration = fitted.calibration
-        stored = store_calibration(opened.folder, calibration)
-        Console(stderr=True).print(f"calibration stored in {stored}", soft_wrap=True)
-    evaluation = score(got.answers, task.labels, policy=task.policy, calibration=calibration)
+async def _evaluate_baseline(task: Task, folder: Path) -> Report:
+    async with _open_baseline(folder) as (baseline, opened):
+        policy = task.policy or usual_policy(baseline)
+        got, passes = await _answers(task, opened, opened.extractor)
+        return _report(task, opened, baseline.value, got, passes, policy, opened.extractor.calibration)
+
+
+@asynccontextmanager
+async def _open_baseline(folder: Path) -> AsyncIterator[tuple[Baseline, LoadedModel]]:
+    """Open the checkpoint of a baseline, without drafts: they are made for PaDeLLM's prompts."""
+    settings, config = Settings(), BaselineConfig.load(folder)
+    options = replace(EngineOptions.from_settings(settings), drafts=False)
+    generator = InProcessGenerator.load(folder, options)
+    try:
+        template = PromptTemplate.load(folder, config.ner)
+        extractor = baseline_extractor(folder, generator, generator.decoder.longest_sequence)
+        yield config.format, LoadedModel(folder, template, generator, extractor)
+    finally:
+        await generator.close()
+
+
+async def _answers(task: Task, opened: LoadedModel, extractor: Extractor) -> tuple[Answers, int]:
+    """The answers, and the forward passes they took."""
+    before = opened.passes
+    got = await answer(task.track("documents"), extractor, task.labels, in_flight=task.in_flight)
+    return got, opened.passes - before
+
+
+def _report(  # noqa: PLR0917 - the two callers hand on all that they know
+    task: Task,
+    opened: LoadedModel,
+    form: str,
+    got: Answers,
+    passes: int,
+    policy: Policy,
+    calibration: Calibration | None,
+) -> Report:
+    config = opened.template.config
+    system = {"model": f"{config.name} {config.version}", "folder": str(opened.folder), "format": form}
+    evaluation = score(got.answers, task.labels, policy=policy, calibration=calibration)
     evaluation.seconds = got.seconds
     return Report(
-        about=task.about({"model": f"{config.name} {config.version}", "folder": str(opened.folder)}),
+        about=task.about(system, policy),
         evaluation=evaluation,
         reliability=Reliability.of(evaluation.judged),
         latency=Latency.of(got.latencies, passes),
-        fitted=fitted,
-        analyses=_analyses(got.answers, task.labels, task.policy, calibration) if task.analyse else None,
+        analyses=_analyses(got.answers, task.labels, policy, calibration) if task.analyse else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""A circuit breaker: when a server has failed often enough in a row, calls wait for one probe of it."""
+"""Circuit breaker: after consecutive failures of a server, calls wait for the result of one probe call."""
 
 import asyncio
 import time
@@ -16,7 +16,7 @@ Answer = TypeVar("Answer")
 
 
 class BreakerState(StrEnum):
-    """Closed: calls pass. Open: calls wait. Half-open: one call, the probe, is out; others wait for it."""
+    """Closed: calls pass. Open: calls wait. Half-open: one call is the probe; the others wait for it."""
 
     CLOSED = "closed"
     HALF_OPEN = "half-open"
@@ -24,17 +24,17 @@ class BreakerState(StrEnum):
 
 
 class CircuitBreaker:
-    """Guards one server; used from one event loop.
+    """Circuit breaker for one server; used from one event loop.
 
-    Calls in flight fail in bursts for one cause, so not every failure counts. A broken connection fails all
-    calls on it at once: those that began before the last counted failure tell nothing new. A server with too
-    much to do lets calls run into their deadline while it answers others: that is no failure of the server.
+    Concurrent calls fail in bursts for one cause, so not every failure counts. A broken connection fails all
+    calls on it at once: a call that began before the last counted failure is not counted again. An overloaded
+    server lets calls time out while it answers others: such a timeout is not counted.
 
     Args:
-        name: The server, for logs and messages.
-        failures: Consecutive failures that open it.
-        pause: Seconds it stays open before a probe.
-        on_change: Told every new state.
+        name: The server's name in logs and messages.
+        failures: Consecutive failures that open the breaker.
+        pause: Seconds that it stays open before a probe.
+        on_change: Called with every new state.
     """
 
     def __init__(
@@ -50,33 +50,33 @@ class CircuitBreaker:
         self._pause = pause
         self._on_change = on_change
         self._state = BreakerState.CLOSED
-        self._failures = 0  # in a row
+        self._failures = 0  # consecutive
         self._failing_since = 0.0
-        self._answers = 0  # ever
-        self._counted = 0  # failures, ever
+        self._answers = 0  # in total
+        self._counted = 0  # failures in total
         self._probe_at = 0.0
-        self._probe: asyncio.Future[bool] | None = None  # its result: whether the server failed it
+        self._probe: asyncio.Future[bool] | None = None  # result: whether the probe failed
 
     @property
     def state(self) -> BreakerState:
-        """Where it stands."""
+        """Current state."""
         return self._state
 
     async def call(self, attempt: Callable[[], Awaitable[Answer]]) -> Answer:
-        """Make a call: at once while closed, else as the probe, or once the probe came through.
+        """Make a call: at once while closed, otherwise as the probe or after a successful probe.
 
-        One that raises InferenceUnavailable or InferenceTimeout has met a server that failed; one that raises
-        InferenceBusy, or any other error of ours, has met a server that answers.
+        InferenceUnavailable and InferenceTimeout count as failures of the server, InferenceBusy and every
+        other error as answers.
 
         Raises:
-            InferenceOutage: This call was the probe, or waited for it, and the server failed it.
+            InferenceOutage: This call was the probe, or waited for it, and the probe failed.
         """
         probe = await self._admission()
         answers, failures = self._answers, self._counted
         try:
             answer = await attempt()
         except asyncio.CancelledError:
-            if probe:  # the next call takes its turn
+            if probe:  # the next call becomes the probe
                 self._change(BreakerState.OPEN)
             raise
         except InferenceBusy:
@@ -102,7 +102,7 @@ class CircuitBreaker:
                 self._probe = None
 
     async def _admission(self) -> bool:
-        """Whether the call that may go now is the probe."""
+        """Wait until the call may be made; True makes it the probe."""
         while self._state is not BreakerState.CLOSED:
             if self._probe is not None:
                 if await asyncio.shield(self._probe):
@@ -117,7 +117,7 @@ class CircuitBreaker:
 
     def _outage(self) -> InferenceOutage:
         seconds = time.monotonic() - self._failing_since
-        return InferenceOutage(f"{self._name} has not answered for {seconds:.1f} s; it is tried again")
+        return InferenceOutage(f"{self._name} has not answered for {seconds:.1f} s; it is probed again")
 
     def _answered(self) -> None:
         self._answers += 1

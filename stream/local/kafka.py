@@ -18,15 +18,15 @@ _FORMAT_PATIENCE = 120.0
 
 @dataclass(frozen=True)
 class Kafka:
-    """The embedded broker, a part of the stack.
+    """The embedded broker, a service of the stack.
 
     Attributes:
-        folder: Its configuration and data; data found there is served again.
-        cache: Where the jars are kept (``<cache>/kafka-<version>``).
+        folder: For its configuration and data; existing data is served again.
+        cache: For the jars (``<cache>/kafka-<version>``).
         port: Port of the broker, on loopback.
         controller_port: Port of its controller, on loopback.
-        log_file: Where its output goes.
-        progress: Told how the fetching of jars goes.
+        log_file: The file for its output.
+        progress: Called with the progress of fetching the jars.
     """
 
     folder: Path
@@ -47,7 +47,7 @@ class Kafka:
         """Fetch the jars, write the configuration, and format the data folder if it is new.
 
         Raises:
-            StackError: There is no Java, a jar cannot be had or is not the pinned one, or formatting fails.
+            StackError: There is no Java, a jar is not to be had or not the pinned one, or formatting fails.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self._properties_file.write_text(self._properties(), encoding="utf-8")
@@ -59,11 +59,11 @@ class Kafka:
         return [*self._java_command("-Xmx256m"), "kafka.Kafka", str(self._properties_file)]
 
     def environment(self) -> dict[str, str]:
-        """Nothing: all is on the command line."""
+        """No variables: everything is on the command line."""
         return {}
 
     async def is_ready(self) -> bool:
-        """Whether the broker answers a metadata request, and is this one: another may hold its port."""
+        """True if a broker answers at the port, and it is this one: another may hold the port."""
         if not is_listening(self.port):
             return False
         from aiokafka.admin import AIOKafkaAdminClient  # noqa: PLC0415 - half a second, while the JVM starts anyway
@@ -82,10 +82,6 @@ class Kafka:
             and f"cluster.id={cluster['cluster_id']}\n" in self._meta_file.read_text()
         )
 
-    def describe(self) -> str:
-        """What and where it is."""
-        return f"Apache Kafka {VERSION} at {self.bootstrap}, data in {self.folder}"
-
     @cached_property
     def _java(self) -> Java:
         return find_java()
@@ -101,7 +97,7 @@ class Kafka:
 
     @property
     def _meta_file(self) -> Path:
-        """What formatting leaves; it names the cluster."""
+        """The file that formatting writes; it names the cluster."""
         return self._data_folder / "meta.properties"
 
     @property
@@ -169,7 +165,7 @@ class Kafka:
             "share.coordinator.state.topic.replication.factor": 1,
             "share.coordinator.state.topic.min.isr": 1,
             "group.initial.rebalance.delay.ms": 0,
-            "message.max.bytes": _LARGEST_MESSAGE,  # also for topics that a client makes by touching them
+            "message.max.bytes": _LARGEST_MESSAGE,  # also for topics that a client creates by using them
             "log.cleaner.dedupe.buffer.size": 2 * 1024 * 1024,
             # After a kill the new process waits for its own old registration to expire: 9 seconds by default.
             "broker.session.timeout.ms": 2000,

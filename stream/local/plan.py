@@ -1,22 +1,25 @@
-"""The plan of the embedded stack, and the stack running."""
+"""The plan of the embedded stack, its worker, and the running stack."""
 
 import asyncio
 import fcntl
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
-from stream.bundled import model_folder
+from stream.bundled import model_folder, model_repository
 from stream.errors import PadellmError, StackError
+from stream.kafka.topics import ensure_topics
 from stream.local.java import Progress
 from stream.local.kafka import Kafka
 from stream.local.ports import free_ports, is_free
-from stream.local.supervisor import Change, Supervisor
+from stream.local.supervisor import StateChange, Supervisor
 from stream.local.triton import TritonServer, why_unavailable
-from stream.local.worker import Worker
 from stream.ner.config import NerConfig
 from stream.settings import Inference, Settings
 
@@ -24,6 +27,50 @@ _KAFKA_PORT = 9092
 _TRITON_HTTP_PORT = 8000
 _TRITON_GRPC_PORT = 8001
 _TRITON_METRICS_PORT = 8002
+_LOCK_POLL = 0.1
+
+
+@dataclass(frozen=True)
+class WorkerProcess:
+    """The worker: the same program that ``padellm worker`` runs in production.
+
+    Attributes:
+        settings: Handed to the process through its environment.
+        log_file: The file for its output.
+    """
+
+    settings: Settings
+    log_file: Path
+
+    name = "worker"
+
+    def prepare(self) -> None:
+        """Nothing to prepare."""
+
+    def command(self) -> list[str]:
+        """This Python, running ``padellm worker``."""
+        return [sys.executable, "-m", "stream.cli", "worker"]
+
+    def environment(self) -> dict[str, str]:
+        """Every setting as its variable."""
+        values = self.settings.model_dump(mode="json", exclude_none=True)
+        return {f"PADELLM_{name.upper()}": str(value) for name, value in values.items()}
+
+    async def is_ready(self) -> bool:
+        """True if its ``/readyz`` answers 200."""
+        return await asyncio.to_thread(self._answers_ready)
+
+    @property
+    def address(self) -> str:
+        """URL of its health and metrics pages."""
+        return f"http://{self.settings.health_host}:{self.settings.health_port}"
+
+    def _answers_ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.address}/readyz", timeout=2) as answer:  # noqa: S310 - http, ours
+                return bool(answer.status == 200)  # noqa: PLR2004 - OK
+        except (urllib.error.URLError, OSError):
+            return False
 
 
 @dataclass(frozen=True)
@@ -31,21 +78,21 @@ class Plan:
     """The stack to run.
 
     Attributes:
-        settings: What the worker and every client of this stack uses.
+        settings: For the worker and every client of this stack.
         kafka: The embedded broker; None where the settings name one.
         triton: The embedded Triton; None where the settings name one, or the engine runs in the worker.
         worker: The worker.
-        notes: What a person should know: ports that were taken.
+        notes: Messages for a person about ports that were taken.
     """
 
     settings: Settings
     kafka: Kafka | None
     triton: TritonServer | None
-    worker: Worker
+    worker: WorkerProcess
     notes: tuple[str, ...]
 
     def addresses(self) -> dict[str, str]:
-        """Where things are, by name."""
+        """Addresses, topics and log folder by name."""
         settings = self.settings
         triton = {"triton": settings.triton_url} if settings.inference is Inference.TRITON else {}
         return {
@@ -63,22 +110,22 @@ class Plan:
 def make_plan(
     settings: Settings, *, data_dir: Path, broker_port: int | None = None, on_fetch: Progress | None = None
 ) -> Plan:
-    """Choose parts and ports. What the settings name explicitly (broker, Triton) is used, not started.
+    """Choose services and ports. A broker or Triton that the settings name is used, and none is started.
 
     Args:
-        settings: As the environment and the command line have them.
-        data_dir: Kafka's data and all logs are kept here.
-        broker_port: Start Kafka, on this very port.
-        on_fetch: Told how the fetching of Kafka's jars goes.
+        settings: From the environment and the command line.
+        data_dir: Folder for Kafka's data and all logs.
+        broker_port: Start Kafka, on this port and no other.
+        on_fetch: Called with the progress of fetching Kafka's jars.
 
     Raises:
-        StackError: ``broker_port`` is taken, or Triton cannot run on this machine; says what to do instead.
+        StackError: ``broker_port`` is taken, or Triton cannot run on this machine; names the way without it.
         CheckpointError: The settings' model folder holds no model; or they name none, and none is bundled.
     """
     folder, ports = data_dir.resolve(), _Ports()
     logs = folder / "logs"
-    model = (model_folder(settings.model)).resolve()
-    NerConfig.load(model)  # a folder that holds no model is better known now than from the worker's log
+    model = model_folder(settings.model).resolve()
+    NerConfig.load(model)  # a folder without a model is reported here, not in the worker's log
     settings = settings.model_copy(update={"model": model})
     kafka = None
     if broker_port is not None or "broker" not in settings.model_fields_set:
@@ -97,24 +144,15 @@ def make_plan(
         settings = settings.model_copy(update={"triton_url": triton.url})
     health_port = ports.take("the worker's health page", settings.health_port)
     settings = settings.model_copy(update={"health_port": health_port})
-    return Plan(settings, kafka, triton, Worker(settings, logs / "worker.log"), tuple(ports.notes))
-
-
-@contextmanager
-def one_start_at_a_time(settings: Settings) -> Iterator[None]:
-    """Hold from choosing ports until the parts listen on them, so that no two stacks choose the same."""
-    settings.cache_dir.mkdir(parents=True, exist_ok=True)
-    with (settings.cache_dir / "starting").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    return Plan(settings, kafka, triton, WorkerProcess(settings, logs / "worker.log"), tuple(ports.notes))
 
 
 @contextmanager
 def locked(data_dir: Path) -> Iterator[None]:
-    """Hold the data folder: one stack at a time.
+    """Lock the data folder for one stack at a time.
 
     Raises:
-        StackError: It cannot be made, or another program holds it.
+        StackError: It cannot be created, or another program has locked it.
     """
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
@@ -124,14 +162,12 @@ def locked(data_dir: Path) -> Iterator[None]:
             f"{data_dir} cannot be used: {error.strerror}; choose another with --data-dir"
         ) from error
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not _try_lock(file):
             file.seek(0)
             raise StackError(
                 f"another padellm up (process {file.read().strip()}) uses {data_dir}: "
                 "stop it, or choose another folder with --data-dir"
-            ) from error
+            )
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
@@ -141,14 +177,13 @@ def locked(data_dir: Path) -> Iterator[None]:
 def _triton(settings: Settings, ports: "_Ports", folder: Path, log_file: Path) -> TritonServer:
     if reason := why_unavailable():
         raise StackError(reason)
-    package = Path(__file__).parents[1]
-    bundled = package / "_bundled"
     return TritonServer(
         folder=folder,
-        models=(bundled if bundled.is_dir() else package.parent) / "triton_models" / "cpu",
+        models=model_repository(),
         checkpoint=model_folder(settings.model),
         threads=settings.engine_threads,
-        grounded=settings.grounded,
+        kv_cache_mb=settings.kv_cache_mb,
+        constrained=settings.constrained,
         int8=settings.int8,
         http_port=ports.take("Triton's HTTP", _TRITON_HTTP_PORT),
         grpc_port=ports.take("Triton's gRPC", _TRITON_GRPC_PORT),
@@ -158,7 +193,7 @@ def _triton(settings: Settings, ports: "_Ports", folder: Path, log_file: Path) -
 
 
 class _Ports:
-    """Hands out ports, each once; remembers where the usual one was taken."""
+    """Allocates ports, each once, and notes the usual ones that were taken."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
@@ -189,48 +224,78 @@ class _Ports:
 
 
 Result = TypeVar("Result")
-MakeTopics = Callable[[], Awaitable[None]]
 
 
 @asynccontextmanager
-async def running(
-    plan: Plan, *, make_topics: MakeTopics, on_change: Callable[[Change], None]
-) -> AsyncIterator[Supervisor]:
-    """The parts of a plan, all ready; they end when the context is left.
+async def running_stack(
+    settings: Settings,
+    *,
+    data_dir: Path,
+    on_change: Callable[[StateChange], None],
+    broker_port: int | None = None,
+    on_fetch: Progress | None = None,
+) -> AsyncIterator[tuple[Plan, Supervisor]]:
+    """Plan a stack and run its services, all ready; they end when the context is left.
 
-    Triton loads its model while Kafka starts; the worker starts when the topics are there.
+    Triton loads its model while Kafka starts; the worker starts when the topics exist.
 
     Args:
-        plan: What to run.
-        make_topics: Makes the topics that are not there; called when the broker is ready.
-        on_change: Called at every change of a part's state.
+        settings: As ``make_plan``.
+        data_dir: As ``make_plan``; locked for one stack at a time.
+        on_change: Called at every change of a service's state.
+        broker_port: As ``make_plan``.
+        on_fetch: As ``make_plan``.
 
     Raises:
-        StackError: A part did not start; the others have been ended.
+        StackError: A service did not start, or another stack uses the folder; the others have been ended.
+        DeliveryError: The broker of the settings does not answer, or refuses to create the topics.
+        CheckpointError: As ``make_plan``.
     """
-    async with Supervisor(on_change=on_change) as supervisor:
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(_kafka_to_worker(plan, supervisor, make_topics))
-                if plan.triton is not None:
-                    group.create_task(supervisor.start(plan.triton))
-        except* PadellmError as errors:
-            raise errors.exceptions[0] from None
-        yield supervisor
+    with locked(data_dir):
+        async with AsyncExitStack() as stack:
+            async with _one_start_at_a_time(settings):
+                plan = make_plan(settings, data_dir=data_dir, broker_port=broker_port, on_fetch=on_fetch)
+                supervisor = await stack.enter_async_context(Supervisor(on_change=on_change))
+                try:
+                    async with asyncio.TaskGroup() as group:
+                        group.create_task(_kafka_to_worker(plan, supervisor))
+                        if plan.triton is not None:
+                            group.create_task(supervisor.start(plan.triton))
+                except* PadellmError as errors:
+                    raise errors.exceptions[0] from None
+            yield plan, supervisor
 
 
-async def _kafka_to_worker(plan: Plan, supervisor: Supervisor, make_topics: MakeTopics) -> None:
+@asynccontextmanager
+async def _one_start_at_a_time(settings: Settings) -> AsyncIterator[None]:
+    """Lock out other stacks from the choice of ports until the services listen on them."""
+    settings.cache_dir.mkdir(parents=True, exist_ok=True)
+    with (settings.cache_dir / "starting").open("w") as file:
+        while not _try_lock(file):  # noqa: ASYNC110 - another process holds it
+            await asyncio.sleep(_LOCK_POLL)
+        yield
+
+
+def _try_lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+async def _kafka_to_worker(plan: Plan, supervisor: Supervisor) -> None:
     if plan.kafka is not None:
         await supervisor.start(plan.kafka)
-    await make_topics()
+    await ensure_topics(plan.settings)
     await supervisor.start(plan.worker)
 
 
 async def while_running(supervisor: Supervisor, work: Coroutine[Any, Any, Result]) -> Result:
-    """What ``work`` returns, unless a part dies for good before.
+    """Await ``work``, unless a service fails permanently first.
 
     Raises:
-        StackError: A part has died for good.
+        StackError: A service failed permanently.
     """
     working = asyncio.create_task(work)
     watching = asyncio.create_task(supervisor.wait())

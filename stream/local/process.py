@@ -1,4 +1,4 @@
-"""A part of the stack, and the operating-system process that runs it."""
+"""The services of the embedded stack, and the operating-system process of each."""
 
 import os
 import signal
@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Protocol
 
 from stream.errors import StackError
-from stream.local.reaper import Guard
+from stream.local.reaper import Reaper
 
 _TAIL_LINES = 12
 
 
-class Part(Protocol):
-    """Something the stack runs: Kafka, Triton, the worker."""
+class Service(Protocol):
+    """Kafka, Triton or the worker."""
 
     @property
     def name(self) -> str:
@@ -23,14 +23,14 @@ class Part(Protocol):
 
     @property
     def log_file(self) -> Path:
-        """Where its output goes."""
+        """The file for its output."""
         ...
 
     def prepare(self) -> None:
-        """Make what the command needs (downloads, files); blocking, and without effect when all is there.
+        """Create the command's downloads and files; blocking, and without effect when all exist.
 
         Raises:
-            stream.errors.StackError: It cannot be made; the message says how to mend it.
+            stream.errors.StackError: That failed; the message says how to fix it.
         """
         ...
 
@@ -43,35 +43,31 @@ class Part(Protocol):
         ...
 
     async def is_ready(self) -> bool:
-        """Whether it would serve a request now."""
-        ...
-
-    def describe(self) -> str:
-        """What and where it is, in one line for a person."""
+        """True if it would serve a request now."""
         ...
 
 
-class PartProcess:
-    """One run of a part: a process group of its own, ended whole, by the guard if this program dies first."""
+class ServiceProcess:
+    """One run of a service, in a process group of its own; the reaper ends it if this program dies first."""
 
-    def __init__(self, part: Part, guard: Guard) -> None:
-        self.part = part
-        self._guard = guard
-        part.log_file.parent.mkdir(parents=True, exist_ok=True)
-        with part.log_file.open("ab") as log:
+    def __init__(self, service: Service, reaper: Reaper) -> None:
+        self.service = service
+        self._reaper = reaper
+        service.log_file.parent.mkdir(parents=True, exist_ok=True)
+        with service.log_file.open("ab") as log:
             self._log_start = log.tell()
             try:
                 self._process = subprocess.Popen(
-                    part.command(),
+                    service.command(),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    env=os.environ | part.environment(),
+                    env=os.environ | service.environment(),
                     start_new_session=True,
                 )
             except OSError as error:
-                raise StackError(f"{part.name} cannot be started: {error}") from error
-        guard.watch(self.pid)
+                raise StackError(f"{service.name} cannot be started: {error}") from error
+        reaper.watch(self.pid)
 
     @property
     def pid(self) -> int:
@@ -95,11 +91,11 @@ class PartProcess:
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
-        self._guard.forget(self.pid)
+        self._reaper.forget(self.pid)
 
     def log_tail(self) -> str:
-        """The last lines that this run has logged."""
-        with self.part.log_file.open("rb") as log:
+        """The last lines of this run's log."""
+        with self.service.log_file.open("rb") as log:
             log.seek(self._log_start)
             lines = log.read().decode(errors="replace").strip().splitlines()
         return "\n".join(lines[-_TAIL_LINES:])

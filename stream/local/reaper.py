@@ -1,8 +1,8 @@
-"""Ends the parts of the stack when the program that started them is gone, however it went.
+"""Ends the services of the stack when the program that started them is gone, even after ``kill -9``.
 
-A tiny process of its own session holds the read end of a pipe. Through it come the process groups to watch;
-its end, which even ``kill -9`` brings about, is the signal to end them. Run as a script, this file is that
-process; it imports nothing of the package, so that it starts at once.
+A small process in a session of its own reads the process groups to watch from a pipe. When the owner ends,
+the pipe ends, and the process ends the groups. Run as a script, this file is that process; it imports nothing
+of the package, so that it starts at once.
 """
 
 import os
@@ -16,7 +16,7 @@ from typing import Self
 _PATIENCE = 5.0  # seconds between SIGTERM and SIGKILL
 
 
-class Guard:
+class Reaper:
     """The owner's end of the pipe."""
 
     def __init__(self) -> None:
@@ -29,15 +29,15 @@ class Guard:
         )
 
     def watch(self, group: int) -> None:
-        """End this process group should this program die."""
-        self._tell(f"+{group}\n")
+        """End this process group if this program dies."""
+        self._write(f"+{group}\n")
 
     def forget(self, group: int) -> None:
         """The group has ended; its number may now be another's."""
-        self._tell(f"-{group}\n")
+        self._write(f"-{group}\n")
 
     def close(self) -> None:
-        """End the groups still watched, and the guard."""
+        """End the groups that are still watched, and the reaper."""
         self._process.communicate()
 
     def __enter__(self) -> Self:
@@ -48,7 +48,7 @@ class Guard:
     ) -> None:
         self.close()
 
-    def _tell(self, line: str) -> None:
+    def _write(self, line: str) -> None:
         pipe = self._process.stdin
         if pipe is not None:
             pipe.write(line.encode())
@@ -67,7 +67,7 @@ def _main() -> None:
 
 
 def _signal(groups: set[int], number: int) -> bool:
-    """Whether any of the groups still had a process to signal."""
+    """Signal the groups; true if any still had a process."""
     alive = False
     for group in groups:
         try:

@@ -20,24 +20,23 @@ from stream.errors import StackError
 from stream.inference.triton import TritonGenerator
 from stream.local.ports import LOOPBACK, is_listening
 
-MODEL_NAME = "tensorrt_llm"
 _OLDEST_GLIBC = (2, 35)
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9@%+=:,./_-]+")
 _INSTEAD = "use `--inference in-process`, which serves with the same engine inside the worker"
 
 
 def why_unavailable() -> str | None:
-    """Why no Triton server can run here, and what to do instead; None where it can."""
+    """The reason that no Triton server can run here, and the alternative; None where one can."""
     reason = _wheel_missing() or _system_unfit() or _python_unfit()
     return f"Triton cannot run here: {reason}; {_INSTEAD}" if reason else None
 
 
 @dataclass(frozen=True)
 class TritonServer:
-    """The embedded Triton, a part of the stack.
+    """The embedded Triton, a service of the stack.
 
     Attributes:
-        folder: Where the backend folder is put together.
+        folder: For the backend folder.
         models: The model repository (the bundled ``triton_models/cpu``).
         checkpoint: Model folder that the engine loads.
         threads: Threads of the engine.
@@ -45,8 +44,9 @@ class TritonServer:
         grpc_port: Port for clients, on loopback.
         metrics_port: Port of Triton's own Prometheus metrics, on loopback.
         log_file: Where its output goes.
-        grounded: Whether mentions are held to pieces of the text while they are decoded.
-        int8: Whether the engine multiplies in 8-bit integers.
+        kv_cache_mb: MiB of the engine's KV cache.
+        constrained: Whether decoded mentions are constrained to substrings of the text.
+        int8: Whether the engine is int8-quantised.
     """
 
     folder: Path
@@ -57,7 +57,8 @@ class TritonServer:
     grpc_port: int
     metrics_port: int
     log_file: Path
-    grounded: bool = False
+    kv_cache_mb: int = 128
+    constrained: bool = False
     int8: bool = False
 
     name = "triton"
@@ -68,7 +69,7 @@ class TritonServer:
         return f"{LOOPBACK}:{self.grpc_port}"
 
     def prepare(self) -> None:
-        """Put the backend folder together.
+        """Link the backend folder together.
 
         Raises:
             StackError: Triton cannot run here or in a folder so named, or there is no model.
@@ -112,30 +113,27 @@ class TritonServer:
         ]
 
     def environment(self) -> dict[str, str]:
-        """What the model reads, and what the stub needs to be this environment's Python."""
+        """The model's settings, and the paths that make the stub this environment's Python."""
         folder = _python_library_folder()
         return {
             "PADELLM_MODEL": str(self.checkpoint.resolve()),
             "PADELLM_ENGINE_THREADS": str(self.threads),
-            "PADELLM_GROUNDED": str(self.grounded).lower(),
+            "PADELLM_KV_CACHE_MB": str(self.kv_cache_mb),
+            "PADELLM_CONSTRAINED": str(self.constrained).lower(),
             "PADELLM_INT8": str(self.int8).lower(),
             "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))),
             **({"LD_LIBRARY_PATH": str(folder)} if folder else {}),
         }
 
     async def is_ready(self) -> bool:
-        """Whether the server and the model would serve a request now."""
+        """True if server and model would serve a request now."""
         if not is_listening(self.grpc_port):
             return False
-        client = TritonGenerator(self.url, model=MODEL_NAME)
+        client = TritonGenerator(self.url)
         try:
             return await client.ready()
         finally:
             await client.close()
-
-    def describe(self) -> str:
-        """What and where it is."""
-        return f"Triton at {self.url} (gRPC), model {self.checkpoint.name}, {self.threads} engine threads"
 
     @cached_property
     def _backends(self) -> Path:
@@ -189,7 +187,7 @@ def _library_stem() -> str:
 
 
 def _python_library_folder() -> Path | None:
-    """Where this Python's own shared library is; None when only the system's loader may know."""
+    """The folder of this Python's shared library; None when only the system's loader may find it."""
     folders = {Path(str(sysconfig.get_config_var("LIBDIR"))), Path(sys.base_prefix) / "lib"}
     for folder in folders:
         if (folder / f"lib{_library_stem()}.so.1.0").is_file():

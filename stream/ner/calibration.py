@@ -1,4 +1,4 @@
-"""Scores as probabilities: how often a mention with such a score is right."""
+"""Calibration of scores: Platt scaling of a mention's log-odds, one pair of numbers a label."""
 
 import math
 
@@ -8,11 +8,11 @@ _SOFTENING = 0.001
 
 
 class Temperature(BaseModel):
-    """How one label's scores are spread and shifted.
+    """Platt scaling of one label's scores.
 
     Attributes:
-        temperature: Above 1 for a model that is too sure of itself: log-odds are divided by it.
-        offset: Added after that, in log-odds.
+        temperature: Divisor of the log-odds; above 1 for an overconfident model.
+        offset: Added to the quotient, in log-odds.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -21,19 +21,19 @@ class Temperature(BaseModel):
     offset: float = Field(default=0.0, ge=-20, le=20)
 
     def probability(self, product: float) -> float:
-        """The probability that a mention is right, from the product of its tokens' probabilities.
+        """The probability that a mention is correct, from the product of its tokens' probabilities.
 
-        ``sigmoid(log_odds(product) / temperature + offset)``; it grows with the product.
+        ``sigmoid(log_odds(product) / temperature + offset)``, monotonic in the product.
         """
         return 1 / (1 + math.exp(-(log_odds(product) / self.temperature + self.offset)))
 
 
 class Calibration(BaseModel):
-    """A temperature for every label that was measured (Guo et al. 2017, arXiv 1706.04599; Platt's offset).
+    """Platt scaling for every measured label (Guo et al. 2017, arXiv 1706.04599, with an offset).
 
     Attributes:
-        default: For all other labels.
-        labels: Label phrase to its temperature.
+        default: The scaling of all other labels.
+        labels: Label phrase to its scaling.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,7 +42,7 @@ class Calibration(BaseModel):
     labels: dict[str, Temperature] = {}
 
     def of(self, phrase: str) -> Temperature:
-        """The temperature for a label phrase."""
+        """The scaling of a label phrase."""
         return self.labels.get(phrase, self.default)
 
 

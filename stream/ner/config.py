@@ -1,4 +1,4 @@
-"""What travels with a checkpoint: ``ner_config.json`` beside its weights."""
+"""The configuration of a checkpoint: ``ner_config.json`` beside its weights."""
 
 import hashlib
 import json
@@ -8,19 +8,20 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from stream.contract.messages import Policy
 from stream.errors import CheckpointError
 from stream.ner.calibration import Calibration
 
 FILE_NAME = "ner_config.json"
 BASELINE_FILE_NAME = "baseline.json"
-"""In its place beside the weights of a model that answers in another format (``stream/baselines/``)."""
+"""Replaces ``ner_config.json`` beside a model that answers in another format (``stream/baselines/``)."""
 
 
-class _Part(BaseModel):
+class _Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class TemplateConfig(_Part):
+class TemplateConfig(_Config):
     """The pieces of a prompt (PaDeLLM-NER, section 3.1), joined as token ids, never as text.
 
     Count prompt: ``text`` + document + ``label`` + entity type + ``count``; answer ``count_answer``.
@@ -50,8 +51,8 @@ class TemplateConfig(_Part):
         return self
 
 
-class WindowConfig(_Part):
-    """How long texts are cut for this model, in tokens of its tokenizer."""
+class WindowConfig(_Config):
+    """Length and overlap of this model's windows, in tokens of its tokenizer."""
 
     tokens: int = Field(default=160, ge=8)
     overlap: int = Field(default=32, ge=0)
@@ -63,23 +64,25 @@ class WindowConfig(_Part):
         return self
 
 
-class LabelConfig(_Part):
+class LabelConfig(_Config):
     """One label the model was trained on; its key is the phrase used in the prompt."""
 
     aliases: tuple[str, ...] = ()
     description: str = ""
 
 
-class NerConfig(_Part):
-    """Everything about a checkpoint that the method needs and the weights do not tell.
+class NerConfig(_Config):
+    """Everything about a checkpoint that the method needs and the weights do not hold.
 
     Attributes:
         labels: Known label phrase to its aliases; a request may also name labels that are not here.
         default_labels: Labels looked for when a document names none.
         max_count: Highest count the model was trained to answer.
         max_mention_tokens: Limit of tokens in one mention.
-        calibration: What makes probabilities of the scores; without it a score is the product of the
-            mention's token probabilities. It is measured, and no part of the template.
+        policy: De-duplication where neither document nor settings name one: ``flat`` for a model trained on
+            flat entity sets.
+        calibration: Platt scaling of the scores; without it a score is the product of the mention's token
+            probabilities.
     """
 
     format_version: int = Field(default=1, ge=1, le=1)
@@ -91,6 +94,7 @@ class NerConfig(_Part):
     max_mention_tokens: int = Field(default=48, ge=1)
     labels: dict[str, LabelConfig]
     default_labels: tuple[str, ...] = Field(min_length=1)
+    policy: Policy = Policy.PAPER
     calibration: Calibration | None = None
 
     @classmethod
@@ -107,7 +111,7 @@ class NerConfig(_Part):
             if (folder / BASELINE_FILE_NAME).is_file():
                 raise CheckpointError(
                     f"{folder} holds a baseline ({BASELINE_FILE_NAME}), which answers in a format of its own "
-                    f"and cannot be served: `padellm baseline --model {folder}` scores it"
+                    f"and cannot be served: `padellm evaluate --model {folder}` scores it"
                 ) from error
             raise CheckpointError(
                 f"{path} cannot be read ({error.strerror}): "
@@ -138,7 +142,7 @@ class NerConfig(_Part):
 
 
 def store_calibration(folder: Path, calibration: Calibration) -> Path:
-    """Put a calibration into the ``ner_config.json`` of a model folder, and leave all else there as it is.
+    """Write a calibration into the ``ner_config.json`` of a model folder; all other keys stay.
 
     Returns:
         The file.

@@ -1,11 +1,11 @@
-"""What is kept when entities compete, by policy; everything dropped is reported with its reason."""
+"""De-duplication of competing entities, by policy; every dropped one is reported with its reason."""
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from stream.contract.messages import Entity, Policy, Removed
-from stream.contract.reasons import BELOW_THRESHOLD, DUPLICATE, OTHER_LABEL, OVERLAP
+from stream.contract.reasons import RemovalReason
 
 # Kept entities, and the dropped ones with the reason of each.
 _Split = tuple[list[Entity], list[tuple[Entity, str]]]
@@ -20,15 +20,15 @@ class Deduplicated:
 
 
 def deduplicate(entities: Sequence[Entity], policy: Policy, *, threshold: float = 0.0) -> Deduplicated:
-    """Apply a score threshold, drop exact repeats, then settle the competition between the rest.
+    """Apply a score threshold, drop exact repeats, then apply the policy to the rest.
 
     Args:
         entities: Candidates of one document. Where scores are equal the earlier in this order wins.
-        policy: What competes with what; see ``Policy``.
+        policy: The rule of competition; see ``Policy``.
         threshold: Entities scored below it are removed first, so they displace nothing.
     """
     confident = [entity for entity in entities if entity.score >= threshold]
-    weak = [(entity, BELOW_THRESHOLD) for entity in entities if entity.score < threshold]
+    weak = [(entity, RemovalReason.BELOW_THRESHOLD) for entity in entities if entity.score < threshold]
     single, repeats = _drop_repeats(confident)
     kept, lost = _POLICIES[policy](single)
     return Deduplicated(
@@ -60,9 +60,9 @@ def _drop_repeats(entities: Sequence[Entity]) -> _Split:
             continue
         if entity.score > known.score:
             best[key] = entity
-            dropped.append((known, DUPLICATE))
+            dropped.append((known, RemovalReason.DUPLICATE))
         else:
-            dropped.append((entity, DUPLICATE))
+            dropped.append((entity, RemovalReason.DUPLICATE))
     return list(best.values()), dropped
 
 
@@ -74,7 +74,9 @@ def _paper(entities: Sequence[Entity]) -> _Split:
         if entity.score > known.score:
             best[entity.text] = entity
     kept = [entity for entity in entities if best[entity.text].label == entity.label]
-    return kept, [(entity, OTHER_LABEL) for entity in entities if best[entity.text].label != entity.label]
+    return kept, [
+        (entity, RemovalReason.OTHER_LABEL) for entity in entities if best[entity.text].label != entity.label
+    ]
 
 
 def _flat(entities: Sequence[Entity]) -> _Split:
@@ -139,7 +141,9 @@ def _split(entities: Sequence[Entity], chosen: Sequence[Entity], reason: Callabl
 
 def _other_label_or_overlap(chosen: Sequence[Entity]) -> Callable[[Entity], str]:
     spans = {(entity.start, entity.end) for entity in chosen}
-    return lambda entity: OTHER_LABEL if (entity.start, entity.end) in spans else OVERLAP
+    return lambda entity: (
+        RemovalReason.OTHER_LABEL if (entity.start, entity.end) in spans else RemovalReason.OVERLAP
+    )
 
 
 _POLICIES: dict[Policy, Callable[[Sequence[Entity]], _Split]] = {

@@ -12,8 +12,8 @@ from stream.aio import all_of
 from stream.contract.messages import Document, Policy
 from stream.generation import Generator
 from stream.ner.labels import LabelPrompt, LabelPrompts
-from stream.ner.postprocess import Extraction, Found, settle
-from stream.ner.reading import Reader, Reading, WindowReader
+from stream.ner.parallel_decoding import ParallelDecoder, WindowDecoder, WindowResult
+from stream.ner.postprocess import Extraction, RawExtraction, postprocess
 from stream.ner.template import PromptTemplate
 from stream.ner.windows import Window, windows
 
@@ -26,13 +26,14 @@ class Extractor:
     Args:
         generator: Runs the model.
         template: The checkpoint's prompts.
-        policy: De-duplication where a document names none.
+        policy: De-duplication where a document names none; None: the checkpoint's.
         threshold: Lowest score where a document names none.
-        windows_in_flight: Windows of one document read at once; it bounds the memory a long document takes.
-        reader: Reads windows in another form than PaDeLLM's.
+        windows_in_flight: Windows of one document decoded at once; bounds the memory of a long document.
+        decoder: Decodes windows in another prompt format than PaDeLLM's.
 
     Attributes:
-        threshold: As given.
+        policy: De-duplication where a document names none.
+        threshold: Lowest score where a document names none.
         calibration: The checkpoint's.
     """
 
@@ -41,18 +42,18 @@ class Extractor:
         generator: Generator,
         template: PromptTemplate,
         *,
-        policy: Policy = Policy.PAPER,
+        policy: Policy | None = None,
         threshold: float = 0.0,
         windows_in_flight: int = 8,
-        reader: Reader | None = None,
+        decoder: WindowDecoder | None = None,
     ) -> None:
         self._template = template
-        self._policy = policy
+        self.policy = policy or template.config.policy
         self.threshold = threshold
         self.calibration = template.config.calibration
         self._windows_in_flight = windows_in_flight
         self._labels = LabelPrompts(template)
-        self._reader = reader or WindowReader(generator, template)
+        self._decoder = decoder or ParallelDecoder(generator, template)
 
     async def extract(self, document: Document) -> Extraction:
         """Find the entities of one document.
@@ -61,43 +62,43 @@ class Extractor:
             stream.errors.InferenceError: The model did not answer; nothing of the document is returned.
         """
         began = time.perf_counter()
-        extraction = settle(
-            await self.read(document),
-            policy=document.policy or self._policy,
+        extraction = postprocess(
+            await self.ask(document),
+            policy=document.policy or self.policy,
             threshold=self.threshold if document.threshold is None else document.threshold,
             calibration=self.calibration,
         )
         extraction.timings["total"] = (time.perf_counter() - began) * 1000
         return extraction
 
-    async def read(self, document: Document) -> Found:
-        """Ask the model everything about one document, and settle nothing yet.
+    async def ask(self, document: Document) -> RawExtraction:
+        """Ask the model everything about one document, without post-processing.
 
         Raises:
             stream.errors.InferenceError: The model did not answer.
         """
         labels = self._labels.of(document)
-        readings = await self._read(document.text, labels)
-        return Found(document.text, self._labels.names(document), labels, readings)
+        windows_read = await self._decode(document.text, labels)
+        return RawExtraction(document.text, self._labels.names(document), labels, windows_read)
 
-    async def _read(self, text: str, labels: Sequence[LabelPrompt]) -> list[Reading]:
-        """Read all windows, at most ``windows_in_flight`` at once; each is cut when its turn comes."""
+    async def _decode(self, text: str, labels: Sequence[LabelPrompt]) -> list[WindowResult]:
+        """Decode all windows, at most ``windows_in_flight`` at once; each is cut when its turn comes."""
         ahead = windows(text, self._template)
         first = next(ahead, None)
         if first is None:
             return []
         if first.closes:
-            return [await self._reader.read(text, first, labels)]
+            return [await self._decoder.decode(text, first, labels)]
         queue = chain([first], ahead)
-        readings = await all_of(self._read_from(queue, text, labels) for _ in range(self._windows_in_flight))
-        return sorted(chain.from_iterable(readings), key=lambda reading: reading.window.start)
+        results = await all_of(self._decode_from(queue, text, labels) for _ in range(self._windows_in_flight))
+        return sorted(chain.from_iterable(results), key=lambda result: result.window.start)
 
-    async def _read_from(
+    async def _decode_from(
         self, queue: Iterator[Window], text: str, labels: Sequence[LabelPrompt]
-    ) -> list[Reading]:
-        readings = []
+    ) -> list[WindowResult]:
+        results = []
         for window in queue:
-            readings.append(await self._reader.read(text, window, labels))
-            # Cutting a window takes a millisecond; other documents come between.
+            results.append(await self._decoder.decode(text, window, labels))
+            # Cutting a window takes a millisecond: let other documents run in between.
             await asyncio.sleep(0)
-        return readings
+        return results

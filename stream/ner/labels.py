@@ -9,11 +9,11 @@ from stream.ner.template import PromptTemplate
 
 @dataclass(frozen=True, slots=True)
 class LabelWords:
-    """How a prompt speaks of an entity type.
+    """The words of a prompt for an entity type.
 
     Attributes:
         name: Its phrase, or another name for it.
-        asked: What the prompt says: the name, or the name with its definition.
+        asked: The words in the prompt: the name, or the name with its definition.
     """
 
     name: str
@@ -26,9 +26,9 @@ class LabelPrompt:
 
     Attributes:
         name: The label as the document named it.
-        also: Other names in the document that mean the same (``PER`` beside ``person``);
-            decoded once, answered all.
-        phrase: What the checkpoint calls it, without a definition.
+        also: Other names in the document for the same type (``PER`` beside ``person``); the type is decoded
+            once and reported under each name.
+        phrase: The checkpoint's name for it, without a definition.
         ids: Token ids of the prompt's label piece.
     """
 
@@ -39,7 +39,7 @@ class LabelPrompt:
 
 
 class LabelPrompts:
-    """Resolves requested labels for one checkpoint; token ids are kept for the labels seen lately."""
+    """Resolves requested labels for one checkpoint; token ids of recent labels are cached."""
 
     def __init__(self, template: PromptTemplate) -> None:
         self._template = template

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from stream.contract.messages import Coverage, Entity, Policy, Removed
-from stream.contract.reasons import OVERLAP, UNREADABLE_COUNT
+from stream.contract.reasons import RemovalReason
 from stream.ner.calibration import Calibration
 from stream.ner.deduplicate import deduplicate, removed
 from stream.ner.labels import LabelPrompt
-from stream.ner.reading import Reading
+from stream.ner.parallel_decoding import WindowResult
 from stream.ner.windows import Window, unread
 
 # Start, end and label.
@@ -25,17 +25,17 @@ class Stitched:
     removed: list[Removed]
 
 
-def stitch(readings: Sequence[Reading]) -> Stitched:
-    """Merge what neighbouring windows found in the text they share.
+def stitch(windows_read: Sequence[WindowResult]) -> Stitched:
+    """Merge the entities of overlapping windows.
 
-    An entity found by two windows is one, with the better score. An entity that ends or begins where its
-    window was cut loses to one of its label that contains it, since that window saw it whole.
+    An entity of two windows is one, with the better score. An entity at the cut edge of its window loses to
+    an entity of the same label that contains it, since the other window had it whole.
     """
-    if len(readings) == 1:
-        return Stitched(readings[0].entities, [])
+    if len(windows_read) == 1:
+        return Stitched(windows_read[0].entities, [])
     best: dict[_Key, Entity] = {}
     seen_whole: dict[_Key, bool] = {}
-    for reading in readings:
+    for reading in windows_read:
         for entity in reading.entities:
             key = (entity.start, entity.end, entity.label)
             if key not in best or entity.score > best[key].score:
@@ -44,7 +44,7 @@ def stitch(readings: Sequence[Reading]) -> Stitched:
     cut = _contained([key for key, whole in seen_whole.items() if not whole], list(best))
     return Stitched(
         [entity for key, entity in best.items() if key not in cut],
-        [removed(best[key], OVERLAP) for key in cut],
+        [removed(best[key], RemovalReason.OVERLAP) for key in cut],
     )
 
 
@@ -72,20 +72,20 @@ _Named = TypeVar("_Named", Entity, Removed)
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """All that the model said about a document, before any of it competes.
+class RawExtraction:
+    """The model's answers about a document, before post-processing.
 
     Attributes:
         text: The document's.
         names: The labels looked for, as the document named them.
-        labels: What was asked for them.
-        readings: One for every window, in order.
+        labels: Their prompts.
+        windows: One result for every window, in order.
     """
 
     text: str
     names: list[str]
     labels: list[LabelPrompt]
-    readings: list[Reading]
+    windows: list[WindowResult]
 
     def counts(self) -> dict[str, int]:
         """Mentions counted for each label, windows added up.
@@ -94,7 +94,7 @@ class Found:
         """
         counts: dict[str, int] = {}
         for label in self.labels:
-            answers = [reading.counts.get(label.name) for reading in self.readings]
+            answers = [reading.counts.get(label.name) for reading in self.windows]
             readable = [answer for answer in answers if answer is not None]
             if len(readable) == len(answers):
                 counts |= dict.fromkeys((label.name, *label.also), sum(readable))
@@ -103,14 +103,14 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """What was found in a document.
+    """The entities of a document.
 
     Attributes:
         entities: In the order of the text; ``document.text[entity.start:entity.end] == entity.text``.
-        removed: What the model produced that is not among the entities, and why.
-        coverage: What was read.
+        removed: Mentions of the model that are not among the entities, each with its reason.
+        coverage: The part of the text that the model has read.
         labels: The labels looked for, as the document named them.
-        counts: ``Found.counts``.
+        counts: ``RawExtraction.counts``.
         timings: Milliseconds; ``count`` and ``mention`` of the slowest window, ``total`` of everything.
     """
 
@@ -122,37 +122,37 @@ class Extraction:
     timings: dict[str, float]
 
 
-def settle(
-    found: Found, *, policy: Policy, threshold: float = 0.0, calibration: Calibration | None = None
+def postprocess(
+    raw: RawExtraction, *, policy: Policy, threshold: float = 0.0, calibration: Calibration | None = None
 ) -> Extraction:
-    """The entities of a document; a pure function, so that one decode can be settled in several ways.
+    """Calibrate scores, merge windows, de-duplicate: pure, so that one decode serves several policies.
 
     Args:
-        found: What the model said.
+        raw: The model's answers.
         policy: De-duplication.
         threshold: Lowest score of an entity.
-        calibration: Makes probabilities of the scores, on which all that follows decides; without it they
-            stay products of token probabilities.
+        calibration: Platt scaling of the scores, applied before all else; without it a score stays a product
+            of token probabilities.
     """
-    stitched = stitch(found.readings)
-    scored = _Scorer(found.labels, calibration)
-    settled = deduplicate(scored.all_of(stitched.entities), policy, threshold=threshold)
-    also = {label.name: label.also for label in found.labels if label.also}
-    unsettled = [*(one for reading in found.readings for one in reading.removed), *stitched.removed]
+    stitched = stitch(raw.windows)
+    scored = _Calibrator(raw.labels, calibration)
+    deduplicated = deduplicate(scored.all_of(stitched.entities), policy, threshold=threshold)
+    also = {label.name: label.also for label in raw.labels if label.also}
+    unresolved = [*(one for reading in raw.windows for one in reading.removed), *stitched.removed]
     return Extraction(
-        entities=_under_all_names(settled.entities, also),
-        removed=_under_all_names([*scored.all_of(unsettled), *settled.removed], also),
-        coverage=_coverage(found.text, found.readings, also),
-        labels=found.names,
-        counts=found.counts(),
+        entities=_under_all_names(deduplicated.entities, also),
+        removed=_under_all_names([*scored.all_of(unresolved), *deduplicated.removed], also),
+        coverage=_coverage(raw.text, raw.windows, also),
+        labels=raw.names,
+        counts=raw.counts(),
         timings={
-            "count": max((reading.count_ms for reading in found.readings), default=0.0),
-            "mention": max((reading.mention_ms for reading in found.readings), default=0.0),
+            "count": max((reading.count_ms for reading in raw.windows), default=0.0),
+            "mention": max((reading.mention_ms for reading in raw.windows), default=0.0),
         },
     )
 
 
-class _Scorer:
+class _Calibrator:
     """Gives mentions their scores; the one place that applies a calibration."""
 
     def __init__(self, labels: Sequence[LabelPrompt], calibration: Calibration | None) -> None:
@@ -164,7 +164,7 @@ class _Scorer:
         return [self._scored(one) for one in found] if self._temperatures else found
 
     def _scored(self, one: _Named) -> _Named:
-        if isinstance(one, Removed) and one.reason == UNREADABLE_COUNT:
+        if isinstance(one, Removed) and one.reason == RemovalReason.UNREADABLE_COUNT:
             return one
         return one.model_copy(update={"score": self._temperatures[one.label].probability(one.score)})
 
@@ -180,14 +180,14 @@ def _under_all_names(found: list[_Named], also: dict[str, tuple[str, ...]]) -> l
     return named
 
 
-def _coverage(text: str, readings: Sequence[Reading], also: dict[str, tuple[str, ...]]) -> Coverage:
+def _coverage(text: str, windows_read: Sequence[WindowResult], also: dict[str, tuple[str, ...]]) -> Coverage:
     return Coverage(
-        windows=len(readings),
+        windows=len(windows_read),
         characters=len(text),
-        unread=unread(text, [(one.window.start, one.window.end) for one in readings if one.window.ids]),
+        unread=unread(text, [(one.window.start, one.window.end) for one in windows_read if one.window.ids]),
         capped=[
             (one.window.start, one.window.end, name)
-            for one in readings
+            for one in windows_read
             for label in one.capped
             for name in (label, *also.get(label, ()))
         ],

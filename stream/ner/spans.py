@@ -1,4 +1,4 @@
-"""Where in the text the mentions are: mention texts to code-point spans.
+"""Span alignment: mention texts to code-point spans of the text.
 
 A model writes a label's mentions in the order of the text. So the mentions of one label are aligned with
 the text as a whole: the longest series of them that can be placed one after another is placed, each at its
@@ -23,12 +23,11 @@ _UNSPACED = re.compile(
 )
 
 
-class Grounder:
-    """Finds mentions in one text.
+class SpanAligner:
+    """Aligns mentions with one text.
 
-    An occurrence is looked for exactly; then with any white space equal to any other (NBSP, CRLF, double
-    spaces); then with case, composition and compatibility forms ignored, and this only where it leaves no
-    choice of occurrence.
+    A mention is matched exactly; else with all white space equal (NBSP, CRLF, double spaces); else without
+    regard to case, composition and compatibility forms, the last only where the occurrence is unambiguous.
     """
 
     def __init__(self, text: str) -> None:
@@ -49,7 +48,7 @@ class Grounder:
         return [None if span is None else self._widened(span) for span in spans]
 
     def _occurrences(self, mention: str, times: int) -> list[Span]:
-        """Where a mention that was written ``times`` times may be, in the order of the text."""
+        """Candidate spans of a mention that the model wrote ``times`` times, in the order of the text."""
         if not mention:
             return []
         spans = _find_all(self.text, mention)
@@ -63,14 +62,14 @@ class Grounder:
         return next((choice for choice in (spans, whole) if 0 < len(choice) <= times), [])
 
     def _is_whole(self, span: Span) -> bool:
-        """Whether a span begins and ends at word boundaries."""
+        """True for a span that begins and ends at word boundaries."""
         return not (self._inside_word(span[0]) or self._inside_word(span[1]))
 
     def _widened(self, span: Span) -> Span:
-        """A span that cuts a word of a script with capitals, or a letter from its marks, made whole.
+        """Widen a span that cuts a word of a cased script, or a letter from its marks.
 
-        Half of such a word names nothing: the model lost its way while it spelt it. Other scripts join words
-        and endings in ways that a boundary does not tell.
+        Half of such a word is a decoding error. Other scripts join words and endings without a boundary that
+        code can see, so their spans stay.
         """
         start, end = span
         while start and _one_word(self.text[start - 1], self.text[start]):
@@ -90,17 +89,17 @@ class Grounder:
         )
 
     @cached_property
-    def _spaced(self) -> "_View":
-        return _View.of(self.text, _spaced)
+    def _spaced(self) -> "_NormalisedText":
+        return _NormalisedText.of(self.text, _spaced)
 
     @cached_property
-    def _folded(self) -> "_View":
-        return _View.of(self.text, _folded)
+    def _folded(self) -> "_NormalisedText":
+        return _NormalisedText.of(self.text, _folded)
 
 
 @dataclass(frozen=True, slots=True)
-class _View:
-    """A text rewritten piece by piece, with the way back.
+class _NormalisedText:
+    """A text normalised piece by piece, with a map back to the original.
 
     A piece is a character with the combining marks after it, since Unicode's normal forms reorder those.
 
@@ -115,7 +114,7 @@ class _View:
     rewrite: Callable[[str], str]
 
     @classmethod
-    def of(cls, original: str, rewrite: Callable[[str], str]) -> "_View":
+    def of(cls, original: str, rewrite: Callable[[str], str]) -> "_NormalisedText":
         rewritten: list[str] = []
         origins: list[Span] = []
         in_space = False
@@ -130,7 +129,7 @@ class _View:
 
     def find_all(self, mention: str) -> list[Span]:
         """Spans in the original of a mention rewritten alike, none beginning or ending within a piece."""
-        wanted = _View.of(mention.strip(), self.rewrite).text
+        wanted = _NormalisedText.of(mention.strip(), self.rewrite).text
         if not wanted:
             return []
         origins, last = self.origins, len(self.origins)
@@ -159,7 +158,7 @@ def _reorders(character: str) -> bool:
 
 
 def _one_word(before: str, after: str) -> bool:
-    """Whether no entity ends between two neighbours: letters with case, or a letter and its marks."""
+    """True where no entity ends between two neighbours: cased letters, or a letter and its marks."""
     return _is_mark(after) or (_has_case(after) and (_has_case(before) or _is_mark(before)))
 
 

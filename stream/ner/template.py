@@ -83,13 +83,17 @@ class PromptTemplate:
         return cls(config, tokenizer, _end_id(folder, tokenizer))
 
     def encode_text(self, text: str) -> EncodedText:
-        """Token ids of a plain text; nothing in it is read as a control token."""
+        """Token ids of a plain text; nothing in it is read as a control token.
+
+        Models are trained on LF line ends, so CRLF and CR are encoded as LF; offsets stay the text's own.
+        """
         self._tokenizer.encode_special_tokens = True
-        encoding = self._tokenizer.encode(text, add_special_tokens=False)
+        unix = text.replace("\r\n", " \n").replace("\r", "\n")
+        encoding = self._tokenizer.encode(unix, add_special_tokens=False)
         return EncodedText(tuple(encoding.ids), tuple(encoding.offsets))
 
     def label_text(self, label: str, definition: str | None = None) -> str:
-        """What the prompt says for a label: its phrase, with its definition when the request gave one."""
+        """The words of the prompt for a label: its phrase, with the request's definition if there is one."""
         phrase = self.config.phrase(label)
         return (
             self.config.template.definition.format(label=phrase, definition=definition)
@@ -130,7 +134,7 @@ class PromptTemplate:
         return text.strip()
 
     def show(self, ids: Sequence[int]) -> str:
-        """What ids say, control tokens included; for people to read."""
+        """The text of token ids, control tokens included, for people to read."""
         text: str = self._tokenizer.decode(list(ids), skip_special_tokens=False)
         return text
 

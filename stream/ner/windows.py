@@ -1,4 +1,4 @@
-"""Long texts cut into overlapping windows that a model can read.
+"""Overlapping windows of a long text, each short enough for the model.
 
 Windows are counted in tokens, cut at word boundaries (at a sentence end where one is near) and hold absolute
 code-point offsets. They are made lazily, a piece of text at a time, so that a text of any length costs the
@@ -29,14 +29,14 @@ _NOTHING = -1  # end of what comes before the first window
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A part of a text, ``text[start:end]``, as the model reads it.
+    """A piece of a text, ``text[start:end]``, as the model reads it.
 
     Attributes:
         start: First code point.
         end: One past the last code point.
         ids: Token ids of exactly ``text[start:end]``.
-        opens: Whether it begins where the text begins.
-        closes: Whether nothing but white space follows it in the text.
+        opens: True where it begins with the text.
+        closes: True where only white space follows it in the text.
     """
 
     start: int
@@ -111,7 +111,7 @@ def _window_at(
 
 
 def _reach(text: str, start: int, guess: int, template: PromptTemplate) -> tuple[int, EncodedText]:
-    """How far a window from ``start`` can reach, and the encoding of the text from there that told so."""
+    """The furthest end of a window from ``start``, and the encoding that determined it."""
     tokens = template.config.window.tokens
     characters = guess
     while True:
@@ -125,7 +125,7 @@ def _reach(text: str, start: int, guess: int, template: PromptTemplate) -> tuple
 
 
 def _cut(text: str, start: int, limit: int, beyond: int) -> int:
-    """Where a window that can reach ``limit`` ends: with a sentence, a word, or else a grapheme."""
+    """The end of a window that can reach ``limit``: a sentence end, a word end, or else a grapheme's."""
     length = limit - start
     for boundary, share in ((_SENTENCE_END, 3), (_WORD_END, 2)):
         lowest = max(limit - length // share, beyond + 1)
@@ -138,7 +138,7 @@ def _cut(text: str, start: int, limit: int, beyond: int) -> int:
 
 
 def _overlap_start(text: str, start: int, wanted: int, end: int) -> int:
-    """Where the next window begins so that it shares about ``text[wanted:end]`` with this one."""
+    """The start of the next window, which shares about ``text[wanted:end]`` with this one."""
     inside = _WORD_START.search(text, wanted, end)
     if inside is not None:
         return inside.start()

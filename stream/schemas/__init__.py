@@ -1,5 +1,5 @@
-"""The contract files in ``schemas/``, generated from the message models.
+"""The contract files in ``schemas/`` and the page ``docs/settings.md``, generated from the code.
 
-The models in ``stream.contract.messages`` are the one source of truth; a test proves the committed files
+The models in ``stream.contract.messages`` and ``stream.settings`` are the source; a test proves the files
 equal to what ``python -m stream.schemas`` writes.
 """

@@ -1,13 +1,15 @@
-"""``python -m stream.schemas [FOLDER]`` writes the contract files, by default into ``schemas/`` here."""
+"""``python -m stream.schemas`` writes the contract files into ``schemas/`` and ``docs/settings.md``."""
 
 import sys
 from pathlib import Path
 
 from stream.schemas.asyncapi import contract_files
+from stream.schemas.settings_page import settings_page
 
 if __name__ == "__main__":
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parents[2] / "schemas"
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in contract_files().items():
-        (folder / name).write_text(text, encoding="utf-8")
-        sys.stdout.write(f"{folder / name}\n")
+    root = Path(__file__).resolve().parents[2]
+    files = {root / "schemas" / name: text for name, text in contract_files().items()}
+    files[root / "docs" / "settings.md"] = settings_page()
+    for path, text in files.items():
+        path.write_text(text, encoding="utf-8")
+        sys.stdout.write(f"{path}\n")

@@ -7,8 +7,8 @@ import yaml
 from pydantic import BaseModel
 
 from stream.contract.headers import DEAD_LETTER_PREFIX, EVENT_TYPE, REASON, STAGE, TRUNCATED
-from stream.contract.messages import DeadLetter, Document, EntityEvent, Stage
-from stream.contract.reasons import Reason
+from stream.contract.messages import DeadLetter, Document, EntityEvent
+from stream.contract.reasons import Reason, Stage
 from stream.schemas import examples
 from stream.schemas.avro import avro_schema
 from stream.settings import Settings
@@ -151,7 +151,7 @@ def _dead_letter() -> dict[str, Any]:
     return {
         "name": "deadLetter",
         "title": "Dead letter",
-        "description": "The record's own key, value and headers, and headers that say what stopped it.",
+        "description": "The record's own key, value and headers, and headers with the reason.",
         "contentType": "application/octet-stream",
         "headers": dead_letter_headers_schema(),
         "payload": {"description": "The original bytes, whatever they are."},
@@ -168,7 +168,7 @@ def _key(description: str) -> dict[str, Any]:
     return {"kafka": {"key": {"type": "string", "description": description}, "bindingVersion": "0.5.0"}}
 
 
-def _example(example: examples.Example) -> dict[str, Any]:
+def _example(example: examples.RecordExample) -> dict[str, Any]:
     shown: dict[str, Any] = {"summary": example.summary, "payload": example.payload}
     return {**shown, "headers": example.headers} if example.headers else shown
 

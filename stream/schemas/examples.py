@@ -14,9 +14,8 @@ from stream.contract.messages import (
     Policy,
     Removed,
     Source,
-    Stage,
 )
-from stream.contract.reasons import Reason
+from stream.contract.reasons import Reason, Stage
 from stream.contract.record import Headers, Record
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -87,8 +86,8 @@ BAD_RECORD = Record(
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
-    """One record: what it shows, its headers and its value."""
+class RecordExample:
+    """One record with a summary, its headers and its value."""
 
     summary: str
     headers: dict[str, str]
@@ -100,19 +99,19 @@ def _text(headers: Headers) -> dict[str, str]:
 
 
 DOCUMENT_EXAMPLES = (
-    Example("Text alone: the model's default labels.", {}, json.loads(RECORD.value or b"")),
-    Example(
+    RecordExample("Text alone: the model's default labels.", {}, json.loads(RECORD.value or b"")),
+    RecordExample(
         "Labels with definitions, a threshold, a policy and metadata.",
         {"traceparent": TRACEPARENT},
         json.loads(DETAILED.model_dump_json()),
     ),
 )
-EVENT_EXAMPLE = Example(
+EVENT_EXAMPLE = RecordExample(
     "Three entities, and what de-duplication dropped.",
     _text(event_headers(EVENT, RECORD)),
     json.loads(EVENT.model_dump_json()),
 )
-DEAD_LETTER_EXAMPLE = Example(
+DEAD_LETTER_EXAMPLE = RecordExample(
     "A value that is not JSON; the record's own header is kept.",
     _text(dead_letter_headers(DEAD_LETTER, BAD_RECORD, truncated=False)),
     PLAIN.text,

@@ -105,7 +105,7 @@ class _Product(torch.autograd.Function):  # type: ignore[misc]
 
 
 def _product_type(x: Tensor, weight: Tensor) -> torch.dtype:
-    """What a linear layer would multiply in."""
+    """The type that a linear layer would multiply in."""
     kind = x.device.type
     dtype: torch.dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
     return dtype

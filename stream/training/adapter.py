@@ -1,4 +1,4 @@
-"""What a run trained of a frozen checkpoint, by itself: an adapter in PEFT's format."""
+"""The trained part of a run on a frozen checkpoint: an adapter in PEFT's format."""
 
 import json
 from collections.abc import Mapping
@@ -44,7 +44,7 @@ def write_adapter(
     }
     save_file(state, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
     adapter = replace(causal.peft_config[_ADAPTER], inference_mode=True)
-    adapter.base_model_name_or_path = recipe.initial.name if recipe.initial else None
+    adapter.base_model_name_or_path = recipe.init_from.name if recipe.init_from else None
     adapter.save_pretrained(folder)
     added = {tokenizer.tokenizer.id_to_token(number): number for number in tokenizer.added}
     (folder / ADDED_TOKENS).write_text(json.dumps(added, indent=2) + "\n", encoding="utf-8")

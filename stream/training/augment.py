@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from random import Random
 
-from stream.training.corpora import Mention, Sentence
+from stream.training.corpora import PhraseMention, TrainingText
 
 _LEFT = frozenset(".,;:!?%)]}…’”»") | {"...", "'s", "'S", "'re", "'ve", "'m", "'d", "'ll", "n't", "N'T"}
 _RIGHT = frozenset("([{$£€#“«‘@")
@@ -11,14 +11,14 @@ _SPELLINGS = {"-LPR-": "(", "-RPR-": ")", "-LRB-": "(", "-RRB-": ")", "``": '"',
 _JOINTS = frozenset("-/")
 
 
-def detokenise(sentence: Sentence, *, spaced_hyphens: bool = False) -> Sentence:
+def detokenise(sentence: TrainingText, *, spaced_hyphens: bool = False) -> TrainingText:
     """The sentence with punctuation attached, brackets restored and quotes closed up.
 
     Mentions whose borders no longer fall on characters of their own are kept only when their text survives.
 
     Args:
         sentence: Words separated by single spaces.
-        spaced_hyphens: Hyphens and slashes that stand alone joined words before tokenisation.
+        spaced_hyphens: Hyphens and slashes between spaces joined words before tokenisation.
     """
     pieces = sentence.text.split(" ")
     text = ""
@@ -37,14 +37,14 @@ def detokenise(sentence: Sentence, *, spaced_hyphens: bool = False) -> Sentence:
         text += written
         glue, position = right, position + len(piece) + 1
     mentions = tuple(
-        Mention(starts[m.start], ends[m.end], m.phrases)
+        PhraseMention(starts[m.start], ends[m.end], m.phrases)
         for m in sentence.mentions
         if m.start in starts and m.end in ends
     )
-    return Sentence(text, mentions, sentence.inventory)
+    return TrainingText(text, mentions, sentence.inventory)
 
 
-def parenthesise(sentence: Sentence) -> Sentence:
+def parenthesise(sentence: TrainingText) -> TrainingText:
     """The sentence, still space-separated, with ``-LPR-`` and ``-RPR-`` written as parentheses."""
     text, moved = "", []
     for piece in sentence.text.split(" "):
@@ -60,15 +60,15 @@ def parenthesise(sentence: Sentence) -> Sentence:
             shift.update((position + i, start + i) for i in range(before))
         position += before + 1
     mentions = tuple(
-        Mention(shift[m.start], shift[m.end], m.phrases)
+        PhraseMention(shift[m.start], shift[m.end], m.phrases)
         for m in sentence.mentions
         if m.start in shift and m.end in shift
     )
-    return Sentence(text[:-1], mentions, sentence.inventory)
+    return TrainingText(text[:-1], mentions, sentence.inventory)
 
 
 def _sides(piece: str, open_quotes: set[str], *, spaced_hyphens: bool) -> tuple[bool, bool]:
-    """Whether a piece clings to what stands before it, and to what follows."""
+    """True for each side, left and right, on which a piece is attached to its neighbour."""
     if piece in {'"', "'"}:
         if piece in open_quotes:
             open_quotes.discard(piece)
@@ -83,8 +83,8 @@ def _sides(piece: str, open_quotes: set[str], *, spaced_hyphens: bool) -> tuple[
 Names = Mapping[str, Sequence[str]]
 
 
-def names_by_phrase(sentences: Sequence[Sentence], max_words: int = 5) -> dict[str, list[str]]:
-    """Every mention's text under the last of its phrases, short ones only, as often as it occurs."""
+def names_by_phrase(sentences: Sequence[TrainingText], max_words: int = 5) -> dict[str, list[str]]:
+    """The texts of short mentions by the last of their phrases, each as often as it occurs."""
     names: dict[str, list[str]] = {}
     for sentence in sentences:
         for mention in sentence.mentions:
@@ -94,7 +94,7 @@ def names_by_phrase(sentences: Sequence[Sentence], max_words: int = 5) -> dict[s
     return names
 
 
-def swap_names(sentence: Sentence, names: Names, share: float, rng: Random) -> Sentence:
+def swap_names(sentence: TrainingText, names: Names, share: float, rng: Random) -> TrainingText:
     """Replace each mention, with probability ``share``, by another of its phrase."""
     text, end, mentions = "", 0, []
     for mention in sentence.mentions:
@@ -104,28 +104,30 @@ def swap_names(sentence: Sentence, names: Names, share: float, rng: Random) -> S
         if rng.random() < share:
             name = _another(name, names.get(mention.phrases[-1], ()), rng)
         text += sentence.text[end : mention.start]
-        mentions.append(Mention(len(text), len(text) + len(name), mention.phrases))
+        mentions.append(PhraseMention(len(text), len(text) + len(name), mention.phrases))
         text += name
         end = mention.end
-    return Sentence(text + sentence.text[end:], tuple(mentions), sentence.inventory)
+    return TrainingText(text + sentence.text[end:], tuple(mentions), sentence.inventory)
 
 
-def upper_case(sentence: Sentence) -> Sentence:
+def upper_case(sentence: TrainingText) -> TrainingText:
     """The sentence in capitals, where that changes no length."""
     text = sentence.text.upper()
     return (
-        Sentence(text, sentence.mentions, sentence.inventory) if len(text) == len(sentence.text) else sentence
+        TrainingText(text, sentence.mentions, sentence.inventory)
+        if len(text) == len(sentence.text)
+        else sentence
     )
 
 
-def join(sentences: Sequence[Sentence], separator: str = " ") -> Sentence:
+def join(sentences: Sequence[TrainingText], separator: str = " ") -> TrainingText:
     """Sentences of one corpus as one text."""
     text, mentions = "", []
     for sentence in sentences:
         start = len(text) + len(separator) if text else 0
         text += (separator if text else "") + sentence.text
-        mentions += [Mention(m.start + start, m.end + start, m.phrases) for m in sentence.mentions]
-    return Sentence(text, tuple(mentions), sentences[0].inventory)
+        mentions += [PhraseMention(m.start + start, m.end + start, m.phrases) for m in sentence.mentions]
+    return TrainingText(text, tuple(mentions), sentences[0].inventory)
 
 
 def _another(name: str, pool: Sequence[str], rng: Random) -> str:

@@ -29,12 +29,12 @@ def decoder_layers(causal: PreTrainedModel) -> nn.ModuleList:
 
 
 def added_parts(layer: nn.Module) -> list[nn.Module]:
-    """What a layer adds to its input: attention and feed-forward."""
+    """The modules of a layer that add to the residual stream: attention and feed-forward."""
     return [part for name, part in layer.named_children() if name in _ADDED_PARTS]
 
 
 def sliding_window(causal: PreTrainedModel) -> int | None:
-    """How far back the model's attention reaches, where that is limited in any of its layers."""
+    """Reach of the model's attention in tokens, where any of its layers limits it; else None."""
     config = causal.config.get_text_config()
     window: int | None = getattr(config, "sliding_window", None)
     kinds = getattr(config, "layer_types", None)
@@ -46,7 +46,7 @@ _EMBEDDING_STD = 0.1
 _LINEAR_STD = 0.02
 _COPYING_LAYERS = 2
 _OUTPUT_PROJECTIONS = ("o_proj", "out_proj", "down_proj", "dense", "c_proj", "fc2", "dense_4h_to_h")
-"""What writes into the residual stream, by the names that transformers has for it."""
+"""transformers' names of the projections that write into the residual stream."""
 
 
 def set_initial_values(model: PreTrainedModel) -> None:
@@ -54,8 +54,8 @@ def set_initial_values(model: PreTrainedModel) -> None:
 
     Scales: embeddings 0.1, linear layers 0.02, output projections divided by sqrt(2 x layers); a head that is
     not the embedding begins as a copy of it. In the last two layers W_V is orthogonal and W_O its transpose,
-    for each query head that of the value head it reads: attending to a token already speaks for writing it.
-    Where a layer has no such parts, the architecture's own initial values stay.
+    for each query head that of the value head it reads, so attending to a token already raises its logit.
+    A layer without such parts keeps the architecture's own initial values.
     """
     layers = decoder_layers(model)
     narrow = _LINEAR_STD / math.sqrt(2 * len(layers))
@@ -91,7 +91,7 @@ def _let_copy(layer: nn.Module) -> None:
 def build_model(
     config: ModelConfig, vocabulary: int, end_id: int, pad_id: int, attention: str = "eager"
 ) -> PreTrainedModel:
-    """A fresh model with the initial values that make copying start early.
+    """A fresh model whose initial values make copying start early.
 
     Args:
         config: Its architecture and shape.

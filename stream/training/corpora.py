@@ -1,4 +1,4 @@
-"""Annotated sentences from disk, their labels spoken as prompt phrases."""
+"""Annotated sentences from disk, with the prompt phrases of their labels."""
 
 import gzip
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ from stream.training.sections import CorpusConfig
 
 
 @dataclass(frozen=True, slots=True)
-class Mention:
+class PhraseMention:
     """``text[start:end]`` of its sentence, in code points, under one or more phrases."""
 
     start: int
@@ -21,11 +21,11 @@ class Mention:
 
 
 @dataclass(frozen=True, slots=True)
-class Sentence:
-    """A text with its mentions in text order; ``inventory`` holds every phrase that its corpus marks."""
+class TrainingText:
+    """A text with its mentions in text order; ``inventory`` holds every phrase that its corpus annotates."""
 
     text: str
-    mentions: tuple[Mention, ...]
+    mentions: tuple[PhraseMention, ...]
     inventory: tuple[str, ...]
 
 
@@ -34,30 +34,36 @@ class Corpus:
     """The training sentences of one corpus, in file order."""
 
     config: CorpusConfig
-    sentences: tuple[Sentence, ...]
+    sentences: tuple[TrainingText, ...]
 
 
 def load_corpus(data: Path, config: CorpusConfig, unseen: frozenset[str] = frozenset()) -> Corpus:
-    """Read what a corpus gives to training, leaving out sentences whose text is among ``unseen``.
+    """Read the training sentences of a corpus, without those whose text is among ``unseen``.
 
     Raises:
         ConfigurationError: The file is missing, malformed, or marks spans that are not its text's.
     """
+    inventory = tuple(dict.fromkeys(phrase for phrases in config.labels.values() for phrase in phrases))
     sentences = (
-        s for number, s in enumerate(_read(data, config, config.split)) if not _left_out(config, number)
+        _sentence(document, config, inventory)
+        for number, document in enumerate(_documents(data, config, config.split))
+        if not _left_out(config, number)
     )
     return Corpus(config, tuple(s for s in sentences if comparable(s.text) not in unseen))
 
 
-def load_scored(data: Path, config: CorpusConfig) -> tuple[Sentence, ...]:
-    """Read what a corpus is scored on: its development set, or what training leaves out.
+def load_scored(data: Path, config: CorpusConfig) -> tuple[AnnotatedDocument, ...]:
+    """Read the documents that score a corpus: its development set, or those that training leaves out.
+
+    Their entities are named by phrase, and entities under labels that are never asked for are left out.
 
     Raises:
         ConfigurationError: As ``load_corpus``.
     """
     if config.leave_out is None:
-        return tuple(_read(data, config, "dev"))
-    return tuple(s for number, s in enumerate(_read(data, config, config.split)) if _left_out(config, number))
+        return tuple(_by_phrase(document, config) for document in _documents(data, config, "dev"))
+    numbered = enumerate(_documents(data, config, config.split))
+    return tuple(_by_phrase(document, config) for number, document in numbered if _left_out(config, number))
 
 
 def dev_texts(data: Path, names: Sequence[str] = ()) -> frozenset[str]:
@@ -85,23 +91,30 @@ def comparable(text: str) -> str:
     return "".join(text.casefold().split())
 
 
-def _read(data: Path, config: CorpusConfig, split: str) -> Iterator[Sentence]:
-    inventory = tuple(dict.fromkeys(phrase for phrases in config.labels.values() for phrase in phrases))
-    for document in read_documents(data / "ner" / config.name / f"{split}.jsonl.gz"):
-        yield _sentence(document, config, inventory)
+def _documents(data: Path, config: CorpusConfig, split: str) -> Iterator[AnnotatedDocument]:
+    return read_documents(data / "ner" / config.name / f"{split}.jsonl.gz")
 
 
 def _left_out(config: CorpusConfig, number: int) -> bool:
     return config.leave_out is not None and number % config.leave_out == 0
 
 
-def _sentence(document: AnnotatedDocument, config: CorpusConfig, inventory: tuple[str, ...]) -> Sentence:
+def _sentence(document: AnnotatedDocument, config: CorpusConfig, inventory: tuple[str, ...]) -> TrainingText:
     mentions = []
     for entity in sorted(document.entities, key=lambda e: (e.start, e.end)):
         phrases = config.labels.get(entity.label)
         if phrases and any(c.isalnum() for c in entity.text):
-            mentions.append(Mention(entity.start, entity.end, phrases))
-    return Sentence(document.text, tuple(mentions), inventory)
+            mentions.append(PhraseMention(entity.start, entity.end, phrases))
+    return TrainingText(document.text, tuple(mentions), inventory)
+
+
+def _by_phrase(document: AnnotatedDocument, config: CorpusConfig) -> AnnotatedDocument:
+    entities = tuple(
+        entity.model_copy(update={"label": phrase})
+        for entity in document.entities
+        for phrase in config.labels.get(entity.label, ())
+    )
+    return document.model_copy(update={"entities": entities})
 
 
 def _lines(path: Path) -> Iterator[str]:

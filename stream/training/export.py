@@ -32,10 +32,10 @@ def export(
     Args:
         model: Its class and configuration are those of the checkpoint.
         weights: By the names of a model of that class.
-        folder: Replaced as a whole; the old or the new one stands there at any time but the instant between
-            two renames.
+        folder: Replaced as a whole; the old or the new one is there at any time but the instant between two
+            renames.
         tokenizer: Saved beside them.
-        config: What the method, or a baseline, needs.
+        config: Configuration of the method, or of a baseline.
         dtype: Of the weights written.
         add: Writes more into the folder.
     """
@@ -66,12 +66,12 @@ def replace_folder(fresh: Path, folder: Path) -> None:
         fresh.rename(folder)
 
 
-def weights_type(wanted: str | None, initial: Path | None) -> torch.dtype:
-    """The type to export: what is wanted, else that of a 16-bit start, else float16."""
+def weights_type(wanted: str | None, init_from: Path | None) -> torch.dtype:
+    """The type to export: the wanted one, else that of a 16-bit checkpoint started from, else float16."""
     if wanted:
         named: torch.dtype = getattr(torch, wanted)
         return named
-    own = AutoConfig.from_pretrained(initial, local_files_only=True).dtype if initial else None
+    own = AutoConfig.from_pretrained(init_from, local_files_only=True).dtype if init_from else None
     return own if own in _SHORT else torch.float16
 
 

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from stream.errors import ConfigurationError
 from stream.training.sections import AdapterConfig
 
-# How peft names what it adds.
+# peft's names of its additions.
 _TABLE, _BASE = "token_adapter.", "base_layer."
 _ROWS = f"{_TABLE}trainable_tokens_delta.default"
 _DOWN, _UP = "lora_A.default.weight", "lora_B.default.weight"
@@ -63,7 +63,7 @@ def merged(
     """The weights of a model with adapters, under the names and with the values of one without.
 
     W + alpha / rank x B A, in float32 and then rounded, one weight after another; rows that were trained
-    themselves stand in place of the checkpoint's.
+    themselves replace the checkpoint's.
 
     Args:
         weights: State of the model that ``add_adapters`` changed, on one device.

@@ -9,7 +9,6 @@ from typing import Any, Self
 
 import structlog
 import torch
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.console import Console
@@ -17,7 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 from torch import Tensor
 
-from stream.training.packing import LOSSES, Batch
+from stream.evaluation.charts import as_svg
+from stream.training.packing import LOSSES, PackedBatch
 
 log = structlog.get_logger(__name__)
 
@@ -39,36 +39,38 @@ class Metrics:
         log.info(event, step=step, **values)
 
     def lines(self) -> list[dict[str, Any]]:
-        """All lines; what a kill left half written is left out."""
+        """All whole lines; a line that a kill cut short is left out."""
         if not self._path.exists():
             return []
         whole = self._path.read_text(encoding="utf-8").rpartition("\n")[0]
         return [json.loads(line) for line in whole.splitlines()]
 
     def rewind(self, step: int) -> None:
-        """Forget what was written after a step: it will be written again."""
+        """Drop the lines after a step, and half a line that a kill left: they will be written again."""
+        if not self._path.exists():
+            return
         kept = [json.dumps(line) + "\n" for line in self.lines() if line["step"] <= step]
         fresh = self._path.with_suffix(".part")
         fresh.write_text("".join(kept), encoding="utf-8")
         fresh.rename(self._path)
 
 
-class Window:
-    """What steps said since the last line of the log; nothing is waited for until its means are asked for."""
+class StepMeans:
+    """Means over the steps since the last line of the log; no device is waited for until they are read."""
 
     def __init__(self) -> None:
         self._parts: list[dict[str, Tensor]] = []
         self._tokens: list[int] = []
         self._documents: list[int] = []
 
-    def add(self, parts: dict[str, Tensor], batch: Batch) -> None:
-        """Take in a step: the parts of its loss and what it was made on."""
+    def add(self, parts: dict[str, Tensor], batch: PackedBatch) -> None:
+        """Add a step: the parts of its loss, and its batch."""
         self._parts.append(parts)
         self._tokens.append(batch.ids.size)
         self._documents.append(batch.documents)
 
-    def means(self, total: Callable[[Tensor], Tensor]) -> dict[str, float]:
-        """Losses, tokens and documents of a step.
+    def read(self, total: Callable[[Tensor], Tensor]) -> dict[str, float]:
+        """Losses, tokens and documents of a step, on average.
 
         Args:
             total: Sums a loss over all processes.
@@ -86,7 +88,7 @@ SAMPLE = "sample"
 
 
 class EarlyStopping:
-    """Reads in a run's log how its exports fared; so a run that goes on knows what it knew.
+    """Early stopping by the scores of exports in a run's log, which a resumed run finds there.
 
     Args:
         metrics: The log.
@@ -100,22 +102,22 @@ class EarlyStopping:
 
     @property
     def keeps_best(self) -> bool:
-        """Whether the best export is kept, or else the last."""
+        """True where the best export is kept, and not the last."""
         return self._patience is not None
 
     def improves(self, f1: float) -> bool:
-        """Whether an F1 is better than all before it."""
+        """Compare an F1 with all before it."""
         return f1 > max(self._scores(), default=-1.0)
 
     def is_due(self) -> bool:
-        """Whether the run should stop."""
+        """True when the patience is used up, and the run should stop."""
         scores = self._scores()
         if self._patience is None or not scores:
             return False
         return len(scores) - 1 - scores.index(max(scores)) >= self._patience
 
     def has_score(self, step: int) -> bool:
-        """Whether the export of a step was scored."""
+        """Look for the score of a step's export."""
         return any(line["event"] == SAMPLE and line["step"] == step for line in self._metrics.lines())
 
     def _scores(self) -> list[float]:
@@ -173,21 +175,20 @@ def draw_curves(lines: Sequence[Line], path: Path) -> None:
     """Draw the lines of ``metrics.jsonl`` as SVG.
 
     Args:
-        lines: Of one run; what was scored on all of the development set is drawn as a square.
+        lines: Of one run; scores on the whole development set are squares.
         path: The file.
     """
-    # Text as text, and the same file for the same lines.
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "padellm"}):
-        figure = Figure(figsize=(9, 7), layout="constrained")
+
+    def draw(figure: Figure) -> None:
         losses, scores = figure.subplots(2, 1, sharex=True)
         _draw_losses(losses, [line for line in lines if line["event"] == "step"])
         _draw_scores(scores, lines)
         scores.set_xlabel("steps")
         for axes in (losses, scores):
-            axes.grid(alpha=0.3)
             if axes.get_legend_handles_labels()[0]:
                 axes.legend()
-        figure.savefig(path, format="svg", metadata={"Date": None})
+
+    path.write_text(as_svg(draw, width=9, height=7), encoding="utf-8")
 
 
 def _draw_losses(axes: Axes, lines: Sequence[Line]) -> None:

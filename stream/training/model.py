@@ -1,4 +1,4 @@
-"""The model in training: a plain causal model and two heads that are thrown away afterwards."""
+"""The model in training: a causal model with a BIO tagging head and a mention index head, both temporary."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from stream.errors import ConfigurationError
 from stream.training.causal import added_parts, decoder_layers, sliding_window
-from stream.training.packing import IGNORED, Batch, count_targets
+from stream.training.packing import IGNORED, PackedBatch, count_targets
 from stream.training.sections import LossConfig
 
 
@@ -31,9 +31,9 @@ def choose_device(name: str) -> torch.device:
 
 
 @contextmanager
-def products(device: torch.device, *, bfloat16: bool) -> Iterator[None]:
+def bf16_autocast(device: torch.device, *, on_cpu: bool) -> Iterator[None]:
     """Matrix products in bfloat16 (sums in float32): always on a GPU, on a CPU where that is asked for."""
-    with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16 or device.type == "cuda"):
+    with torch.autocast(device.type, torch.bfloat16, enabled=on_cpu or device.type == "cuda"):
         yield
 
 
@@ -62,7 +62,7 @@ def to_device(values: Any, device: torch.device) -> torch.Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """The weighted sum to descend, and its parts, cut off from the graph, for the log."""
+    """The weighted sum for the gradient, and its detached parts for the log."""
 
     total: Tensor
     parts: dict[str, Tensor]
@@ -73,10 +73,10 @@ class TrainingModel(nn.Module):  # type: ignore[misc]
     """The causal model with its auxiliary heads, and the loss of a packed batch.
 
     Args:
-        causal: What is exported in the end.
-        phrases: Number of phrases that tags tell apart.
-        max_count: Highest ordinal.
-        dropout: Applied to embeddings and to what attention and feed-forward layers add, in training only.
+        causal: The model that is exported in the end.
+        phrases: Number of phrases with BIO tags of their own.
+        max_count: Highest mention index.
+        dropout: Share dropped of embeddings and of what attention and feed-forward add, in training only.
     """
 
     def __init__(
@@ -88,11 +88,11 @@ class TrainingModel(nn.Module):  # type: ignore[misc]
         self._window = sliding_window(causal)
         hidden = causal.config.get_text_config().hidden_size
         self.tagging = nn.Linear(hidden, 1 + 2 * phrases, dtype=causal.dtype)
-        self.ordinal = nn.Linear(hidden, 1 + max_count, dtype=causal.dtype)
+        self.mention_index = nn.Linear(hidden, 1 + max_count, dtype=causal.dtype)
         if dropout:
             self._add_dropout(dropout)
 
-    def forward(self, batch: Batch, targets: Mapping[str, int] | None = None) -> Losses:
+    def forward(self, batch: PackedBatch, targets: Mapping[str, int] | None = None) -> Losses:
         """The loss of a batch; parts without any target count as 0.
 
         Args:
@@ -108,28 +108,30 @@ class TrainingModel(nn.Module):  # type: ignore[misc]
             parts["language_model"] = self._predict(last, batch.next_tokens)
         if weights.tagging:
             parts["tagging"] = self._tagging_loss(states[weights.tagging_layer], batch)
-        if weights.ordinal:
-            parts["ordinal"] = _loss(self.ordinal, states[weights.ordinal_layer], batch.ordinals)
+        if weights.mention_index:
+            parts["mention_index"] = _loss(
+                self.mention_index, states[weights.mention_index_layer], batch.mention_indices
+            )
         if targets is not None:
             own = count_targets(batch)
             parts = {name: part * (own[name] / max(1, targets[name])) for name, part in parts.items()}
         total = parts["answers"]
-        for name in ("language_model", "tagging", "ordinal"):
+        for name in ("language_model", "tagging", "mention_index"):
             if name in parts:
                 total = total + getattr(weights, name) * parts[name]
         if targets is not None:
-            # Where one share has no tag, another may have some: all must have the same gradients.
-            heads = (*self.tagging.parameters(), *self.ordinal.parameters())
+            # A share without tags needs gradients too: another share may have tags.
+            heads = (*self.tagging.parameters(), *self.mention_index.parameters())
             total = total + sum(parameter.sum() for parameter in heads) * 0.0
         return Losses(total, {name: part.detach() for name, part in parts.items()})
 
-    def answer_loss(self, batch: Batch) -> Tensor:
+    def answer_loss(self, batch: PackedBatch) -> Tensor:
         """Summed cross-entropy of all answers, for comparison with separate sequences."""
         states, targets = _chosen(self._hidden_states(batch)[-1], batch.answers)
         head = self.causal.get_output_embeddings()
         return nn.functional.cross_entropy(_logits(head, states), targets, reduction="sum")
 
-    def _hidden_states(self, batch: Batch) -> tuple[Tensor, ...]:
+    def _hidden_states(self, batch: PackedBatch) -> tuple[Tensor, ...]:
         if self._window is not None and batch.positions.max() >= self._window:
             raise ConfigurationError(
                 f"a prompt of {batch.positions.max() + 1} tokens is longer than the model's sliding window "
@@ -152,17 +154,17 @@ class TrainingModel(nn.Module):  # type: ignore[misc]
     def _predict(self, states: Tensor, targets: NDArray[np.int64]) -> Tensor:
         return _loss(self.causal.get_output_embeddings(), states, targets)
 
-    def _tagging_loss(self, states: Tensor, batch: Batch) -> Tensor:
-        """Cross-entropy over the tags that the text's corpus marks: what it does not mark may be anything."""
-        if not (batch.tags != IGNORED).any():
+    def _tagging_loss(self, states: Tensor, batch: PackedBatch) -> Tensor:
+        """Cross-entropy over the tags of phrases that the text's corpus annotates; others are left open."""
+        if not (batch.bio_tags != IGNORED).any():
             return states.sum() * 0.0
         allowed = np.zeros((len(batch.known), self.tagging.out_features), dtype=np.bool_)
         allowed[:, 0] = True
         for row, numbers in enumerate(batch.known):
             for number in numbers:
                 allowed[row, 1 + 2 * number : 3 + 2 * number] = True
-        trees = batch.inventories[batch.tags != IGNORED]
-        chosen, targets = _chosen(states, batch.tags)
+        trees = batch.inventories[batch.bio_tags != IGNORED]
+        chosen, targets = _chosen(states, batch.bio_tags)
         logits = _logits(self.tagging, chosen)
         logits = logits.masked_fill(~to_device(allowed[trees], logits.device), -1e9)
         return nn.functional.cross_entropy(logits, targets)

@@ -1,20 +1,20 @@
-"""What steps the weights."""
+"""Optimizers of a run: AdamW, or Muon for matrices and AdamW for the rest."""
 
 import torch
 from torch import nn
 
 from stream.training.causal import decoder_layers
 from stream.training.model import TrainingModel
-from stream.training.sections import OptimiserConfig
+from stream.training.sections import TrainingConfig
 
 
-def make_optimisers(model: TrainingModel, config: OptimiserConfig) -> tuple[torch.optim.Optimizer, ...]:
+def make_optimisers(model: TrainingModel, config: TrainingConfig) -> tuple[torch.optim.Optimizer, ...]:
     """AdamW over all that is not frozen, or Muon over the layers' matrices and AdamW over the rest.
 
     Vectors (norms, biases) do not decay.
     """
-    rate, decay = config.cycles[0].learning_rate, config.weight_decay
-    layers = decoder_layers(model.causal) if config.matrices == "muon" else nn.ModuleList()
+    rate, decay = config.lr_schedule[0].learning_rate, config.weight_decay
+    layers = decoder_layers(model.causal) if config.optimizer == "muon" else nn.ModuleList()
     matrices, rest = part_matrices(model, layers)
     groups = [
         {"params": [p for p in rest if p.ndim > 1], "weight_decay": decay},

@@ -1,7 +1,7 @@
 """Trees packed into rows: a shared part is read once, and a tree mask keeps branches apart.
 
-Every token attends to its ancestors and to what stands before it in its own segment, and its position is
-its depth; so each branch computes exactly what it would as a sequence of its own. Arrays are numpy's.
+Every token attends to its ancestors and to earlier tokens of its own segment, and its position is its depth.
+So each branch computes exactly the same as a sequence of its own. Arrays are numpy's.
 """
 
 from collections.abc import Sequence
@@ -13,15 +13,20 @@ from numpy.typing import NDArray
 from stream.training.reformulation import Tree
 
 IGNORED = -100
-LOSSES = {"answers": "answers", "language_model": "next_tokens", "tagging": "tags", "ordinal": "ordinals"}
-"""Name of each loss to that of the field of ``Batch`` that holds its targets."""
+LOSSES = {
+    "answers": "answers",
+    "language_model": "next_tokens",
+    "tagging": "bio_tags",
+    "mention_index": "mention_indices",
+}
+"""Name of each loss to that of the field of ``PackedBatch`` that holds its targets."""
 
 _TARGETS = tuple(LOSSES.values())
 _ROWS = ("ids", "positions", "mask", "inventories", *_TARGETS)
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class PackedBatch:
     """Packed trees, ``rows`` x ``width``.
 
     Attributes:
@@ -30,10 +35,11 @@ class Batch:
         mask: ``mask[r, i, j]``: token i of row r may attend to token j.
         answers: The id that the token must predict, ``IGNORED`` where it has no answer to give.
         next_tokens: The same for the text's own next token (language-model loss).
-        tags: Tag of the token's word, ``IGNORED`` outside of texts.
-        ordinals: Which mention of its label the token belongs to, ``IGNORED`` outside of texts.
-        inventories: For each token the row of ``known`` that tells which phrases its text is annotated with.
-        known: Phrase numbers, one tuple for each tree.
+        bio_tags: BIO tag of the token's word, ``IGNORED`` outside of texts.
+        mention_indices: Number, within its label, of the mention that the token belongs to, ``IGNORED``
+            outside of texts.
+        inventories: For each token the row of ``known`` for its text.
+        known: Numbers of the phrases that a text is annotated with, one tuple for each tree.
         documents: Number of trees.
     """
 
@@ -42,8 +48,8 @@ class Batch:
     mask: NDArray[np.bool_]
     answers: NDArray[np.int64]
     next_tokens: NDArray[np.int64]
-    tags: NDArray[np.int64]
-    ordinals: NDArray[np.int64]
+    bio_tags: NDArray[np.int64]
+    mention_indices: NDArray[np.int64]
     inventories: NDArray[np.int64]
     known: tuple[tuple[int, ...], ...]
     documents: int
@@ -70,7 +76,7 @@ class _Flat:
         return start, len(self.ids)
 
 
-def pack(trees: Sequence[Tree], width: int) -> Batch:
+def pack(trees: Sequence[Tree], width: int) -> PackedBatch:
     """Pack trees into rows, with the width up to ``width`` that wastes the least.
 
     Args:
@@ -90,12 +96,12 @@ def pack(trees: Sequence[Tree], width: int) -> Batch:
     return batch
 
 
-def split(batch: Batch, parts: int) -> list[Batch]:
-    """Deal the rows of a batch out, so that parts are about as full; what is left over has no targets.
+def split(batch: PackedBatch, parts: int) -> list[PackedBatch]:
+    """Split a batch into micro-batches of about equal size; one that no row is left for has no targets.
 
     Args:
         batch: With any number of rows.
-        parts: How many batches to make, each of at least one row.
+        parts: Number of batches to make, each of at least one row.
     """
     shares = []
     for part in range(parts):
@@ -107,8 +113,8 @@ def split(batch: Batch, parts: int) -> list[Batch]:
     return shares
 
 
-def count_targets(batch: Batch) -> dict[str, int]:
-    """How many tokens of a batch have a target, for each loss."""
+def count_targets(batch: PackedBatch) -> dict[str, int]:
+    """Number of tokens of a batch that have a target, for each loss."""
     return {loss: int((getattr(batch, name) != IGNORED).sum()) for loss, name in LOSSES.items()}
 
 
@@ -131,13 +137,13 @@ def _fit(lengths: Sequence[int], width: int) -> tuple[list[list[int]], int]:
     return rows, max(used)
 
 
-def _empty(rows: int, width: int, known: tuple[tuple[int, ...], ...]) -> Batch:
+def _empty(rows: int, width: int, known: tuple[tuple[int, ...], ...]) -> PackedBatch:
     def filled(value: int) -> NDArray[np.int64]:
         return np.full((rows, width), value, dtype=np.int64)
 
     # A padding token attends to itself: a row of the mask without any True would give NaN.
     mask = np.broadcast_to(np.eye(width, dtype=np.bool_), (rows, width, width)).copy()
-    return Batch(
+    return PackedBatch(
         filled(0),
         filled(0),
         mask,
@@ -151,7 +157,7 @@ def _empty(rows: int, width: int, known: tuple[tuple[int, ...], ...]) -> Batch:
     )
 
 
-def _place(batch: Batch, tree: Tree, number: int, row: int, start: int) -> None:
+def _place(batch: PackedBatch, tree: Tree, number: int, row: int, start: int) -> None:
     flat = _flatten(tree)
     end, root = start + len(flat.ids), len(tree.root)
     batch.ids[row, start:end] = flat.ids
@@ -159,8 +165,8 @@ def _place(batch: Batch, tree: Tree, number: int, row: int, start: int) -> None:
     batch.answers[row, start:end] = flat.answers
     batch.next_tokens[row, start : start + root - 1] = tree.root[1:]
     if tree.inventory:
-        batch.tags[row, start : start + root] = tree.tags
-        batch.ordinals[row, start : start + root] = tree.ordinals
+        batch.bio_tags[row, start : start + root] = tree.bio_tags
+        batch.mention_indices[row, start : start + root] = tree.mention_indices
     batch.inventories[row, start:end] = number
     mask = batch.mask[row, start:end, start:end]
     mask[:, :root] = True

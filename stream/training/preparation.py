@@ -1,4 +1,4 @@
-"""What a run reads before it trains: annotated texts, a tokenizer, and plain texts as tokens."""
+"""Inputs of a run: annotated texts, a tokenizer, and plain texts as tokens."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from stream.training.augment import detokenise
-from stream.training.corpora import Corpus, Sentence, dev_texts, load_corpus, plain_paragraphs
+from stream.training.corpora import Corpus, TrainingText, dev_texts, load_corpus, plain_paragraphs
 from stream.training.recipe import Recipe
 from stream.training.sampler import TrainingData
 from stream.training.sections import PretrainingConfig
@@ -66,7 +66,7 @@ def _encoded(paragraphs: list[str], tokenizer: Tokenizer) -> Iterator[list[int]]
 
 
 def prepare(recipe: Recipe) -> None:
-    """Make all that a run needs of the plain texts, so that it can go on where these are not at hand."""
+    """Tokenize the plain texts ahead of a run, which then does not need them."""
     recipe.output.mkdir(parents=True, exist_ok=True)
     tokenizer = make_tokenizer(recipe, load_training_data(recipe))
     if recipe.pretraining:
@@ -87,13 +87,15 @@ def load_training_data(recipe: Recipe) -> TrainingData:
 
 
 def make_tokenizer(recipe: Recipe, data: TrainingData) -> CheckpointTokenizer:
-    """That of the checkpoint the run starts from, or one trained once and kept in its output folder."""
-    if recipe.initial:
-        return adopt_tokenizer(recipe.initial, recipe.exported)
+    """The tokenizer of the starting checkpoint, or one trained once and kept in the output folder."""
+    if recipe.init_from:
+        return adopt_tokenizer(recipe.init_from, recipe.exported)
     path = recipe.output / "tokenizer.json"
     if not path.exists():
         texts = _tokenizer_texts(recipe, data)
-        train_tokenizer(texts, recipe.tokenizer.vocabulary, recipe.exported).save(str(path))
+        fresh = path.with_suffix(".part")
+        train_tokenizer(texts, recipe.tokenizer.vocabulary, recipe.exported).save(str(fresh))
+        fresh.rename(path)
     return CheckpointTokenizer(Tokenizer.from_file(str(path)))
 
 
@@ -125,7 +127,7 @@ def _write_stream(
 
 
 def _drawn(corpus: Corpus, seed: int) -> Corpus:
-    """As many of the sentences as the recipe wants, still in file order."""
+    """The recipe's number of sentences, still in file order."""
     limit = corpus.config.limit
     if limit is None or limit >= len(corpus.sentences):
         return corpus
@@ -134,7 +136,7 @@ def _drawn(corpus: Corpus, seed: int) -> Corpus:
 
 
 def _tokenizer_texts(recipe: Recipe, data: TrainingData) -> list[str]:
-    def both(sentences: tuple[Sentence, ...]) -> list[str]:
+    def both(sentences: tuple[TrainingText, ...]) -> list[str]:
         return [text for s in sentences for text in (s.text, detokenise(s).text)]
 
     texts = both(data.corpora[0].sentences) * recipe.tokenizer.main_copies

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from stream.errors import ConfigurationError
 from stream.training.causal import decoder_layers
-from stream.training.model import compiled, products
+from stream.training.model import bf16_autocast, compiled
 from stream.training.optimiser import make_muon, part_matrices
 from stream.training.sections import PretrainingConfig
 
@@ -26,7 +27,7 @@ def pretrain(
     device: torch.device,
     seed: int,
     *,
-    bfloat16: bool,
+    bf16: bool,
 ) -> float:
     """Train a causal model on rows cut from one stream of tokens.
 
@@ -38,11 +39,19 @@ def pretrain(
         config: The stage.
         device: Where the model is.
         seed: Of the order of rows.
-        bfloat16: On a CPU too: products in bfloat16.
+        bf16: Whether matrix products are in bfloat16 on a CPU too.
 
     Returns:
         The mean loss of the last steps, in nats a token.
+
+    Raises:
+        ConfigurationError: The stream is shorter than two rows.
     """
+    if len(ids) < 2 * config.max_seq_len:
+        raise ConfigurationError(
+            f"the texts of [pretraining] files have {len(ids)} tokens, fewer than two rows of max_seq_len = "
+            f"{config.max_seq_len}: add texts or lower it"
+        )
     steps = max(1, config.tokens // config.batch_tokens)
     optimisers = _optimisers(model, config)
     stream = torch.from_numpy(ids.astype(np.int32)).to(device)
@@ -53,7 +62,7 @@ def pretrain(
     with compiled(decoder_layers(model), device):
         for step in range(steps):
             rate = config.learning_rate * _share_of_rate(step, steps, config)
-            losses.append(_step(model, optimisers, next(rows).long(), rate, bfloat16=bfloat16))
+            losses.append(_step(model, optimisers, next(rows).long(), rate, bf16=bf16))
             if (step + 1) % _LOG_STEPS == 0 or step + 1 == steps:
                 mean = float(torch.stack(losses).mean())
                 losses.clear()
@@ -68,13 +77,13 @@ def _step(
     ids: Tensor,
     rate: float,
     *,
-    bfloat16: bool,
+    bf16: bool,
 ) -> Tensor:
-    """One step; its loss, not yet waited for."""
+    """Take one step; return its loss without waiting for it."""
     for optimiser in optimisers:
         for group in optimiser.param_groups:
             group["lr"] = rate
-    with products(ids.device, bfloat16=bfloat16):
+    with bf16_autocast(ids.device, on_cpu=bf16):
         loss = _next_token_loss(model, ids)
         loss.backward()
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -92,7 +101,7 @@ def _next_token_loss(model: PreTrainedModel, ids: Tensor) -> Tensor:
 
 def _rows(stream: Tensor, config: PretrainingConfig, seed: int) -> Iterator[Tensor]:
     """Batches of rows without end; every epoch is cut at a new offset and shuffled anew."""
-    width = config.row_tokens
+    width = config.max_seq_len
     rows = min(max(1, config.batch_tokens // width), len(stream) // width - 1)
     generator = torch.Generator().manual_seed(seed)
     inside = torch.arange(width, device=stream.device)

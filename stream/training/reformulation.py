@@ -1,31 +1,31 @@
 """A sentence as PaDeLLM-NER's training examples (section 3.1): a count per label, every mention on its own.
 
-The examples of one text form a tree: text, then a branch per label, then a sub-branch per mention. Those of a
-baseline are a tree too: a branch per prompt. Token ids only leave this module; nothing here needs torch.
+The examples of one text form a tree: text, then a branch per label, then a sub-branch per mention. A
+baseline's are a tree too: a branch per prompt. Token ids only leave this module; nothing here needs torch.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from stream.baselines.answers import Marked
+from stream.baselines.answers import GoldMention
 from stream.baselines.prompts import BaselinePrompts
 from stream.ner.config import LabelConfig, NerConfig
-from stream.ner.encoded_text import SpelledText
 from stream.ner.labels import LabelWords
 from stream.ner.template import PromptTemplate
-from stream.training.corpora import Sentence
+from stream.ner.text_tokens import TextTokens
+from stream.training.corpora import TrainingText
 
 
 @dataclass(frozen=True, slots=True)
 class LabelBranch:
-    """What follows the text for one label, or for one prompt of a baseline.
+    """Continuation of a text for one label, or for one prompt of a baseline.
 
     Attributes:
         prompt: Label marker, label and count marker.
         count: The count's answer; a baseline's whole answer, its end id included.
         mentions: For each mention the marker and the answer, without the end id.
-        markers: How many leading ids of each of ``mentions`` are its marker.
+        markers: Number of leading ids of each of ``mentions`` that are its marker.
     """
 
     prompt: tuple[int, ...]
@@ -40,16 +40,17 @@ class Tree:
 
     Attributes:
         root: Text marker and text.
-        tags: For each of ``root`` its tag: 0 outside, 1 + 2p begins, 2 + 2p continues a mention of phrase p.
-        ordinals: For each of ``root`` which mention of its label it belongs to, from 1; 0 outside.
+        bio_tags: For each of ``root`` its tag: 0 is outside; 1 + 2p begins and 2 + 2p continues a mention of
+            phrase p.
+        mention_indices: For each of ``root`` the number, within its label, of its mention, from 1; 0 outside.
         inventory: Numbers of the phrases whose tags are known for this text.
     """
 
     root: tuple[int, ...]
     branches: tuple[LabelBranch, ...]
     end_id: int
-    tags: tuple[int, ...]
-    ordinals: tuple[int, ...]
+    bio_tags: tuple[int, ...]
+    mention_indices: tuple[int, ...]
     inventory: tuple[int, ...]
 
     def __len__(self) -> int:
@@ -60,7 +61,7 @@ class Tree:
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class TrainingSequence:
     """One separate training sequence, as the paper writes it: the loss is on ``answer`` alone."""
 
     prompt: tuple[int, ...]
@@ -72,7 +73,7 @@ class Reformulator:
 
     Args:
         template: The prompt of the checkpoint in training.
-        phrases: Every phrase of the run; its place is its number in tags.
+        phrases: Every phrase of the run; its place is its number in BIO tags.
         baseline: The prompts of another format, for trees of that.
     """
 
@@ -85,48 +86,57 @@ class Reformulator:
         self._max_count = template.config.max_count
         self._baseline = baseline
 
-    def tree(self, sentence: Sentence, phrases: Sequence[str] | Mapping[str, LabelWords]) -> Tree:
+    def tree(self, sentence: TrainingText, phrases: Sequence[str] | Mapping[str, LabelWords]) -> Tree:
         """The examples of a sentence; PaDeLLM's leave out mentions past the highest count.
 
         Args:
             sentence: The text and its mentions.
-            phrases: What to ask for, in order; a mapping says in which words each is asked for.
+            phrases: Phrases to ask for, in order; a mapping gives the words of each.
         """
         asked = phrases if isinstance(phrases, Mapping) else {one: LabelWords(one, one) for one in phrases}
-        text = SpelledText.of(sentence.text, self._template)
+        text = TextTokens.of(sentence.text, self._template)
         prefix = self._template.prefix_ids(text.encoded.ids)
         marker = len(prefix) - len(text.encoded.ids)
-        tags, ordinals = self._tags(sentence, text)
+        tags, mention_indices = self._tags(sentence, text)
         return Tree(
             root=prefix,
             branches=self._branches(sentence, text, prefix, asked),
             end_id=self._template.end_id,
-            tags=(0,) * marker + tags,
-            ordinals=(0,) * marker + ordinals,
+            bio_tags=(0,) * marker + tags,
+            mention_indices=(0,) * marker + mention_indices,
             inventory=tuple(self._numbers[p] for p in sentence.inventory if p in self._numbers),
         )
 
     def _branches(
-        self, sentence: Sentence, text: SpelledText, prefix: tuple[int, ...], asked: Mapping[str, LabelWords]
+        self,
+        sentence: TrainingText,
+        text: TextTokens,
+        prefix: tuple[int, ...],
+        asked: Mapping[str, LabelWords],
     ) -> tuple[LabelBranch, ...]:
         baseline = self._baseline
         if baseline is None:
             return tuple(
                 self._branch(sentence, text, prefix, phrase, words) for phrase, words in asked.items()
             )
-        mentions = [Marked(phrase, m.start, m.end) for m in sentence.mentions for phrase in m.phrases]
+        mentions = [GoldMention(phrase, m.start, m.end) for m in sentence.mentions for phrase in m.phrases]
         return tuple(
             LabelBranch(
-                prompt=question.ids[len(prefix) :],
-                count=(*baseline.answer(question, text, mentions), self._template.end_id),
+                prompt=prompt.ids[len(prefix) :],
+                count=(*baseline.answer(prompt, text, mentions), self._template.end_id),
                 mentions=(),
                 markers=0,
             )
-            for question in baseline.questions(prefix, asked)
+            for prompt in baseline.prompts(prefix, asked)
         )
 
     def _branch(
-        self, sentence: Sentence, text: SpelledText, prefix: tuple[int, ...], phrase: str, words: LabelWords
+        self,
+        sentence: TrainingText,
+        text: TextTokens,
+        prefix: tuple[int, ...],
+        phrase: str,
+        words: LabelWords,
     ) -> LabelBranch:
         found = [m for m in sentence.mentions if phrase in m.phrases][: self._max_count]
         prompt = self._template.count_prompt(prefix, self._encode(words.asked))
@@ -147,8 +157,8 @@ class Reformulator:
             self._label_ids[words] = self._template.encode_text(words).ids
         return self._label_ids[words]
 
-    def _tags(self, sentence: Sentence, text: SpelledText) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        tags, ordinals = [0] * len(text.encoded.ids), [0] * len(text.encoded.ids)
+    def _tags(self, sentence: TrainingText, text: TextTokens) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        tags, mention_indices = [0] * len(text.encoded.ids), [0] * len(text.encoded.ids)
         seen: dict[int, int] = {}
         for mention in sentence.mentions:
             tokens = text.tokens(mention.start, mention.end)
@@ -158,12 +168,12 @@ class Reformulator:
             seen[number] = min(seen.get(number, 0) + 1, self._max_count)
             for token in range(*tokens):
                 tags[token] = (1 if token == tokens[0] else 2) + 2 * number
-                ordinals[token] = seen[number]
-        return tuple(tags), tuple(ordinals)
+                mention_indices[token] = seen[number]
+        return tuple(tags), tuple(mention_indices)
 
 
 def choose_phrases(
-    sentence: Sentence,
+    sentence: TrainingText,
     most: int,
     rng: Random,
     *,
@@ -173,12 +183,13 @@ def choose_phrases(
 ) -> list[str]:
     """Up to ``most`` phrases of the inventory, chosen at random.
 
-    Those with mentions come first, yet one without is always among them where one may be.
+    Phrases with mentions come first. Of two and more, one without a mention is always among them where one
+    may be; a single one has a mention wherever the sentence has any.
 
     Args:
-        sentence: Says what there is.
-        most: Most phrases.
-        rng: What decides.
+        sentence: The text, its mentions and its inventory.
+        most: Most phrases, at least 1.
+        rng: Source of randomness.
         max_absent: Most phrases without a mention; None: any number.
         absent_share: Probability for each phrase without a mention that it may be chosen at all.
         shuffled: In random order, or else in the inventory's.
@@ -191,7 +202,7 @@ def choose_phrases(
     if absent_share < 1:
         absent = [p for p in absent if rng.random() < absent_share]
     absent = absent[:max_absent]
-    kept = there[: most - 1] if absent else there[:most]
+    kept = there[: max(1, most - 1)] if absent else there[:most]
     chosen = kept + absent[: most - len(kept)]
     if shuffled:
         rng.shuffle(chosen)
@@ -205,10 +216,10 @@ def word_labels(
     """The words in which each phrase is asked for: the phrase, an alias, either with its description.
 
     Args:
-        phrases: What is asked for.
-        config: Knows aliases and descriptions; a phrase without any is asked for as it is.
-        rng: What decides.
-        described: Probability of the description, set as in a request that brings one.
+        phrases: Phrases that are asked for.
+        config: Aliases and descriptions; a phrase without any is asked for as it is.
+        rng: Source of randomness.
+        described: Probability of the description, in the form of a request that has one.
         aliased: Probability of an alias.
     """
     words = {}
@@ -224,13 +235,13 @@ def word_labels(
     return words
 
 
-def separate_examples(tree: Tree) -> list[Example]:
+def separate_examples(tree: Tree) -> list[TrainingSequence]:
     """The tree as the paper's separate sequences: one per label, one per mention."""
     examples = []
     for branch in tree.branches:
         prompt = tree.root + branch.prompt
-        examples.append(Example(prompt, branch.count))
+        examples.append(TrainingSequence(prompt, branch.count))
         for mention in branch.mentions:
             marker, answer = mention[: branch.markers], mention[branch.markers :]
-            examples.append(Example(prompt + branch.count + marker, (*answer, tree.end_id)))
+            examples.append(TrainingSequence(prompt + branch.count + marker, (*answer, tree.end_id)))
     return examples

@@ -1,4 +1,4 @@
-"""What a run goes on from when it was stopped: ``state.pt``."""
+"""State of a run, from which a stopped one is resumed: ``state.pt``."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,17 +17,17 @@ from torch.distributed.tensor import DTensor
 
 from stream.errors import ConfigurationError
 
-_OTHER = "state.pt in the output folder is of another model or optimiser: use another output folder"
+_OTHER = "is of another model or optimizer: use another output folder"
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True, strict=False)
 
 
 @dataclass(slots=True)
 class RunState:
-    """All that a step changes.
+    """Everything that a step changes.
 
     Attributes:
-        model: In training; its frozen weights are not saved, since they are where they were loaded from.
-        optimisers: Step it, each some of its weights.
+        model: In training; its frozen weights are not saved, since the checkpoint they came from has them.
+        optimisers: Each steps some of its weights.
         average: The running average of its weights, if there is one.
         sharded: Whether each process holds a part of every weight; all must then save and load together.
         step: Steps done.
@@ -70,20 +70,20 @@ class RunState:
         state = torch.load(path, weights_only=True, map_location="cpu" if self.sharded else device)
         for model, weights in ((self.model, state["model"]), (self.average, state["average"])):
             if model is not None:
-                _put(model, weights, sharded=self.sharded)
+                put_weights(model, weights, path, sharded=self.sharded)
         if self.sharded:
             set_optimizer_state_dict(self.model, self.optimisers, state["optimisers"], options=_WHOLE)
         else:
-            _put_optimisers(self.optimisers, state["optimisers"])
+            _put_optimisers(self.optimisers, state["optimisers"], path)
         self.step, self.seconds = state["counters"]
 
 
 def whole_weights(model: nn.Module, *, kept: bool) -> dict[str, Tensor]:
-    """A model's state; where each process holds a part, put together, and all must ask for it together.
+    """A model's whole state; where weights are sharded, every process must call this together.
 
     Args:
-        model: With or without parted weights.
-        kept: Whether this process gets what was put together, on the CPU; or else only helps.
+        model: Sharded or not.
+        kept: True where this process gets the whole weights, on the CPU; else it only takes part.
     """
     return _put_together(model.state_dict(), kept=kept)
 
@@ -104,25 +104,38 @@ def _put_together(state: Mapping[str, Tensor], *, kept: bool) -> dict[str, Tenso
     return whole
 
 
-def _put(model: nn.Module, weights: dict[str, Tensor], *, sharded: bool) -> None:
+def put_weights(model: nn.Module, weights: dict[str, Tensor], source: Path, *, sharded: bool) -> None:
+    """Load whole weights into a model, which may be sharded.
+
+    Args:
+        model: All its weights that are not frozen must be given.
+        weights: By name.
+        source: The file or folder they are from, for messages.
+        sharded: Whether each process holds a part of every weight.
+
+    Raises:
+        ConfigurationError: They are of another model.
+    """
     try:
         if sharded:
             lacking, unknown = set_model_state_dict(model, weights, options=_WHOLE)
         else:
             lacking, unknown = model.load_state_dict(weights, strict=False)
     except RuntimeError as error:  # shapes
-        raise ConfigurationError(f"{_OTHER}: {error}") from error
+        raise ConfigurationError(f"{source} {_OTHER}: {error}") from error
     odd = [name for name in lacking if name not in _frozen(model)] + list(unknown)
     if odd:
-        raise ConfigurationError(f"{_OTHER}: {odd[0]} is in one of them alone")
+        raise ConfigurationError(f"{source} {_OTHER}: {odd[0]} is in one of them alone")
 
 
-def _put_optimisers(optimisers: tuple[torch.optim.Optimizer, ...], states: list[dict[str, Any]]) -> None:
+def _put_optimisers(
+    optimisers: tuple[torch.optim.Optimizer, ...], states: list[dict[str, Any]], source: Path
+) -> None:
     try:
         for optimiser, state in zip(optimisers, states, strict=True):
             optimiser.load_state_dict(state)
     except ValueError as error:
-        raise ConfigurationError(f"{_OTHER}: {error}") from error
+        raise ConfigurationError(f"{source} {_OTHER}: {error}") from error
 
 
 def _frozen(model: nn.Module) -> set[str]:

@@ -1,6 +1,6 @@
-"""Which examples a step sees.
+"""The batches of a run.
 
-A step draws from random numbers of its own, so that a resumed run goes on as if it had never stopped.
+A step draws from random numbers of its own, so that a resumed run equals one that never stopped.
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ import numpy as np
 from stream.ner.labels import LabelWords
 from stream.training import augment
 from stream.training.augment import detokenise, parenthesise
-from stream.training.corpora import Corpus, Sentence
-from stream.training.packing import IGNORED, Batch, pack
+from stream.training.corpora import Corpus, TrainingText
+from stream.training.packing import IGNORED, PackedBatch, pack
 from stream.training.recipe import Recipe
 from stream.training.reformulation import Reformulator, Tree, choose_phrases, word_labels
 from stream.training.sections import StageConfig
@@ -26,7 +26,7 @@ _NEW_LINES = 0.2
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """All that is drawn from. ``corpora[0]`` is the main corpus."""
+    """The annotated corpora, the main one first, and the plain paragraphs."""
 
     corpora: tuple[Corpus, ...]
     paragraphs: tuple[str, ...]
@@ -47,30 +47,25 @@ class Sampler:
         self._own = augment.names_by_phrase(data.corpora[0].sentences)
         self._foreign = augment.names_by_phrase([s for c in data.corpora[1:] for s in c.sentences])
 
-    @property
-    def main(self) -> Corpus:
-        """The main corpus."""
-        return self._data.corpora[0]
-
     def stage(self, progress: float) -> StageConfig:
         """The stage of the curriculum at a share of the run."""
         return next((s for s in self._recipe.stages if progress < s.until), self._recipe.stages[-1])
 
     def __len__(self) -> int:
         """Steps of the run."""
-        return self._recipe.optimiser.steps
+        return self._recipe.training.steps
 
-    def __getitem__(self, step: int) -> Batch:
+    def __getitem__(self, step: int) -> PackedBatch:
         """The batch of a step; the same step and recipe give the same batch."""
         rng = Random(f"{self._recipe.seed}-{step}")  # noqa: S311 - reproducible, not secret
         stage = self.stage(step / len(self))
         trees: list[Tree] = []
         tokens = 0
-        while tokens < self._recipe.optimiser.batch_tokens:
+        while tokens < self._recipe.training.batch_tokens:
             tree = self._draw(stage, rng)
             trees.append(tree)
             tokens += len(tree)
-        batch = pack(trees, self._recipe.optimiser.row_tokens)
+        batch = pack(trees, self._recipe.training.max_seq_len)
         draws = np.random.default_rng((self._recipe.seed, step)).random(batch.next_tokens.shape)
         batch.next_tokens[draws >= stage.language_model_share] = IGNORED
         return batch
@@ -87,7 +82,7 @@ class Sampler:
                 return tree
         return tree
 
-    def _asked(self, sentence: Sentence, rng: Random) -> dict[str, LabelWords]:
+    def _asked(self, sentence: TrainingText, rng: Random) -> dict[str, LabelWords]:
         """The labels that a sentence is asked for, and the words for each."""
         options = self._recipe.augmentation
         phrases = choose_phrases(
@@ -110,20 +105,20 @@ class Sampler:
         """Consecutive paragraphs, cut to one length; they have no labels."""
         start = rng.randrange(len(self._data.paragraphs))
         text = " ".join(self._data.paragraphs[start : start + 4])[: _PARAGRAPH_TOKENS * 6]
-        tree = self.reformulator.tree(Sentence(text, (), ()), ())
+        tree = self.reformulator.tree(TrainingText(text, (), ()), ())
         size = _PARAGRAPH_TOKENS
-        return Tree(tree.root[:size], (), tree.end_id, tree.tags[:size], tree.ordinals[:size], ())
+        return Tree(tree.root[:size], (), tree.end_id, tree.bio_tags[:size], tree.mention_indices[:size], ())
 
     def _corpus(self, stage: StageConfig, rng: Random) -> Corpus:
         if not self._totals or rng.random() < stage.main:
             return self._data.corpora[0]
         return rng.choices(self._data.corpora[1:], cum_weights=self._totals)[0]
 
-    def _sentence(self, corpus: Corpus, strength: float, rng: Random) -> Sentence:
+    def _sentence(self, corpus: Corpus, strength: float, rng: Random) -> TrainingText:
         options = self._recipe.augmentation
         length = rng.choice((2, 3)) if rng.random() < strength * options.joined else 1
         start = rng.randrange(len(corpus.sentences))
-        drawn: Sequence[Sentence] = corpus.sentences[start : start + length]
+        drawn: Sequence[TrainingText] = corpus.sentences[start : start + length]
         if corpus is self._data.corpora[0] and rng.random() < strength * options.swapped_documents:
             drawn = [self._swap(sentence, rng) for sentence in drawn]
         if rng.random() < strength * options.raw:
@@ -133,7 +128,7 @@ class Sampler:
         sentence = augment.join(drawn, "\n" if rng.random() < _NEW_LINES else " ")
         return augment.upper_case(sentence) if rng.random() < options.upper_case else sentence
 
-    def _swap(self, sentence: Sentence, rng: Random) -> Sentence:
+    def _swap(self, sentence: TrainingText, rng: Random) -> TrainingText:
         options = self._recipe.augmentation
         names = self._foreign if rng.random() < options.foreign_names else self._own
         return augment.swap_names(sentence, names, options.swapped_mentions, rng)

@@ -1,253 +1,179 @@
-"""The score that a run watches: F1 on what its main corpus is scored on."""
+"""Scores of an exported checkpoint, by the extraction and de-duplication that serve it."""
 
 import asyncio
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import json
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from stream.aio import all_of
-from stream.baselines.reading import baseline_extractor
-from stream.contract.messages import Document
-from stream.contract.reasons import UNGROUNDED
-from stream.engine.decoder import Decoder
-from stream.engine.strategy import Strategy
+from stream.baselines.reading import baseline_extractor, usual_policy
+from stream.corpora.document import AnnotatedDocument
+from stream.engine.decoder import Decoder, EngineOptions
+from stream.engine.model.checkpoint import CONFIG_FILE
+from stream.evaluation.runner import Evaluation, evaluate
+from stream.generation import Completion, Generator, Prompt
 from stream.inference.in_process import InProcessGenerator
-from stream.ner.extractor import Extraction
+from stream.ner.extractor import Extractor
 from stream.ner.template import PromptTemplate
-from stream.training.corpora import Sentence, load_scored
-from stream.training.model import products
+from stream.training.corpora import load_scored
 from stream.training.recipe import Recipe
+from stream.training.starting_model import engine_refusal
 
-_BATCHES = {"cpu": 64, "cuda": 1024}
-
-
-@dataclass(frozen=True, slots=True)
-class Predicted:
-    """One mention that the model wrote."""
-
-    label: str
-    text: str
-    score: float
+_PROMPTS = {"cpu": 64, "cuda": 1024}
+_DOCUMENTS = 64
+_COLLECTED_SECONDS = 0.002
+_GRAPHS = ".graphs-"
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What the model said of one sentence: a count for each label (None: no count) and its mentions."""
+def score_checkpoint(
+    folder: Path, recipe: Recipe, device: torch.device, sample: int | None = None
+) -> Evaluation:
+    """Score an exported checkpoint on what the main corpus is scored on, as ``padellm evaluate`` does.
 
-    counts: dict[str, int | None]
-    mentions: tuple[Predicted, ...]
+    The CPU engine decodes, as in service; torch does on a GPU and for a model that the engine refuses.
+
+    Args:
+        folder: The checkpoint.
+        recipe: Of the run.
+        device: Device of the run.
+        sample: About so many sentences, spread over the whole set; default: all.
+    """
+    documents = load_scored(recipe.data, recipe.used_corpora[0])
+    chosen = documents[:: max(1, len(documents) // sample) if sample else 1]
+    return asyncio.run(_score(folder, recipe, device, chosen))
 
 
-def read(
-    model: PreTrainedModel, template: PromptTemplate, sentences: Sequence[Sentence], labels: Sequence[str]
-) -> list[Reading]:
-    """Ask every label of every sentence, then every mention that was counted."""
-    label_ids = {label: template.encode_text(template.label_text(label)).ids for label in labels}
-    asked = [
-        (
-            number,
-            label,
-            template.count_prompt(template.prefix_ids(template.encode_text(s.text).ids), label_ids[label]),
+def figures(evaluation: Evaluation) -> dict[str, Any]:
+    """The percentages of ``metrics.jsonl`` and ``padellm train --json``."""
+    return {
+        "precision": 100 * evaluation.score.precision,
+        "recall": 100 * evaluation.score.recall,
+        "f1": 100 * evaluation.score.f1,
+        "f1_by_label": {label: 100 * score.f1 for label, score in evaluation.by_label.items()},
+        "count_accuracy": 100 * evaluation.counts.share,
+        "count_accuracy_present": 100 * evaluation.counts_present.share,
+    }
+
+
+async def _score(
+    folder: Path, recipe: Recipe, device: torch.device, documents: Sequence[AnnotatedDocument]
+) -> Evaluation:
+    for left_behind in recipe.output.glob(f"{_GRAPHS}*"):  # by a run that was killed
+        shutil.rmtree(left_behind)
+    # A checkpoint in training is soon replaced: its graph would only push others out of the user's cache.
+    with TemporaryDirectory(dir=recipe.output, prefix=_GRAPHS) as graphs:
+        generator: Generator
+        policy = usual_policy(recipe.baseline) if recipe.baseline else recipe.ner.policy
+        if recipe.baseline or (device.type == "cpu" and _is_served(folder)):
+            drafts = not recipe.baseline
+            options = EngineOptions(threads=recipe.threads, drafts=drafts, graph_cache=Path(graphs))
+            decoder = Decoder.load(folder, options)
+            generator = InProcessGenerator(decoder)
+        else:
+            generator = TorchGenerator.load(folder, device)
+        try:
+            if recipe.baseline:
+                extractor = baseline_extractor(folder, generator, decoder.longest_sequence)
+            else:
+                extractor = Extractor(generator, PromptTemplate.load(folder))
+            labels = recipe.ner.default_labels
+            return await evaluate(documents, extractor, labels, policy=policy, in_flight=_DOCUMENTS)
+        finally:
+            await generator.close()
+
+
+def _is_served(folder: Path) -> bool:
+    return engine_refusal(json.loads((folder / CONFIG_FILE).read_bytes())) is None
+
+
+class TorchGenerator:
+    """A ``Generator`` over a model of transformers: greedy, in batches, without a KV cache.
+
+    Prompts that are sent within two milliseconds are continued together.
+
+    Args:
+        model: In evaluation mode, on its device.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self._model = model
+        self._waiting: list[tuple[Prompt, asyncio.Future[Completion]]] = []
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device) -> "TorchGenerator":
+        """Load a checkpoint: on a GPU in the type it was exported in, on a CPU in float32 like the engine."""
+        on_gpu = device.type == "cuda"
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype="auto" if on_gpu else torch.float32,
+            attn_implementation="sdpa" if on_gpu else "eager",
+            local_files_only=True,
         )
-        for number, s in enumerate(sentences)
-        for label in labels
-    ]
-    answers = continue_greedily(model, [prompt.ids for _, _, prompt in asked], 1, template.end_id)
-    counts: list[dict[str, int | None]] = [{} for _ in sentences]
-    wanted = []
-    for (number, label, prompt), (ids, _) in zip(asked, answers, strict=True):
-        count = template.parse_count(ids)
-        counts[number][label] = count
-        wanted += [
-            (number, label, template.mention_prompt(prompt, count or 0, k + 1)) for k in range(count or 0)
-        ]
-    limit = template.config.max_mention_tokens
-    written = continue_greedily(model, [prompt.ids for _, _, prompt in wanted], limit, template.end_id)
-    mentions: list[list[Predicted]] = [[] for _ in sentences]
-    for (number, label, _), (ids, log_prob) in zip(wanted, written, strict=True):
-        mentions[number].append(Predicted(label, template.decode_mention(ids), math.exp(log_prob)))
-    return [Reading(c, tuple(m)) for c, m in zip(counts, mentions, strict=True)]
+        return cls(model.to(device).eval())
+
+    async def generate(self, prompt: Prompt) -> Completion:
+        """Continue one prompt."""
+        answer: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        self._waiting.append((prompt, answer))
+        if len(self._waiting) == 1:
+            await asyncio.sleep(_COLLECTED_SECONDS)
+            self._run()
+        return await answer
+
+    async def ready(self) -> bool:
+        """True at any time."""
+        return True
+
+    async def close(self) -> None:
+        """Nothing is left to release."""
+
+    def _run(self) -> None:
+        waiting = sorted(self._waiting, key=lambda each: len(each[0].ids))
+        self._waiting.clear()
+        size = _PROMPTS[self._model.device.type]
+        for start in range(0, len(waiting), size):
+            prompts, answers = zip(*waiting[start : start + size], strict=True)
+            for answer, completion in zip(answers, continue_greedily(self._model, prompts), strict=True):
+                if not answer.done():
+                    answer.set_result(completion)
 
 
-def keep_likeliest(mentions: Sequence[Predicted]) -> list[Predicted]:
-    """The paper's de-duplication: of one text under several labels the likeliest stays."""
-    best: dict[str, float] = {}
-    for mention in mentions:
-        best[mention.text] = max(mention.score, best.get(mention.text, 0.0))
-    return [m for m in mentions if m.score == best[m.text]]
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """Micro-averaged over (label, mention) sets of each sentence; percentages."""
-
-    precision: float
-    recall: float
-    f1: float
-    f1_by_label: dict[str, float]
-    count_accuracy: float
-    count_accuracy_present: float
-
-
-def score(
-    sentences: Sequence[Sentence],
-    readings: Sequence[Reading],
-    labels: Sequence[str],
-    select: Callable[[Sequence[Predicted]], Sequence[Predicted]] = tuple,
-) -> Scores:
-    """Compare readings with the sentences' own mentions; ``select`` de-duplicates first."""
-    tallies = {label: [0, 0, 0] for label in labels}  # right, written, true
-    counted, present = [], []
-    for sentence, reading in zip(sentences, readings, strict=True):
-        written = {(m.label, m.text) for m in select(reading.mentions)}
-        for label in labels:
-            spans = [sentence.text[m.start : m.end] for m in sentence.mentions if label in m.phrases]
-            found = {text for name, text in written if name == label}
-            tally = tallies[label]
-            tally[0] += len(found & set(spans))
-            tally[1] += len(found)
-            tally[2] += len(set(spans))
-            counted.append(reading.counts[label] == len(spans))
-            if spans:
-                present.append(counted[-1])
-    right, all_written, true = (sum(t[i] for t in tallies.values()) for i in range(3))
-    return Scores(
-        _percent(right, all_written),
-        _percent(right, true),
-        _f1(right, all_written, true),
-        {label: _f1(*tally) for label, tally in tallies.items()},
-        _percent(sum(counted), len(counted)),
-        _percent(sum(present), len(present)),
-    )
-
-
-def continue_greedily(
-    model: PreTrainedModel, prompts: Sequence[tuple[int, ...]], limit: int, end_id: int
-) -> list[tuple[list[int], float]]:
-    """Greedy continuations and their log-probabilities, without a cache."""
-    results: list[tuple[list[int], float]] = [([], 0.0) for _ in prompts]
-    order = sorted(range(len(prompts)), key=lambda n: len(prompts[n]))
-    size = _BATCHES[model.device.type]
+def continue_greedily(model: PreTrainedModel, prompts: Sequence[Prompt]) -> list[Completion]:
+    """Greedy continuations of prompts in one batch."""
     head = model.get_output_embeddings()
-    for start in range(0, len(order), size):
-        open_ones = order[start : start + size]
-        for _ in range(limit):
-            ids, lengths = _padded([(*prompts[n], *results[n][0]) for n in open_ones])
-            with torch.inference_mode():
-                hidden = model.base_model(input_ids=ids.to(model.device), use_cache=False).last_hidden_state
-                last = hidden[torch.arange(len(open_ones)), lengths - 1]
-                log_probs, tokens = head(last).float().log_softmax(-1).max(-1)
-            still = []
-            for n, token, log_prob in zip(open_ones, tokens.tolist(), log_probs.tolist(), strict=True):
-                if token != end_id:
-                    results[n] = ([*results[n][0], token], results[n][1] + log_prob)
-                    still.append(n)
-            open_ones = still
-            if not open_ones:
-                break
-    return results
+    ids: list[list[int]] = [[] for _ in prompts]
+    log_probs: list[list[float]] = [[] for _ in prompts]
+    unfinished = list(range(len(prompts)))
+    while unfinished:
+        padded, lengths = _pad([(*prompts[n].ids, *ids[n]) for n in unfinished])
+        with torch.inference_mode():
+            hidden = model.base_model(input_ids=padded.to(model.device), use_cache=False).last_hidden_state
+            last = hidden[torch.arange(len(unfinished)), lengths - 1]
+            best, tokens = head(last).float().log_softmax(-1).max(-1)
+        chosen = dict(zip(unfinished, zip(tokens.tolist(), best.tolist(), strict=True), strict=True))
+        for n, (token, log_prob) in chosen.items():
+            if token != prompts[n].end_id:
+                ids[n].append(token)
+                log_probs[n].append(log_prob)
+        unfinished = [
+            n for n, (token, _) in chosen.items() if not _is_finished(prompts[n], token, len(ids[n]))
+        ]
+    return [Completion(tuple(i), tuple(p)) for i, p in zip(ids, log_probs, strict=True)]
 
 
-def _padded(sequences: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Right padding: causal attention never looks at it."""
+def _is_finished(prompt: Prompt, token: int, length: int) -> bool:
+    return token in {prompt.end_id, *prompt.stop_ids} or length == prompt.max_new_tokens
+
+
+def _pad(sequences: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sequences padded on the right, where causal attention never looks, and their lengths."""
     lengths = torch.tensor([len(s) for s in sequences])
     ids = torch.zeros(len(sequences), int(lengths.max()), dtype=torch.long)
     for row, sequence in enumerate(sequences):
         ids[row, : len(sequence)] = torch.tensor(sequence)
     return ids, lengths
-
-
-def _percent(part: int, whole: int) -> float:
-    return 100 * part / whole if whole else 0.0
-
-
-def _f1(right: int, written: int, true: int) -> float:
-    return 200 * right / (written + true) if written + true else 0.0
-
-
-def read_with_engine(
-    folder: Path, sentences: Sequence[Sentence], labels: Sequence[str], *, threads: int
-) -> list[Reading]:
-    """What the exported checkpoint of a baseline says of sentences, each asked for all labels.
-
-    Mentions that are not in the text are kept, as ``stream.training.scoring.read`` keeps them.
-    """
-    return asyncio.run(_read(folder, sentences, labels, threads))
-
-
-async def _read(
-    folder: Path, sentences: Sequence[Sentence], labels: Sequence[str], threads: int
-) -> list[Reading]:
-    # A checkpoint in training is soon replaced: its graph would only push others out of the user's cache.
-    with TemporaryDirectory() as graphs:
-        generator = InProcessGenerator(
-            Decoder.load(folder, threads=threads, strategy=Strategy.PLAIN, graph_cache=Path(graphs))
-        )
-        try:
-            extractor = baseline_extractor(folder, generator, generator.decoder.longest_sequence)
-            asked = [Document(text=sentence.text, labels=list(labels)) for sentence in sentences]
-            found = await all_of(map(extractor.extract, asked))
-        finally:
-            await generator.close()
-    return [_reading(one, labels) for one in found]
-
-
-def _reading(extraction: Extraction, labels: Sequence[str]) -> Reading:
-    invented = [one for one in extraction.removed if one.reason == UNGROUNDED]
-    found = [Predicted(one.label, one.text, one.score) for one in extraction.entities]
-    found += [Predicted(one.label, one.text, one.score) for one in invented]
-    return Reading({label: extraction.counts.get(label) for label in labels}, tuple(found))
-
-
-class Scorer:
-    """Scores models of one run, de-duplicated.
-
-    Args:
-        recipe: Of the run.
-        template: Its prompts.
-        device: Where models are read.
-    """
-
-    def __init__(self, recipe: Recipe, template: PromptTemplate, device: torch.device) -> None:
-        self._recipe = recipe
-        self._template = template
-        self._device = device
-        self._labels = recipe.ner.default_labels
-
-    def model(self, causal: PreTrainedModel, sample: int | None = None) -> Scores:
-        """Score a model by plain greedy decoding.
-
-        Args:
-            causal: In evaluation mode, on the device.
-            sample: About so many sentences, spread over the whole set; default: all.
-        """
-        sentences = self._sentences(sample)
-        with products(self._device, bfloat16=False):
-            readings = read(causal, self._template, sentences, self._labels)
-        return score(sentences, readings, self._labels, keep_likeliest)
-
-    def checkpoint(self, folder: Path, sample: int | None = None) -> Scores:
-        """Score an exported checkpoint; that of a baseline on the engine, as its answers are long.
-
-        Args:
-            folder: The checkpoint.
-            sample: As for ``model``.
-        """
-        if self._recipe.baseline:
-            sentences = self._sentences(sample)
-            readings = read_with_engine(folder, sentences, self._labels, threads=self._recipe.threads)
-            return score(sentences, readings, self._labels)
-        attention = "sdpa" if self._device.type == "cuda" else "eager"
-        causal = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, attn_implementation=attention, local_files_only=True
-        )
-        return self.model(causal.to(self._device).eval(), sample)
-
-    def _sentences(self, sample: int | None) -> tuple[Sentence, ...]:
-        sentences = load_scored(self._recipe.data, self._recipe.used_corpora[0])
-        return sentences[:: max(1, len(sentences) // sample) if sample else 1]

@@ -1,22 +1,25 @@
-"""The sections of a training recipe."""
+"""The sections of a training recipe; every number has its bounds."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
 
 class Section(BaseModel):
-    """One table of the file: nothing in it may be misspelt."""
+    """One table of the file: unknown keys and numbers that are not finite are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class CorpusConfig(Section):
-    """One annotated corpus and the words that stand for its labels in a prompt.
+    """One annotated corpus, and the phrases for its labels in a prompt.
 
     Attributes:
+        name: Folder of the corpus under ``ner/``.
         labels: The corpus's label to its phrases. A label with several phrases is asked for under each;
-            the last one names it for the auxiliary tagging loss. Labels not listed are never asked for.
+            the last one names it for the tagging loss. Labels not listed are never asked for.
         weight: Share among the corpora that are not the main one.
         split: The file to train on.
         leave_out: One of so many sentences, from the first on, is kept out of training, and scored instead of
@@ -37,16 +40,17 @@ class CorpusConfig(Section):
 
 
 class TokenizerConfig(Section):
-    """What the byte-level BPE is trained on.
+    """Size and training texts of the byte-level BPE.
 
     Attributes:
-        main_copies: How often the main corpus's sentences are counted.
+        vocabulary: Number of ids, control tokens included.
+        main_copies: Times that each of the main corpus's sentences is counted.
         plain_share: Share of the paragraphs of the plain texts that is counted.
     """
 
     vocabulary: int = Field(default=6000, ge=400, le=65536)
     main_copies: int = Field(default=3, ge=1)
-    plain_share: float = Field(default=0.33, ge=0, le=1)
+    plain_share: Share = 0.33
 
 
 class ModelConfig(Section):
@@ -55,7 +59,12 @@ class ModelConfig(Section):
     Attributes:
         architecture: transformers' name of it: ``llama``, ``mistral``, ``qwen2``, ``qwen3``,
             ``gemma3_text`` or another.
+        hidden: Width of the residual stream.
+        layers: Number of decoder layers.
+        heads: Query heads of a layer; ``hidden`` is an even multiple of it.
         kv_heads: Heads of keys and values; default: as many as ``heads``.
+        feed_forward: Inner width of the feed-forward layers.
+        max_positions: Longest sequence, in tokens.
         tied: The output head is the embedding itself.
         dropout: In training only; for a checkpoint to start from too.
         options: More values of the architecture's own configuration.
@@ -82,25 +91,40 @@ class ModelConfig(Section):
 
 
 class LossConfig(Section):
-    """Weights of the losses beside the answers' own, whose weight is 1; 0 leaves a loss out."""
+    """Weights of the losses beside the answers' own, whose weight is 1; 0 leaves a loss out.
+
+    Attributes:
+        language_model: Next token of the text.
+        tagging: BIO tags, by an auxiliary head that is thrown away.
+        tagging_layer: The layer that this head reads; 0 is the embedding.
+        mention_index: Number, within its label, of the mention that a token belongs to, by another such head.
+        mention_index_layer: The layer that this head reads.
+    """
 
     language_model: float = Field(default=0.3, ge=0)
     tagging: float = Field(default=0.5, ge=0)
     tagging_layer: int = Field(default=2, ge=0)
-    ordinal: float = Field(default=0.2, ge=0)
-    ordinal_layer: int = Field(default=3, ge=0)
+    mention_index: float = Field(default=0.2, ge=0)
+    mention_index_layer: int = Field(default=3, ge=0)
 
     @property
     def deepest_layer(self) -> int:
         """The last layer that an auxiliary loss reads."""
-        read = ((self.tagging, self.tagging_layer), (self.ordinal, self.ordinal_layer))
+        read = ((self.tagging, self.tagging_layer), (self.mention_index, self.mention_index_layer))
         return max((layer for weight, layer in read if weight), default=0)
 
 
 class AugmentationConfig(Section):
-    """How often a drawn example is changed before it is packed, and which labels its text is asked for.
+    """Changes to a drawn text before it is packed, and the labels that it is asked for.
 
     Attributes:
+        raw: Share of the texts whose spelling is that of raw text, with punctuation attached.
+        joined: Share of the texts that are two or three consecutive sentences.
+        swapped_documents: Share of the main corpus's texts in which names are swapped.
+        swapped_mentions: Share of the names that are swapped there.
+        foreign_names: Share of these texts whose new names are those of the other corpora.
+        upper_case: Share of the texts in capitals.
+        max_text_tokens: Longest text; a longer one is drawn again.
         max_labels: Most labels that a text is asked for.
         max_absent: Most of these that the text has no mention of; default: what ``max_labels`` leaves.
         absent_share: Share of the labels without a mention that may be asked for, drawn anew for each text.
@@ -111,25 +135,26 @@ class AugmentationConfig(Section):
         aliased_labels: Share of the labels that are asked for by one of their aliases.
     """
 
-    raw: float = 0.35
-    joined: float = 0.15
-    swapped_documents: float = 0.6
-    swapped_mentions: float = 0.5
-    foreign_names: float = 0.5
-    upper_case: float = 0.03
-    max_text_tokens: int = 160
+    raw: Share = 0.35
+    joined: Share = 0.15
+    swapped_documents: Share = 0.6
+    swapped_mentions: Share = 0.5
+    foreign_names: Share = 0.5
+    upper_case: Share = 0.03
+    max_text_tokens: int = Field(default=160, ge=8)
     max_labels: int = Field(default=5, ge=1)
     max_absent: int | None = Field(default=None, ge=0)
-    absent_share: float = Field(default=1.0, ge=0, le=1)
+    absent_share: Share = 1.0
     label_order: Literal["shuffled", "inventory"] = "shuffled"
-    described_labels: float = Field(default=0.0, ge=0, le=1)
-    aliased_labels: float = Field(default=0.0, ge=0, le=1)
+    described_labels: Share = 0.0
+    aliased_labels: Share = 0.0
 
 
 class StageConfig(Section):
     """One part of the curriculum; it lasts until ``until``, a share of all steps.
 
     Attributes:
+        until: Its end, as a share of all steps.
         main: Share of the main corpus among the documents.
         plain: Share of plain paragraphs, which carry the language-model loss alone.
         language_model_share: Share of the text's tokens whose language-model loss is computed.
@@ -137,65 +162,75 @@ class StageConfig(Section):
     """
 
     until: float = Field(gt=0, le=1)
-    main: float = Field(ge=0, le=1)
-    plain: float = Field(default=0.0, ge=0, le=1)
-    language_model_share: float = Field(default=0.5, ge=0, le=1)
-    augmentation: float = Field(default=1.0, ge=0, le=1)
+    main: Share
+    plain: Share = 0.0
+    language_model_share: Share = 0.5
+    augmentation: Share = 1.0
 
 
-class CycleConfig(Section):
-    """Steps over which the learning rate falls linearly to 0."""
-
-    steps: int = Field(ge=1)
-    learning_rate: float = Field(default=2e-3, gt=0)
-
-
-class OptimiserConfig(Section):
-    """Linear warm-up of the learning rate, then one or more cycles of linear decay.
+class LrCycle(Section):
+    """One cycle of the learning rate: over its steps the rate falls linearly to 0.
 
     Attributes:
-        matrices: What steps the matrices inside the layers; all else is AdamW's. Muon makes each step
-            orthogonal, which costs as much as reading some hundreds of tokens: for fresh models, and batches
-            of a thousand tokens and more.
-        bfloat16_products: Round the factors of matrix products to bfloat16 (sums stay float32): always on a
-            GPU; on processors with AVX512-BF16 or AMX twice as fast, on others slow; ``measured`` tries both
-            at the start and takes the faster. Weights and optimiser stay float32.
-        batch_tokens: Tokens of a step's batch, packed, over all devices.
-        accumulate: Parts that each device reads its share of a batch in, one after another: less memory, same
-            step.
-        checkpointing: Compute a layer's activations again for the gradient instead of keeping them: less
-            memory, a third more time.
-        weights: Type of the weights in training and of the optimiser's moments. ``bfloat16`` halves the
-            memory, but loses a change below 1/256 of a weight: for checkpoints under adapters, which stay
-            float32 themselves.
-        row_tokens: Width of a packed row; a longer tree has a wider one.
-        average: Decay per step of the running average of the weights, which is scored and exported; 0 for the
-            weights themselves.
+        steps: Its length.
+        learning_rate: The rate at its start.
     """
 
-    cycles: tuple[CycleConfig, ...] = Field(min_length=1)
-    matrices: Literal["adamw", "muon"] = "adamw"
-    bfloat16_products: bool | Literal["measured"] = False
+    steps: int = Field(ge=1)
+    learning_rate: float = Field(default=2e-3, gt=0, le=100)
+
+
+class TrainingConfig(Section):
+    """Optimizer, learning rate, batch and memory.
+
+    Attributes:
+        lr_schedule: Cycles of the learning rate, after a linear warm-up.
+        optimizer: Of the matrices inside the layers; AdamW steps all else. Muon makes each step orthogonal,
+            which costs as much as reading some hundreds of tokens: for fresh models, and batches of a
+            thousand tokens and more.
+        bf16_autocast: Round the factors of matrix products to bfloat16 (sums stay float32): always on a GPU;
+            on processors with AVX512-BF16 or AMX twice as fast, on others slow; ``measured`` takes the faster
+            type, by a measurement at the start. Weights and the optimizer's moments stay float32.
+        weights: Type of the weights in training and of the optimizer's moments. ``bfloat16`` halves the
+            memory, but loses a change below 1/256 of a weight: for checkpoints under adapters, which stay
+            float32 themselves.
+        batch_tokens: Tokens of a step's batch, packed, over all devices.
+        gradient_accumulation: Micro-batches that each device splits its share of a batch into, one after
+            another: less memory, same step.
+        gradient_checkpointing: Compute a layer's activations again for the gradient instead of keeping them:
+            less memory, a third more time.
+        max_seq_len: Width of a packed row, in tokens; a longer tree has a wider one.
+        warm_up_steps: Steps over which the learning rate rises.
+        betas: AdamW's decay rates of the first and the second moment.
+        weight_decay: Of matrices; vectors do not decay.
+        max_grad_norm: Norm that a longer gradient is clipped to.
+        ema_decay: Decay per step of the exponential moving average of the weights, which is scored and
+            exported; 0 for the weights themselves.
+    """
+
+    lr_schedule: tuple[LrCycle, ...] = Field(min_length=1)
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    bf16_autocast: bool | Literal["measured"] = False
     weights: Literal["float32", "bfloat16"] = "float32"
     batch_tokens: int = Field(default=512, ge=1)
-    accumulate: int = Field(default=1, ge=1)
-    checkpointing: bool = False
-    row_tokens: int = Field(default=144, ge=8)
-    warm_up_steps: int = 100
-    betas: tuple[float, float] = (0.9, 0.98)
-    weight_decay: float = 0.02
-    clip: float = 1.0
-    average: float = Field(default=0.0, ge=0, lt=1)
+    gradient_accumulation: int = Field(default=1, ge=1)
+    gradient_checkpointing: bool = False
+    max_seq_len: int = Field(default=144, ge=8)
+    warm_up_steps: int = Field(default=100, ge=1)
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.98)
+    weight_decay: Share = 0.02
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    ema_decay: float = Field(default=0.0, ge=0, lt=1)
 
     @property
     def steps(self) -> int:
         """Steps of the whole run."""
-        return sum(cycle.steps for cycle in self.cycles)
+        return sum(cycle.steps for cycle in self.lr_schedule)
 
     def learning_rate(self, step: int) -> float:
         """The rate at a step."""
         warm = min(1.0, (step + 1) / self.warm_up_steps)
-        for cycle in self.cycles:
+        for cycle in self.lr_schedule:
             if step < cycle.steps:
                 return cycle.learning_rate * warm * (1 - step / cycle.steps)
             step -= cycle.steps
@@ -209,19 +244,24 @@ class PretrainingConfig(Section):
         files: Files under ``text/``, each read so many times an epoch.
         treebank_share: Share of the paragraphs that are written with punctuation set apart, as treebanks do.
         tokens: Tokens of the whole stage; texts are repeated as often as that takes.
+        max_seq_len: Tokens of a row.
+        batch_tokens: Tokens of a step.
         learning_rate: Of Muon for matrices and AdamW for the rest; it rises over ``warm_up_steps``, stays,
             and falls linearly to 5% over the last ``decay`` of the stage.
+        warm_up_steps: Steps over which the learning rate rises.
+        decay: Share of the stage over which it falls.
+        weight_decay: Of matrices; all else does not decay.
     """
 
-    files: dict[str, int] = Field(min_length=1)
-    treebank_share: float = Field(default=0.5, ge=0, le=1)
+    files: dict[str, Annotated[int, Field(ge=1)]] = Field(min_length=1)
+    treebank_share: Share = 0.5
     tokens: int = Field(ge=1)
-    row_tokens: int = Field(default=512, ge=8)
+    max_seq_len: int = Field(default=512, ge=8)
     batch_tokens: int = Field(default=65536, ge=8)
-    learning_rate: float = Field(default=2e-3, gt=0)
+    learning_rate: float = Field(default=2e-3, gt=0, le=100)
     warm_up_steps: int = Field(default=100, ge=1)
     decay: float = Field(default=0.5, gt=0, le=1)
-    weight_decay: float = 0.1
+    weight_decay: Share = 0.1
 
 
 class AdapterConfig(Section):

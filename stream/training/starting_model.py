@@ -1,6 +1,8 @@
-"""The causal model that a run starts from."""
+"""The causal model that a run starts from: a checkpoint, or a fresh one and its language modelling."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import structlog
 import torch
@@ -21,33 +23,28 @@ from stream.training.recipe import Recipe
 from stream.training.sections import PretrainingConfig
 from stream.training.tokenizer import CheckpointTokenizer, begins_sequences
 
+log = structlog.get_logger(__name__)
 
-def engine_refusal(model: PreTrainedModel) -> str | None:
-    """Why the CPU engine would refuse a model, and what it serves instead; None where it serves it."""
-    config = model.config.to_dict() | {"architectures": [type(model).__name__]}
+
+def engine_refusal(config: Mapping[str, Any]) -> str | None:
+    """The CPU engine's reason to refuse a model of a configuration; None where it serves it."""
     try:
-        refuse_unserved(config, Path(CONFIG_FILE))
+        refuse_unserved(dict(config), Path(CONFIG_FILE))
     except CheckpointError as error:
         return str(error).removeprefix(f"{CONFIG_FILE}: ")
     return None
 
 
-log = structlog.get_logger(__name__)
-
-
-def starting_model(
-    recipe: Recipe, tokenizer: CheckpointTokenizer, device: torch.device, metrics: Metrics
-) -> PreTrainedModel:
-    """A checkpoint, or a model that this run has pre-trained, or a fresh one.
+def starting_model(recipe: Recipe, tokenizer: CheckpointTokenizer, device: torch.device) -> PreTrainedModel:
+    """A checkpoint with or without adapters, or a fresh model.
 
     Raises:
         ConfigurationError: The checkpoint or the shape is wrong; or a baseline, which the engine scores, is
             of an architecture that the engine does not run.
     """
-    attention = "sdpa" if device.type == "cuda" else "eager"
-    dtype: torch.dtype = getattr(torch, recipe.optimiser.weights)
-    if recipe.initial:
-        model = load_causal(recipe.initial, tokenizer, attention, dtype)
+    dtype: torch.dtype = getattr(torch, recipe.training.weights)
+    if recipe.init_from:
+        model = load_causal(recipe.init_from, tokenizer, _attention(device), dtype)
         _check(model, recipe, tokenizer)
         if recipe.lora:
             # FSDP parts weights of one type only.
@@ -55,33 +52,43 @@ def starting_model(
             if device.type == "cpu" and not recipe.sharded:
                 fuse_adapters(model)
         return model.to(device)
-    model = build_model(recipe.model, tokenizer.size, tokenizer.end_id, tokenizer.pad_id, attention)
+    model = _fresh(recipe, tokenizer, device)
     _check(model, recipe, tokenizer)
-    if recipe.pretraining:
-        folder = recipe.output / "pretrained"
-        if not folder.exists():
-            _pretrain(model.to(device), recipe, recipe.pretraining, tokenizer, metrics)
-        # Both a run that has just written it and one that finds it go on from the folder alike.
-        model = load_causal(folder, tokenizer, attention)
-        torch.manual_seed(recipe.seed)
     for parameter in model.parameters():  # alone: positions stay float32
         parameter.data = parameter.data.to(dtype)
     return model.to(device)
 
 
-def _pretrain(
-    model: PreTrainedModel,
+def pretrained_folder(
     recipe: Recipe,
     stage: PretrainingConfig,
     tokenizer: CheckpointTokenizer,
+    device: torch.device,
     metrics: Metrics,
-) -> None:
+) -> Path:
+    """The checkpoint of the run's language modelling, made once and kept in its output folder."""
+    folder = recipe.output / "pretrained"
+    if folder.exists():
+        return folder
+    metrics.rewind(-1)
+    torch.manual_seed(recipe.seed)
+    model = _fresh(recipe, tokenizer, device).to(device)
     stream = plain_stream(recipe, stage, tokenizer)
-    rounded = in_bfloat16(model.device, recipe.optimiser.bfloat16_products)
-    loss = pretrain(model, stream, stage, model.device, recipe.seed, bfloat16=rounded)
+    bf16 = in_bfloat16(device, recipe.training.bf16_autocast)
+    loss = pretrain(model, stream, stage, device, recipe.seed, bf16=bf16)
     metrics.write("pretrained", 0, loss=round(loss, 4))
-    weights, folder = model.state_dict(), recipe.output / "pretrained"
+    weights = model.state_dict()
     export(model, weights, folder, tokenizer=tokenizer, config=recipe.exported, dtype=torch.float16)
+    return folder
+
+
+def _fresh(recipe: Recipe, tokenizer: CheckpointTokenizer, device: torch.device) -> PreTrainedModel:
+    attention = _attention(device)
+    return build_model(recipe.model, tokenizer.size, tokenizer.end_id, tokenizer.pad_id, attention)
+
+
+def _attention(device: torch.device) -> str:
+    return "sdpa" if device.type == "cuda" else "eager"
 
 
 def _check(model: PreTrainedModel, recipe: Recipe, tokenizer: CheckpointTokenizer) -> None:
@@ -89,12 +96,12 @@ def _check(model: PreTrainedModel, recipe: Recipe, tokenizer: CheckpointTokenize
     if recipe.losses.deepest_layer > layers:
         raise ConfigurationError(
             f"an auxiliary loss reads layer {recipe.losses.deepest_layer}, the model has {layers}: "
-            "lower [losses] tagging_layer and ordinal_layer"
+            "lower [losses] tagging_layer and mention_index_layer"
         )
     first = begins_sequences(tokenizer.tokenizer)
     if first and not recipe.ner.template.text.startswith(first):
-        log.warning("the model expects a token before every text", token=first, mend="[ner.template] text")
-    refusal = engine_refusal(model)
+        log.warning("the model expects a token before every text", token=first, fix="[ner.template] text")
+    refusal = engine_refusal(model.config.to_dict() | {"architectures": [type(model).__name__]})
     if refusal and recipe.baseline:
         raise ConfigurationError(f"a baseline is scored by the CPU engine, which refuses it: {refusal}")
     if refusal:

@@ -11,7 +11,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from stream.baselines import marks
+from stream.baselines.answers import mark_tokens
 from stream.baselines.config import BaselineConfig
 from stream.errors import ConfigurationError
 from stream.ner.config import NerConfig
@@ -37,14 +37,14 @@ _PRE_TOKENS = [
 
 @dataclass(frozen=True, slots=True)
 class CheckpointTokenizer:
-    """A tokenizer with what a checkpoint says beside it.
+    """A tokenizer, and the entries of a checkpoint's ``tokenizer_config.json``.
 
     Attributes:
         tokenizer: It has every control token of the prompts.
         end: The token that ends an answer.
         pad: The token that fills sequences up; the end token where the checkpoint names none.
         kept: Other entries of ``tokenizer_config.json`` that an export writes again.
-        added: The ids of tokens that the checkpoint lacked, each with the ids that spelled it before.
+        added: Ids of the tokens that the checkpoint lacked, each with the ids that spelled it before.
     """
 
     tokenizer: Tokenizer
@@ -83,7 +83,7 @@ class CheckpointTokenizer:
 
 
 def control_tokens(config: NerConfig | BaselineConfig) -> list[str]:
-    """What our own tokenizers have one id for: padding, end, every marker and count answer of the template.
+    """The pieces with an id of their own: padding, end, every marker and count answer of the template.
 
     A baseline has the same, unused or not, and the marks of its answers.
     """
@@ -94,10 +94,10 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, config: NerConfig | B
     """Learn the merges.
 
     Words carry their leading space; a space set before the text makes its first word look like any other.
-    Numbers, punctuation marks and characters of scripts without spaces stand alone.
+    Numbers, punctuation marks and characters of scripts without spaces are pieces of their own.
 
     Args:
-        texts: What the pairs are counted on.
+        texts: Texts that the pairs are counted on.
         vocabulary: Ids in all, control tokens included.
         config: Names the control tokens.
     """
@@ -131,9 +131,9 @@ def adopt_tokenizer(folder: Path, config: NerConfig | BaselineConfig) -> Checkpo
         ConfigurationError: The folder has no ``tokenizer.json``.
     """
     tokenizer = _read(folder)
-    told = _told(folder / "tokenizer_config.json")
-    end = told.get("eos_token") or END
-    pad = told.get("pad_token") or end
+    entries = _entries(folder / "tokenizer_config.json")
+    end = entries.get("eos_token") or END
+    pad = entries.get("pad_token") or end
     known = [token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special]
     wanted = dict.fromkeys(_behind(known, piece) for piece in (end, pad, *_pieces(config)))
     spelled = {
@@ -146,7 +146,7 @@ def adopt_tokenizer(folder: Path, config: NerConfig | BaselineConfig) -> Checkpo
         tokenizer,
         end,
         pad,
-        kept={name: told[name] for name in _KEPT if told.get(name)},
+        kept={name: entries[name] for name in _KEPT if entries.get(name)},
         added={token_id(tokenizer, piece): ids for piece, ids in spelled.items()},
     )
 
@@ -173,7 +173,7 @@ def token_id(tokenizer: Tokenizer, token: str) -> int:
 def _pieces(config: NerConfig | BaselineConfig) -> list[str]:
     """Every marker and count answer of the template, and the marks of a baseline."""
     if isinstance(config, BaselineConfig):
-        return [*_pieces(config.ner), *marks.control_tokens(config.format)]
+        return [*_pieces(config.ner), *mark_tokens(config.format)]
     pieces = config.template
     return [
         pieces.text,
@@ -189,7 +189,7 @@ def _special(tokens: Iterable[str]) -> list[AddedToken]:
 
 
 def _behind(known: Sequence[str], piece: str) -> str:
-    """What of a piece follows the special tokens that it begins with."""
+    """The rest of a piece behind the special tokens that it begins with."""
     if piece in known:
         return piece
     first = next((token for token in known if piece.startswith(token)), None)
@@ -207,7 +207,7 @@ def _read(folder: Path) -> Tokenizer:
         ) from error
 
 
-def _told(path: Path) -> dict[str, Any]:
+def _entries(path: Path) -> dict[str, Any]:
     """The entries of ``tokenizer_config.json``, tokens as plain text."""
     try:
         content = json.loads(path.read_bytes())

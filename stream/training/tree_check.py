@@ -1,4 +1,4 @@
-"""Whether a model reads packed trees as it reads separate sequences."""
+"""A check that a model computes packed trees like separate sequences."""
 
 from random import Random
 
@@ -13,7 +13,7 @@ from stream.training.reformulation import LabelBranch, Tree, separate_examples
 
 _TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}
 _ROUNDED_TOLERANCE = 3e-2
-_LOUDER = 100.0
+_LOGIT_SCALE = 100.0
 _NEEDED = (
     "it needs attention that follows a mask, positions that can be given, and logits that are its head's "
     f"own; {', '.join(FAMILIES)} have these"
@@ -21,10 +21,10 @@ _NEEDED = (
 
 
 def check_tree_attention(model: TrainingModel, vocabulary: int) -> None:
-    """Refuse an architecture that a tree mask and positions do not reach, or that changes its head's logits.
+    """Refuse an architecture that ignores a tree mask or positions, or that changes its head's logits.
 
-    State-space models, relative biases and soft-capped logits would otherwise train another model than the
-    one that is served. A made-up tree is read packed and as separate sequences, which takes milliseconds.
+    State-space models, relative biases and soft-capped logits would otherwise be trained as another model
+    than the served one. A random tree is computed packed and as separate sequences, which takes milliseconds.
 
     Args:
         model: In training; its loss on packed trees is what is checked.
@@ -33,11 +33,11 @@ def check_tree_attention(model: TrainingModel, vocabulary: int) -> None:
     Raises:
         ConfigurationError: The losses differ.
     """
-    tree = _made_up_tree(vocabulary)
+    tree = _random_tree(vocabulary)
     name = type(model.causal).__name__
     model.eval()
-    # Of large logits a soft cap leaves little, and a wrong mask shows in untrained models too.
-    louder = model.causal.get_output_embeddings().register_forward_hook(lambda *call: call[-1] * _LOUDER)
+    # On large logits a soft cap shows, and so does a wrong mask in an untrained model.
+    scaled = model.causal.get_output_embeddings().register_forward_hook(lambda *call: call[-1] * _LOGIT_SCALE)
     try:
         with torch.no_grad():
             packed = float(model.answer_loss(pack([tree, tree], 8))) / 2
@@ -45,7 +45,7 @@ def check_tree_attention(model: TrainingModel, vocabulary: int) -> None:
     except (TypeError, ValueError, RuntimeError) as error:
         raise ConfigurationError(f"{name} cannot be trained here: {_NEEDED} ({error})") from error
     finally:
-        louder.remove()
+        scaled.remove()
         model.train()
     allowed = _TOLERANCE.get(model.causal.dtype, _ROUNDED_TOLERANCE)
     if not abs(packed - separate) <= allowed * separate:
@@ -55,7 +55,7 @@ def check_tree_attention(model: TrainingModel, vocabulary: int) -> None:
         )
 
 
-def _made_up_tree(vocabulary: int) -> Tree:
+def _random_tree(vocabulary: int) -> Tree:
     rng = Random(0)  # noqa: S311 - reproducible, not secret
 
     def ids(count: int) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""The worker: documents from Kafka, through the model, to entity events, until it is told to stop."""
+"""The worker: documents from Kafka, through the model, to entity events, until a signal ends it."""
 
 import asyncio
 import gc
@@ -8,7 +8,6 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import faust
@@ -18,26 +17,29 @@ from stream.aio import loop_factory
 from stream.backoff import pauses
 from stream.bundled import model_folder
 from stream.contract.record import Record
-from stream.errors import DeliveryError
+from stream.errors import DeliveryError, InferenceStopped
 from stream.kafka.topics import missing_topics
 from stream.ner.template import PromptTemplate
-from stream.settings import Settings
+from stream.settings import Settings, unknown_variables
 from stream.worker import consumer
-from stream.worker.endpoints import HealthPages, health_server
-from stream.worker.handler import Handler, Served
-from stream.worker.health_state import Outage, Vitals
-from stream.worker.intake import Intake, Window
+from stream.worker.endpoints import HealthEndpoints, health_server
+from stream.worker.handler import Handler
+from stream.worker.health_state import DependencyStatus, HealthState
+from stream.worker.intake import InFlightLimit, Intake
 from stream.worker.logs import configure_logs
-from stream.worker.metrics import Telemetry
-from stream.worker.model import MakeGenerator, make_generator, serve_with
-from stream.worker.offset_tracker import Ledger
-from stream.worker.publisher import Outbox
+from stream.worker.metrics import WorkerMetrics
+from stream.worker.model import MakeGenerator, ServedModel, make_generator, serve_with
+from stream.worker.offset_tracker import OffsetTracker
+from stream.worker.publisher import Publisher
 
 _log = structlog.get_logger(__name__)
 _CHECK_INTERVAL = 1.0
 _READY_TIMEOUT = 5.0
 _STOP_MARGIN = 15.0
 _MESSAGES_IN_FLIGHT = 4  # largest messages that may be held at once
+_LOADING = "loading the model"
+_PROBE = "probe"
+_NO_TIMESTAMP = -0.001  # -1 ms, of producers that set none
 
 
 def run(settings: Settings, *, make: MakeGenerator = make_generator) -> None:
@@ -48,124 +50,191 @@ def run(settings: Settings, *, make: MakeGenerator = make_generator) -> None:
         make: Makes the generator; called once.
 
     Raises:
-        stream.errors.PadellmError: The settings or the model cannot be served, or the consumer ended.
+        stream.errors.PadellmError: The settings or the model cannot be served, or the model or the consumer
+            broke down for good.
     """
     configure_logs(settings.log_level)
+    for variable, advice in unknown_variables().items():
+        _log.warning("unknown setting ignored", variable=variable, advice=advice)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(_until_signal(settings, make))
+        runner.run(_until_signal(WorkerService(settings, make)))
 
 
-async def serve(settings: Settings, stop: asyncio.Event, *, make: MakeGenerator = make_generator) -> None:
-    """Serve until ``stop`` is set; documents in flight get ``drain_limit`` seconds to end.
-
-    Raises:
-        stream.errors.PadellmError: As ``run``.
-    """
-    telemetry = Telemetry()
-    vitals = Vitals(model=Outage("model", telemetry), broker=Outage("broker", telemetry))
-    pages = HealthPages(settings, vitals, telemetry)
-    async with health_server(pages, settings.health_host, settings.health_port):
-        working = asyncio.create_task(_work(settings, make, vitals, telemetry))
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        vitals.stage = "stopping"
-        stopping.cancel()
-        working.cancel()
-        try:
-            await working
-        except asyncio.CancelledError:
-            _log.info("stopped")
-
-
-async def _until_signal(settings: Settings, make: MakeGenerator) -> None:
+async def _until_signal(worker: "WorkerService") -> None:
     stop = asyncio.Event()
 
     def on_signal() -> None:
         if stop.is_set():
-            _log.warning("ended at the second signal", effect="documents in flight are read again")
+            _log.warning("forced exit", effect="documents in flight are read again")
             os._exit(1)
-        _log.info("stopping", drain_limit=settings.drain_limit)
+        if worker.health.stage == _LOADING:  # nothing is in flight, and the loading cannot be interrupted
+            _log.info("stopped")
+            os._exit(0)
+        _log.info("stopping", drain_limit=worker.settings.drain_limit)
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, on_signal)
-    await serve(settings, stop, make=make)
+    await worker.serve(stop)
 
 
-async def _work(settings: Settings, make: MakeGenerator, vitals: Vitals, telemetry: Telemetry) -> None:
-    outbox = Outbox(settings, telemetry, vitals.broker)
-    async with _model(settings, make, vitals, telemetry) as served:
-        # What was imported and loaded stays; collections need not look at it again and again.
-        gc.collect()
-        gc.freeze()
-        vitals.stage = f"waiting for the broker at {settings.broker}"
+class WorkerService:
+    """A worker and its state.
+
+    Args:
+        settings: Effective settings.
+        make: Makes the generator; called once.
+    """
+
+    def __init__(self, settings: Settings, make: MakeGenerator = make_generator) -> None:
+        self.settings = settings
+        self.metrics = WorkerMetrics()
+        self.health = HealthState(
+            model=DependencyStatus("model", self.metrics), broker=DependencyStatus("broker", self.metrics)
+        )
+        self._make = make
+        self._publisher = Publisher(settings, self.metrics, self.health.broker)
+
+    async def serve(self, stop: asyncio.Event) -> None:
+        """Serve until ``stop`` is set; documents in flight get ``drain_limit`` seconds to end.
+
+        Raises:
+            stream.errors.PadellmError: As ``run``.
+        """
+        endpoints = HealthEndpoints(self.health, self.metrics)
+        async with health_server(endpoints, self.settings.health_host, self.settings.health_port):
+            working = asyncio.create_task(self._work())
+            stopping = asyncio.create_task(stop.wait())
+            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            self.health.stage = "stopping"
+            stopping.cancel()
+            working.cancel()
+            try:
+                await working
+            except asyncio.CancelledError:
+                _log.info("stopped")
+
+    async def _work(self) -> None:
+        async with self._model() as model:
+            # Imported modules and the model stay; collections need not look at them again and again.
+            gc.collect()
+            gc.freeze()
+            self.health.stage = f"waiting for the broker at {self.settings.broker}"
+            try:
+                await self._publisher.start()
+                await self._wait_for_topics()
+                topic, group = self.settings.documents_topic, self.settings.group
+                self.health.stage = f"waiting for partitions of {topic} in group {group}"
+                self.health.progress()
+                await self._consume(model)
+            finally:
+                await self._publisher.close()
+
+    @asynccontextmanager
+    async def _model(self) -> AsyncIterator[ServedModel]:
+        self.health.stage = _LOADING
+        folder = model_folder(self.settings.model)
+        template = await asyncio.to_thread(PromptTemplate.load, folder)
+        generator = await self._make(self.settings, folder, self.metrics)
+
+        def on_completion() -> None:
+            self.metrics.completions.inc()
+            self.health.progress()
+
         try:
-            await outbox.start()
-            await _topics_there(settings, vitals)
-            vitals.stage = f"waiting for partitions of {settings.documents_topic} in group {settings.group}"
-            vitals.progress()
-            await _consume(settings, served, outbox, vitals, telemetry)
+            yield serve_with(self.settings, template, generator, self.metrics, on_completion)
         finally:
-            await outbox.close()
+            await generator.close()
 
+    async def _wait_for_topics(self) -> None:
+        """Wait until the topics exist: the processes of a stack may start in any order."""
+        for pause in pauses(first=0.5, longest=5.0):
+            try:
+                missing = await missing_topics(self.settings)
+            except DeliveryError as error:
+                self.health.broker.failed(_PROBE, error)
+            else:
+                self.health.broker.worked(_PROBE)
+                if not missing:
+                    return
+                self.health.stage = f"waiting for missing topics: {', '.join(missing)}"
+                _log.warning("topics missing", topics=missing, fix="create them with padellm topics")
+            self.health.progress()
+            await asyncio.sleep(pause)
 
-@asynccontextmanager
-async def _model(
-    settings: Settings, make: MakeGenerator, vitals: Vitals, telemetry: Telemetry
-) -> AsyncIterator[Served]:
-    vitals.stage = "loading the model"
-    folder: Path = model_folder(settings.model)
-    template = await asyncio.to_thread(PromptTemplate.load, folder)
-    generator = make(settings, folder, telemetry)
-
-    def on_completion() -> None:
-        telemetry.completions.inc()
-        vitals.progress()
-
-    try:
-        yield serve_with(settings, template, generator, telemetry, on_completion)
-    finally:
-        await generator.close()
-
-
-async def _topics_there(settings: Settings, vitals: Vitals) -> None:
-    """Wait until the topics are there: a stack may start its parts in any order."""
-    for pause in pauses(first=0.5, longest=5.0):
+    async def _consume(self, model: ServedModel) -> None:
+        settings = self.settings
+        tracker = OffsetTracker()
+        handler = Handler(settings, model, self._publisher, self.metrics, self.health.model)
+        limit = InFlightLimit(
+            settings.max_in_flight, _MESSAGES_IN_FLIGHT * settings.max_message_bytes, self.metrics
+        )
+        intake = Intake(handler.handle, tracker, limit, self.health)
+        app = _faust_app(settings, intake)
+        consumer.use_in(
+            app, settings=settings, tracker=tracker, intake=intake, health=self.health, metrics=self.metrics
+        )
+        starting = asyncio.create_task(app.start())
         try:
-            missing = await missing_topics(settings)
-        except DeliveryError as error:
-            vitals.broker.began(error)
+            while not app.crashed:
+                if starting.done():
+                    starting.result()
+                await self._probe(model)
+                self._measure(app, intake)
+                await asyncio.sleep(_CHECK_INTERVAL)
+            raise self._broken(f"the consumer ended: {app.crash_reason!r}; restart the worker")
+        finally:
+            self.health.joined = False
+            await _stopped(app, starting, settings)
+
+    async def _probe(self, model: ServedModel) -> None:
+        """Refresh whether model and broker answer.
+
+        Raises:
+            InferenceStopped: The model is gone for good.
+        """
+        try:
+            async with asyncio.timeout(_READY_TIMEOUT):
+                ready = await model.generator.ready()
+        except TimeoutError:
+            ready = False
+        except InferenceStopped as error:
+            self.health.fatal = str(error)
+            raise
+        if ready:
+            self.health.model.worked(_PROBE)
         else:
-            vitals.broker.ended()
-            if not missing:
-                return
-            vitals.stage = f"waiting for missing topics: {', '.join(missing)}"
-            _log.warning("topics missing", topics=missing, mend="create them; padellm up does it by itself")
-        vitals.progress()
-        await asyncio.sleep(pause)
+            self.health.model.failed(_PROBE, "it is not ready")
+        if await self._publisher.reaches_broker():
+            self.health.broker.worked(_PROBE)
+        else:
+            self.health.broker.failed(_PROBE, "it does not answer")
 
+    def _measure(self, app: Any, intake: Intake) -> None:
+        """Refresh how far behind the worker is, and whether it has anything to do.
 
-async def _consume(
-    settings: Settings, served: Served, outbox: Outbox, vitals: Vitals, telemetry: Telemetry
-) -> None:
-    ledger = Ledger()
-    handler = Handler(settings, served, outbox, telemetry, vitals.model)
-    window = Window(settings.window, _MESSAGES_IN_FLIGHT * settings.max_message_bytes, telemetry)
-    intake = Intake(handler.handle, ledger, window, vitals)
-    app = _faust_app(settings, intake)
-    consumer.use_in(app, settings=settings, ledger=ledger, intake=intake, vitals=vitals, telemetry=telemetry)
-    starting = asyncio.create_task(app.start())
-    try:
-        while not app.crashed:
-            if starting.done():
-                starting.result()
-            await _look_around(served, outbox, vitals)
-            _measure(app, intake, vitals, telemetry)
-            await asyncio.sleep(_CHECK_INTERVAL)
-        raise DeliveryError(f"the consumer ended: {app.crash_reason!r}; restart the worker")
-    finally:
-        vitals.joined = False
-        await _stopped(app, starting, settings)
+        Raises:
+            DeliveryError: No record would ever come.
+        """
+        health = self.health
+        if health.joined and (cause := app.consumer.dead_task()):
+            raise self._broken(f"the consumer broke down: {cause}; restart the worker")
+        lags = app.consumer.behind() if health.joined else {}
+        for tp, records in lags.items():
+            self.metrics.lag(tp.topic, tp.partition, records)
+        exists = not health.joined or app.consumer.topic_exists()
+        if not exists and health.missing_topic is None:
+            _log.warning(
+                "topic missing", topic=self.settings.documents_topic, fix="create it with padellm topics"
+            )
+        health.missing_topic = None if exists else self.settings.documents_topic
+        health.waiting = max(intake.in_flight, sum(lags.values()))
+        if health.joined and (not health.waiting or health.outages()):
+            health.progress()
+
+    def _broken(self, cause: str) -> DeliveryError:
+        self.health.fatal = cause
+        return DeliveryError(cause)
 
 
 def _faust_app(settings: Settings, intake: Intake) -> Any:
@@ -186,9 +255,9 @@ def _faust_app(settings: Settings, intake: Intake) -> Any:
         broker_request_timeout=consumer.REQUEST_TIMEOUT,
         # The group waits that long for a worker that drains.
         broker_rebalance_timeout=max(60.0, 2 * settings.drain_limit + _STOP_MARGIN),
-        broker_max_poll_records=max(16, settings.window),
+        broker_max_poll_records=max(16, settings.max_in_flight),
         producer_request_timeout=consumer.REQUEST_TIMEOUT,
-        stream_buffer_maxsize=max(4, settings.window // 4),
+        stream_buffer_maxsize=max(4, settings.max_in_flight // 4),
         stream_wait_empty=True,
     )
     topic = app.topic(
@@ -222,49 +291,20 @@ class _App(faust.App):  # type: ignore[misc]  # Faust is untyped here
     logger = logging.getLogger("faust.app")
 
     async def on_first_start(self) -> None:
-        """No data folder: there are no tables."""
+        """Make no data folder: there are no tables."""
 
 
 def _record(message: Any) -> Record:
+    has_time = message.timestamp is not None and message.timestamp != _NO_TIMESTAMP
     return Record(
         topic=message.topic,
         partition=message.partition,
         offset=message.offset,
-        timestamp=message.timestamp or 0.0,
+        timestamp=message.timestamp if has_time else None,
         key=message.key,
         value=message.value,
         headers=tuple(message.headers or ()),
     )
-
-
-async def _look_around(served: Served, outbox: Outbox, vitals: Vitals) -> None:
-    """Refresh what the pages know of the other parts: whether model and broker answer."""
-    if await _is_ready(served):
-        vitals.model.ended()
-    else:
-        vitals.model.began("it is not ready")
-    if await outbox.reaches_broker():
-        vitals.broker.ended()
-    else:
-        vitals.broker.began("it does not answer")
-
-
-def _measure(app: Any, intake: Intake, vitals: Vitals, telemetry: Telemetry) -> None:
-    """Refresh how far behind the worker is, and whether it has anything to do."""
-    lags = app.consumer.behind() if vitals.joined else {}
-    for tp, records in lags.items():
-        telemetry.lag(tp.topic, tp.partition, records)
-    vitals.waiting = max(intake.in_flight, sum(lags.values()))
-    if vitals.joined and (not vitals.waiting or vitals.model.cause or vitals.broker.cause):
-        vitals.progress()
-
-
-async def _is_ready(served: Served) -> bool:
-    try:
-        async with asyncio.timeout(_READY_TIMEOUT):
-            return await served.generator.ready()
-    except TimeoutError:
-        return False
 
 
 async def _stopped(app: Any, starting: asyncio.Task[Any], settings: Settings) -> None:

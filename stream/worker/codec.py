@@ -1,7 +1,7 @@
 """Record to document and entity event to bytes."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import ValidationError
@@ -10,11 +10,19 @@ from pydantic_core import ErrorDetails
 from stream.contract.messages import Document, EntityEvent, Policy
 from stream.contract.reasons import Reason
 from stream.contract.record import Record
+from stream.contract.rules import (
+    MAX_ID_CHARACTERS,
+    MAX_LABEL_CHARACTERS,
+    MAX_METADATA_BYTES,
+    check_label_count,
+    check_labels,
+    check_text,
+    shown,
+)
 from stream.errors import BadDocument
 from stream.settings import Settings
-from stream.worker.strict_json import parse, shown
+from stream.worker.strict_json import TooManyValues, member, parse
 
-MAX_ID_CHARACTERS = 512
 _ESCAPED_CHARACTER = 12  # bytes of the longest spelling of a code point: \ud83d\ude00
 _FRAME = 65_536
 
@@ -22,39 +30,44 @@ _FRAME = 65_536
 def decode_document(record: Record, settings: Settings) -> Document:
     """Read and check the document in a record; its id is filled in from the record where it names none.
 
-    A text may hold any characters, control characters and NUL too, as long as one of them is not white space:
-    offsets stay right whatever the text is made of.
-
     Raises:
         BadDocument: The record holds no document; ``reason`` is one of ``Reason``.
     """
     raw = _bounded_value(record, settings)
-    value = parse(raw)
+    try:
+        value = parse(raw, most_values=_most_values(settings))
+    except TooManyValues as error:
+        raise _too_many_values(error, settings) from error
     if not isinstance(value, dict):
-        raise BadDocument(
-            Reason.NOT_AN_OBJECT,
-            f'the value is {_json_type(value)}, not a JSON object; send an object such as {{"text": "..."}}',
-        )
+        raise _not_an_object(_json_type(value))
+    _check_members(value, settings)
     try:
         # JSON mode: a policy is a string there, and a whole number is a float; nothing else is converted.
         document = Document.model_validate_json(raw, strict=True)
     except ValidationError as error:
         raise _explained(error.errors()[0]) from error
-    _check_text(document.text, settings)
-    _check_labels(document.labels, settings)
-    _check_metadata(document, settings)
+    check_text(document.text, most=settings.max_text_characters)
+    check_labels(document.labels, most=settings.max_labels)
+    if document.metadata:
+        _check_metadata(raw)
     return _with_id(document, record)
 
 
-def encode_event(event: EntityEvent) -> bytes:
-    """The event as UTF-8 JSON."""
-    return event.model_dump_json().encode()
+def encode_event(event: EntityEvent, record: Record) -> bytes:
+    """The event as UTF-8 JSON, with its metadata spelled as in the record of its document.
+
+    A number of JSON may have more digits than a float keeps.
+    """
+    if not event.metadata:
+        return event.model_dump_json().encode()
+    whole = event.model_dump_json(exclude={"metadata"}).encode()
+    return b'%s,"metadata":%s}' % (whole[:-1], member(record.value or b"", "metadata"))
 
 
 def largest_value(settings: Settings) -> int:
     """Bytes beyond which a value cannot hold a document within the bounds, however it is escaped."""
-    labels = settings.max_labels * settings.max_label_characters * 2
-    characters = settings.max_text_characters + labels + settings.max_metadata_bytes
+    labels = settings.max_labels * MAX_LABEL_CHARACTERS * 2
+    characters = settings.max_text_characters + labels + MAX_METADATA_BYTES
     return characters * _ESCAPED_CHARACTER + _FRAME
 
 
@@ -73,11 +86,65 @@ def _bounded_value(record: Record, settings: Settings) -> bytes:
     return record.value
 
 
+def _most_values(settings: Settings) -> int:
+    """Values beyond which JSON cannot be a document within the bounds."""
+    return len(Document.model_fields) + 2 * settings.max_labels + MAX_METADATA_BYTES
+
+
+def _too_many_values(error: TooManyValues, settings: Settings) -> BadDocument:
+    """A reason for JSON with too many values, by the place of most of them."""
+    most = f"more than {_most_values(settings):,} values"
+    if not error.name:
+        return _not_an_object(f"{most} without names")
+    try:
+        field = json.loads(error.name)
+    except ValueError:
+        return BadDocument(Reason.NOT_JSON, f"the value is not JSON: {shown(error.name)} is no name")
+    if field not in Document.model_fields:
+        return _unknown_field(field)
+    if error.depth == 1:
+        return BadDocument(Reason.DUPLICATE_KEY, f"the value has {most}, {shown(field)} among them twice")
+    reason, remedy = {
+        "labels": (Reason.LABELS_TOO_MANY, f"at most {settings.max_labels} are taken (PADELLM_MAX_LABELS)"),
+        "metadata": (Reason.METADATA_TOO_LARGE, "keep a reference in it instead"),
+    }.get(field, (Reason.WRONG_TYPE, f"expected {_EXPECTED[field]}"))
+    return BadDocument(reason, f"{field} holds {most}; {remedy}")
+
+
+def _check_members(value: dict[str, Any], settings: Settings) -> None:
+    """Check names and number of members here: pydantic makes an error of each, a kilobyte in size."""
+    if "text" not in value:
+        raise BadDocument(
+            Reason.TEXT_MISSING, 'the field "text" is missing; send an object such as {"text": "..."}'
+        )
+    for name in value:
+        if name not in Document.model_fields:
+            raise _unknown_field(name)
+    labels = value.get("labels")
+    if isinstance(labels, list | dict):
+        check_label_count(len(labels), most=settings.max_labels)
+
+
+def _not_an_object(found: str) -> BadDocument:
+    return BadDocument(
+        Reason.NOT_AN_OBJECT,
+        f'the value is {found}, not a JSON object; send an object such as {{"text": "..."}}',
+    )
+
+
+def _unknown_field(name: str) -> BadDocument:
+    known = ", ".join(Document.model_fields)
+    return BadDocument(
+        Reason.UNKNOWN_FIELD,
+        f"the field {shown(name)} is not known ({known} are); fields of your own go into metadata",
+    )
+
+
 def _explained(error: ErrorDetails) -> BadDocument:
     """Pydantic's first complaint as a reason and a sentence."""
     field = str(error["loc"][0]) if error["loc"] else ""
     kind = error["type"]
-    special = _SPECIAL.get((field, kind)) or _SPECIAL.get(("*", kind))
+    special = _SPECIAL.get((field, kind))
     if special is not None:
         reason, message = special(error)
         return BadDocument(reason, message)
@@ -111,20 +178,8 @@ def _threshold(error: ErrorDetails) -> tuple[Reason, str]:
     )
 
 
-def _unknown_field(error: ErrorDetails) -> tuple[Reason, str]:
-    known = ", ".join(Document.model_fields)
-    return (
-        Reason.UNKNOWN_FIELD,
-        f"the field {shown(error['loc'][0])} is not known ({known} are); fields of your own go into metadata",
-    )
-
-
 _Explanation = Callable[[ErrorDetails], tuple[Reason, str]]
 _SPECIAL: dict[tuple[str, str], _Explanation] = {
-    ("text", "missing"): lambda _: (
-        Reason.TEXT_MISSING,
-        'the field "text" is missing; send an object such as {"text": "..."}',
-    ),
     ("text", "string_too_short"): lambda _: (Reason.TEXT_EMPTY, 'the field "text" is an empty string'),
     ("policy", "enum"): lambda error: (
         Reason.POLICY_UNKNOWN,
@@ -132,73 +187,16 @@ _SPECIAL: dict[tuple[str, str], _Explanation] = {
     ),
     ("threshold", "greater_than_equal"): _threshold,
     ("threshold", "less_than_equal"): _threshold,
-    ("*", "extra_forbidden"): _unknown_field,
 }
 
 
-def _check_text(text: str, settings: Settings) -> None:
-    if text.isspace():
-        raise BadDocument(Reason.TEXT_BLANK, f"the text is {len(text)} characters of white space only")
-    if len(text) > settings.max_text_characters:
-        raise BadDocument(
-            Reason.TEXT_TOO_LONG,
-            f"the text has {len(text):,} characters; at most {settings.max_text_characters:,} are read "
-            "(PADELLM_MAX_TEXT_CHARACTERS); split the document",
-        )
-
-
-def _check_labels(labels: list[str] | dict[str, str] | None, settings: Settings) -> None:
-    if labels is None:
-        return
-    if not labels:
-        raise BadDocument(
-            Reason.LABELS_EMPTY, "labels is empty; leave it out to look for the model's default labels"
-        )
-    if len(labels) > settings.max_labels:
-        raise BadDocument(
-            Reason.LABELS_TOO_MANY,
-            f"labels names {len(labels)} labels; at most {settings.max_labels} are taken "
-            "(PADELLM_MAX_LABELS)",
-        )
-    _check_label_names(labels, settings)
-    if isinstance(labels, dict):
-        for label, definition in labels.items():
-            _check_length(definition, f"the definition of label {shown(label)}", settings)
-
-
-def _check_label_names(labels: Iterable[str], settings: Settings) -> None:
-    seen: dict[str, str] = {}
-    for label in labels:
-        if not label.strip():
-            raise BadDocument(Reason.LABEL_BLANK, f"the label {shown(label)} is blank; name what to look for")
-        _check_length(label, f"the label {shown(label)}", settings)
-        folded = label.strip().casefold()
-        if folded in seen:
-            raise BadDocument(
-                Reason.LABEL_DUPLICATE,
-                f"labels names {shown(seen[folded])} and {shown(label)}, which are the same; give it once",
-            )
-        seen[folded] = label
-
-
-def _check_length(text: str, name: str, settings: Settings) -> None:
-    if len(text) > settings.max_label_characters:
-        raise BadDocument(
-            Reason.LABEL_TOO_LONG,
-            f"{name} has {len(text):,} characters; at most {settings.max_label_characters} are taken "
-            "(PADELLM_MAX_LABEL_CHARACTERS)",
-        )
-
-
-def _check_metadata(document: Document, settings: Settings) -> None:
-    if not document.metadata:
-        return
-    size = len(json.dumps(document.metadata, ensure_ascii=False, separators=(",", ":")).encode())
-    if size > settings.max_metadata_bytes:
+def _check_metadata(raw: bytes) -> None:
+    size = len(member(raw, "metadata"))
+    if size > MAX_METADATA_BYTES:
         raise BadDocument(
             Reason.METADATA_TOO_LARGE,
-            f"metadata has {size:,} bytes as JSON; at most {settings.max_metadata_bytes:,} are carried "
-            "(PADELLM_MAX_METADATA_BYTES); keep a reference in it instead",
+            f"metadata has {size:,} bytes, white space apart; at most {MAX_METADATA_BYTES:,} are carried; "
+            "keep a reference in it instead",
         )
 
 

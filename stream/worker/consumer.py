@@ -1,12 +1,14 @@
 """Faust's Kafka consumer, with its acknowledgement, commit and rebalance replaced by ours.
 
-Written against faust-streaming 0.15.3, pinned for that. What is wrong there, and shown by tests/integration:
+Written against faust-streaming 0.15.3, pinned for that. Its faults, shown by tests/integration:
 ``Consumer._new_offset`` commits past documents in flight; a stream acknowledges the messages it skips after a
 rebalance; a commit that failed counts as done; any error of a commit ends the worker; a rebalance waits for
-the documents in flight without limit; gaps in the offsets hold commits up.
+the documents in flight without limit; gaps in the offsets hold commits up; records before the committed
+offset are dropped although the log has gone back; any error of a fetch ends the worker.
 """
 
 import asyncio
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -17,11 +19,12 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 
+from stream.kafka.lenient_records import decode_leniently
 from stream.settings import Settings
-from stream.worker.health_state import Vitals
+from stream.worker.health_state import HealthState
 from stream.worker.intake import Intake
-from stream.worker.metrics import Telemetry
-from stream.worker.offset_tracker import Ledger, Partition
+from stream.worker.metrics import WorkerMetrics
+from stream.worker.offset_tracker import OffsetTracker, Partition
 
 _log = structlog.get_logger(__name__)
 SESSION_TIMEOUT = 12.0
@@ -29,81 +32,94 @@ HEARTBEAT_INTERVAL = 3.0
 REQUEST_TIMEOUT = 20.0
 COMMIT_INTERVAL = 1.0
 _COMMIT_TIMEOUT = 10.0
-# A full window stops fetching, for hours if the model is away that long: no reason to leave the group.
+_METADATA_MAX_AGE = 15.0  # new partitions, and a topic made anew, are read within twice that
+_FETCH_PAUSE = 1.0
+_FETCH = "fetch"
+# With the most documents in flight fetching stops, for hours if the model is unavailable that long: no
+# reason to leave the group.
 _NEVER_MS = 7 * 24 * 3600 * 1000
 # Brokers return the first batch of a fetch whole, whatever its size (KIP-74): a document of the largest size
 # comes through, while a burst of them does not fill the memory.
 _PARTITION_FETCH = 1024 * 1024
 
 
+class _RebalanceListener(driver.ConsumerRebalanceListener):  # type: ignore[misc]
+    """Notes under which membership the partitions were assigned."""
+
+    async def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
+        self._thread.note_membership()
+        await super().on_partitions_assigned(assigned)
+
+
 class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untyped here
-    """Commits what the ledger says and nothing else."""
+    """Commits the tracker's offsets and nothing else."""
 
     logger = driver.logger
+    RebalanceListener = _RebalanceListener
 
     def __init__(
         self,
         *args: Any,
         settings: Settings,
-        ledger: Ledger,
+        tracker: OffsetTracker,
         intake: Intake,
-        vitals: Vitals,
-        telemetry: Telemetry,
+        health: HealthState,
+        metrics: WorkerMetrics,
         **kwargs: Any,
     ) -> None:
         self._settings = settings
-        self._ledger = ledger
+        self._tracker = tracker
         self._intake = intake
-        self._vitals = vitals
-        self._telemetry = telemetry
+        self._health = health
+        self._metrics = metrics
         super().__init__(*args, **kwargs)
 
     def ack(self, message: Any) -> bool:
-        """Faust's acknowledgements, which streams also give for what they skip, move no offset."""
+        """Move no offset: streams acknowledge the messages that they skip, too."""
         message.acked = True
         self._unacked_messages.discard(message)
         return True
 
     async def _add_gap(self, tp: Any, offset_from: int, offset_to: int) -> None:
-        """The ledger does not mind offsets without documents."""
+        """Do nothing: the tracker does not mind offsets without documents."""
 
     def on_buffer_full(self, tp: Any) -> None:
-        """Nothing: a full queue holds the fetch loop, where Faust's way polls each second."""
+        """Do nothing: a full queue holds the fetch loop, where Faust's way polls each second."""
 
     def on_buffer_drop(self, tp: Any) -> None:
-        """Nothing, likewise."""
+        """Do nothing, likewise."""
 
     def verify_event_path(self, now: float, tp: Any) -> None:
-        """Nothing: ``/livez`` watches progress; Faust's takes every long outage for a hanging stream."""
+        """Do nothing: ``/livez`` watches progress; Faust's takes every long outage for a hanging stream."""
 
     async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:  # noqa: ARG002, FBT001, FBT002 - Faust's signature
         """Commit the finished prefixes; what fails stays to be committed."""
         assigned = self.assignment()
-        offsets = {tp: offset for tp, offset in self._ledger.committable().items() if tp in assigned}
+        offsets = {tp: offset for tp, offset in self._tracker.committable().items() if tp in assigned}
         if not offsets or not await self._commit(offsets):
             return False
-        self._ledger.committed(offsets)
+        self._tracker.committed(offsets)
         self._committed_offset.update(offsets)
         return True
 
     async def wait_empty(self) -> None:
-        """Before partitions go: let documents end for a bounded time, then commit what did."""
-        await self._intake.drain(self._settings.drain_limit)
+        """Before partitions go: let documents end for a bounded time, then commit the finished ones."""
+        await self._intake.drain(0 if self._health.fatal else self._settings.drain_limit)
         await self.commit()
 
     async def on_partitions_revoked(self, revoked: set[Any]) -> None:
-        """Partitions are being taken away; all of them, to be handed out anew."""
-        self._vitals.joined = False
-        self._vitals.progress()
+        """Give up all partitions, to be handed out anew."""
+        self._health.joined = False
+        self._health.progress()
         await super().on_partitions_revoked(revoked)
-        self._ledger.revoke(revoked)
+        self._tracker.forget(revoked)
 
     async def on_partitions_assigned(self, assigned: set[Any], generation_id: int = 0) -> None:
-        """The group has handed out partitions; a worker without any waits for its turn."""
+        """Take over the partitions that the group has handed out, perhaps none."""
         await super().on_partitions_assigned(assigned, generation_id)
-        self._telemetry.rebalance()
-        self._vitals.joined = True
-        self._vitals.progress()
+        self._metrics.rebalance()
+        self._health.joined = True
+        self._health.progress()
         _log.info(
             "partitions assigned",
             partitions=sorted(tp.partition for tp in assigned),
@@ -114,9 +130,42 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
         """Records without an outcome, for each partition whose end is known."""
         return {tp: lag for tp in self.assignment() if (lag := self._behind(tp)) is not None}
 
+    def topic_exists(self) -> bool:
+        """Return whether the broker knows the documents topic, as of the last metadata."""
+        return bool(self._thread.topic_partitions(self._settings.documents_topic) != 0)
+
+    def dead_task(self) -> str | None:
+        """Cause of the end of a background task of aiokafka, after which no record would ever come."""
+        thread: _ConsumerThread = self._thread
+        return thread.dead_task()
+
+    async def _getmany(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's signature
+        try:
+            records = await super()._getmany(active_partitions, timeout)
+        except KafkaError as error:
+            self._health.broker.failed(_FETCH, f"records cannot be fetched: {error!r}")
+            await asyncio.sleep(_FETCH_PAUSE)
+            return {}
+        if records:
+            self._health.broker.worked(_FETCH)
+        return records
+
+    def _to_message(self, tp: Any, record: Any) -> Any:
+        expected = self._read_offset[tp]
+        if expected is not None and record.offset < expected:
+            _log.warning(
+                "log ends before the position, reading from its start",
+                partition=tp.partition,
+                position=expected,
+                start=record.offset,
+            )
+            self._tracker.forget([tp])
+            self._read_offset[tp] = record.offset
+        return super()._to_message(tp, record)
+
     def note_failed_commit(self, error: Exception) -> None:
         """Count and log a commit that has to be repeated."""
-        self._telemetry.retry("commit")
+        self._metrics.retry("commit")
         _log.warning("commit failed", cause=repr(error), effect="offsets are committed later")
 
     def _behind(self, tp: Any) -> int | None:
@@ -127,7 +176,7 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
         if state.highwater is None or not state.has_valid_position:
             return None
         # Behind the last document there may be offsets that hold none; the fetch position passes over them.
-        first_open = self._ledger.first_open(tp)
+        first_open = self._tracker.first_open(tp)
         start: int = state.position if first_open is None else first_open
         return max(0, int(state.highwater) - start)
 
@@ -136,11 +185,27 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
 
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # Faust is untyped here
-    """The thread that holds the aiokafka consumer."""
+    """Thread of the aiokafka consumer."""
 
     logger = driver.logger
+    _membership: tuple[int, str] | None = None
+
+    def note_membership(self) -> None:
+        """Note generation and member id of the assignment that begins."""
+        coordinator = self._ensure_consumer()._coordinator  # noqa: SLF001 - Faust does the same
+        self._membership = coordinator.generation, coordinator.member_id
+
+    def dead_task(self) -> str | None:
+        """Cause of the end of a background task; None while all run."""
+        consumer = self._consumer
+        if consumer is None or consumer._coordinator is None:  # noqa: SLF001 - it starts
+            return None
+        tasks = consumer._fetcher._fetch_task, consumer._coordinator._coordination_task  # noqa: SLF001
+        ended = [task for task in tasks if task.done()]
+        return repr(ended[0]) if ended else None
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
+        decode_leniently()
         self._assignor = RoundRobinPartitionAssignor
         return AIOKafkaConsumer(
             client_id=f"{self.app.conf.id}-intake",
@@ -159,22 +224,33 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # F
             session_timeout_ms=int(SESSION_TIMEOUT * 1000),
             heartbeat_interval_ms=int(HEARTBEAT_INTERVAL * 1000),
             rebalance_timeout_ms=int(self.app.conf.broker_rebalance_timeout * 1000),
+            metadata_max_age_ms=int(_METADATA_MAX_AGE * 1000),
         )
 
     def subscription_assignment(self) -> Any:
-        """What aiokafka has been assigned, with its positions; None between assignments."""
+        """Assignment of aiokafka, with its positions; None between assignments."""
         subscription = self._ensure_consumer()._subscription.subscription  # noqa: SLF001 - positions without a round trip
         return None if subscription is None else subscription.assignment
 
+    async def _fetch_records(self, consumer: AIOKafkaConsumer, *args: Any, **options: Any) -> Any:
+        # As AIOKafkaConsumer.getmany does: until its error is taken over here, the coordinator stands still.
+        consumer._coordinator.check_errors()  # noqa: SLF001
+        return await super()._fetch_records(consumer, *args, **options)
+
     async def _commit(self, offsets: Any) -> bool:
-        """Commit within a bound; an offset that did not get through is committed later; no error is fatal."""
-        consumer = self._ensure_consumer()
+        """Try once, within a bound; an offset that is not stored is committed later; no error is fatal."""
         places = {
             TopicPartition(tp.topic, tp.partition): OffsetAndMetadata(at, "") for tp, at in offsets.items()
         }
+        coordinator = self._ensure_consumer()._coordinator  # noqa: SLF001
+        if (coordinator.generation, coordinator.member_id) != self._membership:
+            # The membership has ended. A commit now would bear generation -1, which the group takes when it
+            # is empty, and so overwrite the offsets of a worker that has come and gone meanwhile.
+            return False
         try:
             async with asyncio.timeout(_COMMIT_TIMEOUT):
-                await consumer.commit(places)
+                # Not ``commit``: its retries go out under whatever membership there is by then.
+                await coordinator._do_commit_offsets(None, places)  # noqa: SLF001
         except (KafkaError, TimeoutError) as error:
             self.consumer.note_failed_commit(error)
             return False

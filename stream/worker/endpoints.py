@@ -1,8 +1,8 @@
-"""The worker's pages: /livez, /readyz, /metrics, /version."""
+"""HTTP endpoints of the worker: /livez, /readyz, /metrics, /version."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import structlog
@@ -10,53 +10,60 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from stream.errors import ConfigurationError
-from stream.settings import Settings
-from stream.worker.health_state import Vitals
-from stream.worker.metrics import Telemetry
+from stream.worker.health_state import HealthState
+from stream.worker.metrics import WorkerMetrics
 
 _log = structlog.get_logger(__name__)
 _UNAVAILABLE = 503
+_DISTRIBUTION = "padellm-stream"
 
 
-class HealthPages:
-    """Answers from what the worker knows already; no page waits for another part."""
+class HealthEndpoints:
+    """Answers from present knowledge; no endpoint waits for a dependency."""
 
-    def __init__(self, settings: Settings, vitals: Vitals, telemetry: Telemetry) -> None:
-        self._settings = settings
-        self._vitals = vitals
-        self._telemetry = telemetry
+    def __init__(self, health: HealthState, metrics: WorkerMetrics) -> None:
+        self._health = health
+        self._metrics = metrics
 
     async def live(self, _: web.Request) -> web.Response:
-        """200 while a restart would not help; 503 says what is stuck."""
-        stalled = self._vitals.stalled(self._settings.stall_limit)
+        """200 while a restart would not help, 503 with the reason for one; outages are named in both."""
+        stalled = self._health.stalled()
         return _answer(
             ok=stalled is None,
             why=stalled,
-            joined=self._vitals.joined,
-            waiting=self._vitals.waiting,
-            idle_seconds=round(self._vitals.idle_for, 1),
+            joined=self._health.joined,
+            waiting=self._health.waiting,
+            idle_seconds=round(self._health.idle_for, 1),
+            **self._health.outages(),
         )
 
     async def ready(self, _: web.Request) -> web.Response:
-        """200 when broker and model answer and the group has given this worker its share."""
-        vitals = self._vitals
-        causes = {outage.part: outage.cause for outage in (vitals.broker, vitals.model) if outage.cause}
-        if not vitals.joined:
-            causes["group"] = vitals.stage
+        """200 when broker and model work and the group has given this worker its share; else 503, why."""
+        causes = self._health.outages()
+        if self._health.fatal:
+            causes["worker"] = self._health.fatal
+        if not self._health.joined:
+            causes["group"] = self._health.stage
+        elif topic := self._health.missing_topic:
+            causes["topic"] = f"{topic} does not exist: create it with padellm topics"
         return _answer(ok=not causes, **causes)
 
     async def metrics(self, _: web.Request) -> web.Response:
-        """Prometheus' text format."""
-        return web.Response(body=self._telemetry.page(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        """WorkerMetrics in Prometheus' text format."""
+        return web.Response(body=self._metrics.page(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def version(self, _: web.Request) -> web.Response:
-        """What runs here."""
-        return web.json_response({"name": "padellm-stream", "version": version("padellm-stream")})
+        """Name and version of this program; without an installed distribution the version is unknown."""
+        try:
+            known = version(_DISTRIBUTION)
+        except PackageNotFoundError:
+            known = "unknown"
+        return web.json_response({"name": _DISTRIBUTION, "version": known})
 
 
 @asynccontextmanager
-async def health_server(pages: HealthPages, host: str, port: int) -> AsyncIterator[str]:
-    """Serve the pages; yields their address.
+async def health_server(endpoints: HealthEndpoints, host: str, port: int) -> AsyncIterator[str]:
+    """Serve the endpoints; yields their address.
 
     Raises:
         ConfigurationError: The address cannot be listened on.
@@ -64,10 +71,10 @@ async def health_server(pages: HealthPages, host: str, port: int) -> AsyncIterat
     app = web.Application()
     app.add_routes(
         [
-            web.get("/livez", pages.live),
-            web.get("/readyz", pages.ready),
-            web.get("/metrics", pages.metrics),
-            web.get("/version", pages.version),
+            web.get("/livez", endpoints.live),
+            web.get("/readyz", endpoints.ready),
+            web.get("/metrics", endpoints.metrics),
+            web.get("/version", endpoints.version),
         ]
     )
     runner = web.AppRunner(app, access_log=None)
@@ -77,11 +84,11 @@ async def health_server(pages: HealthPages, host: str, port: int) -> AsyncIterat
             await web.TCPSite(runner, host, port).start()
         except OSError as error:
             raise ConfigurationError(
-                f"the health page cannot listen on {host}:{port} ({error.strerror}): "
+                f"the health endpoints cannot listen on {host}:{port} ({error.strerror}): "
                 "set PADELLM_HEALTH_PORT to a free port, or to 0 for any"
             ) from error
         address = f"http://{host}:{runner.addresses[0][1]}"
-        _log.info("health page", address=address)
+        _log.info("health endpoints", address=address)
         yield address
     finally:
         await runner.cleanup()

@@ -1,61 +1,58 @@
-"""One record to its outcome, acknowledged by Kafka: an entity event or a dead letter. Never neither."""
+"""One record to its outcome, acknowledged by Kafka: an entity event or a dead letter, and never both."""
 
-import asyncio
+import hashlib
 import json
 import time
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
 
 import structlog
 
-from stream.backoff import pauses
-from stream.contract.headers import dead_letter_headers, event_headers
-from stream.contract.messages import DeadLetter, Document, EntityEvent, ModelInfo, Source
+from stream.contract.headers import event_headers, has_decodable_names
+from stream.contract.messages import Document, EntityEvent, Source
 from stream.contract.reasons import Reason
 from stream.contract.record import Record
-from stream.errors import BadDocument, InferenceRejected, InferenceTimeout, InferenceUnavailable
-from stream.generation import Generator
-from stream.ner.calibration import Calibration
-from stream.ner.extractor import Extraction, Extractor
-from stream.settings import EventsPer, Settings
+from stream.errors import BadDocument, InferenceError, InferenceTimeout
+from stream.settings import Inference, Settings
 from stream.worker.codec import decode_document, encode_event
-from stream.worker.health_state import Outage
+from stream.worker.dead_letters import DeadLetters
+from stream.worker.extraction import RetryingExtractor
+from stream.worker.health_state import DependencyStatus
 from stream.worker.logs import about
-from stream.worker.metrics import Telemetry
-from stream.worker.publisher import MessageTooLarge, Outbox, Outgoing
+from stream.worker.metrics import WorkerMetrics
+from stream.worker.model import ServedModel
+from stream.worker.publisher import MessageTooLarge, Outgoing, Publisher
 
 _log = structlog.get_logger(__name__)
 _EVENT_IDS = uuid.UUID("9d5f6c1e-52a7-5b0e-8a55-6f6d3f6f2c11")
-_TIMEOUT_TRIES = 3
-_REJECTION_TRIES = 2
-_DEADLINE_CHARACTERS = 20_000
-_MESSAGE_CHARACTERS = 2000
-_CUT = 524_288
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
-    """The model as the worker serves it."""
+class _NoEvent(Exception):  # noqa: N818 - names what it is
+    """No event can be made of a record."""
 
-    generator: Generator
-    extractor: Extractor
-    info: ModelInfo
-    default_labels: tuple[str, ...]
-    calibration: Calibration | None = None
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class Handler:
     """Takes records to their outcomes; any number at once."""
 
     def __init__(
-        self, settings: Settings, served: Served, outbox: Outbox, telemetry: Telemetry, model: Outage
+        self,
+        settings: Settings,
+        model: ServedModel,
+        publisher: Publisher,
+        metrics: WorkerMetrics,
+        status: DependencyStatus,
     ) -> None:
         self._settings = settings
-        self._served = served
-        self._outbox = outbox
-        self._telemetry = telemetry
         self._model = model
+        self._publisher = publisher
+        self._metrics = metrics
+        self._dead_letters = DeadLetters(settings, publisher, metrics)
+        self._extractor = RetryingExtractor(
+            model, deadline=settings.document_deadline, metrics=metrics, status=status
+        )
 
     async def handle(self, record: Record, fetched: float) -> None:
         """Return when Kafka has acknowledged the record's outcome.
@@ -63,200 +60,106 @@ class Handler:
         Args:
             record: The record.
             fetched: ``time.monotonic()`` when the worker got it.
-        """
-        with about(record):
-            queued = time.monotonic() - fetched
-            try:
-                event = await self._publish_event(record, queued)
-            except BadDocument as bad:
-                await self._dead_letter(record, Reason(bad.reason), str(bad))
-            except MessageTooLarge as error:
-                await self._dead_letter(
-                    record,
-                    Reason.EVENT_TOO_LARGE,
-                    f"the entity event of this document cannot be published: {error}",
-                )
-            except InferenceTimeout as error:
-                await self._dead_letter(record, Reason.INFERENCE_TIMEOUT, str(error))
-            except InferenceRejected as error:
-                await self._dead_letter(
-                    record, Reason.INFERENCE_REJECTED, f"the model refused the document: {error}"
-                )
-            except Exception as error:  # noqa: BLE001 - whatever it is, no document is lost for it
-                _log.exception("unexpected error")
-                await self._dead_letter(
-                    record, Reason.INTERNAL_ERROR, f"a fault of this service: {type(error).__name__}: {error}"
-                )
-            else:
-                self._telemetry.event(event)
-            self._telemetry.stage("total", time.monotonic() - fetched)
-
-    async def _publish_event(self, record: Record, queued: float) -> EntityEvent:
-        document = decode_document(record, self._settings)
-        structlog.contextvars.bind_contextvars(
-            document=document.id
-        )  # a task of its own, a context of its own
-        extraction = await self._extract(document)
-        event = self._event(record, document, extraction, queued)
-        await self._publish(record, event)
-        _log.debug("event published", event_id=event.event_id, entities=len(event.entities))
-        return event
-
-    async def _extract(self, document: Document) -> Extraction:
-        """Extract within the deadline; time in which the model was away does not count.
 
         Raises:
-            InferenceTimeout: The deadline passed, or calls timed out again and again.
-            InferenceRejected: The model refuses the document.
+            DeliveryError: The dead-letter topic takes the record in no form, or the publisher is closed.
         """
-        budget = self._settings.document_deadline * (1 + len(document.text) / _DEADLINE_CHARACTERS)
-        timeouts = rejections = 0
-        for pause in pauses(first=0.2, longest=5.0):
-            began = time.monotonic()
+        with about(record):
             try:
-                extraction = await self._attempt(document, budget)
-            except InferenceUnavailable as error:
-                self._model.began(error)
-            except InferenceRejected:
-                # A server that is going down answers strangely; what a sound one refuses twice is refused.
-                rejections += 1
-                if rejections >= _REJECTION_TRIES:
-                    raise
-            except InferenceTimeout as error:
-                timeouts += 1
-                budget -= time.monotonic() - began
-                if timeouts >= _TIMEOUT_TRIES or budget <= 0:
-                    raise InferenceTimeout(
-                        f"the model gave no answer in {timeouts} tries: {error}; send the document again"
-                    ) from error
+                # Nothing is sent before the event is complete: an error up to here cannot follow an event.
+                event, message = await self._event(record, time.monotonic() - fetched)
+            except _NoEvent as no_event:
+                await self._dead_letters.publish(record, no_event.reason, str(no_event))
             else:
-                self._model.ended()
-                return extraction
-            self._telemetry.retry("model")
-            await asyncio.sleep(pause)
-        raise AssertionError("pauses have no end")
+                await self._publish(record, event, message)
+            self._metrics.stage("total", time.monotonic() - fetched)
 
-    async def _attempt(self, document: Document, seconds: float) -> Extraction:
+    async def _event(self, record: Record, queued: float) -> tuple[EntityEvent, Outgoing]:
+        """Make the event of a record, and the message that carries it.
+
+        Raises:
+            _NoEvent: The record becomes a dead letter.
+        """
         try:
-            async with asyncio.timeout(seconds):
-                return await self._served.extractor.extract(document)
-        except InferenceRejected as error:
-            if not await self._served.generator.ready():
-                raise InferenceUnavailable(f"{error}; and the model is not ready") from error
-            raise
-        except TimeoutError as error:
-            # A call that hangs on a dead server looks like a slow model; only one that is there can be slow.
-            if not await self._served.generator.ready():
-                raise InferenceUnavailable(
-                    f"no answer for {seconds:.0f} s, and the model is not ready"
-                ) from error
-            raise InferenceTimeout(f"the deadline of {seconds:.0f} s passed") from error
-
-    def _event(
-        self, record: Record, document: Document, extraction: Extraction, queued: float
-    ) -> EntityEvent:
-        timings = {"queue": queued * 1000, **extraction.timings}
-        return EntityEvent(
-            event_id=self._event_id(record, document),
-            document_id=document.id,
-            source=Source(topic=record.topic, partition=record.partition, offset=record.offset),
-            model=self._served.info,
-            labels=extraction.labels,
-            entities=extraction.entities,
-            removed=extraction.removed,
-            coverage=extraction.coverage,
-            timings={stage: round(milliseconds, 3) for stage, milliseconds in timings.items()},
-            metadata=document.metadata,
-        )
-
-    def _event_id(self, record: Record, document: Document) -> str:
-        """The same for every try at the same question; so who reads the events can drop repeats."""
-        labels = self._served.default_labels if document.labels is None else document.labels
-        pairs = list(labels.items()) if isinstance(labels, dict) else labels
-        threshold = self._settings.threshold if document.threshold is None else document.threshold
-        asked = [
-            record.position,
-            self._served.info.model_dump(),
-            pairs,
-            document.policy or self._settings.policy,
-            threshold,
-        ]
-        # Events of models without one keep the ids that they have had.
-        if calibration := self._served.calibration:
-            asked.append(calibration.model_dump())
-        return str(uuid.uuid5(_EVENT_IDS, json.dumps(asked, sort_keys=True)))
-
-    async def _publish(self, record: Record, event: EntityEvent) -> None:
-        began = time.monotonic()
-        events = [event] if self._settings.events_per is EventsPer.DOCUMENT else _one_each(event)
-        await asyncio.gather(*(self._publish_one(record, one) for one in events))
-        self._telemetry.stage("publish", time.monotonic() - began)
-
-    async def _publish_one(self, record: Record, event: EntityEvent) -> None:
-        await self._outbox.publish(
-            Outgoing(
+            document = self._document(record)
+            # Each document has a task, and so a context, of its own.
+            structlog.contextvars.bind_contextvars(document=document.id)
+            extraction = await self._extractor.extract(document)
+            event = EntityEvent(
+                event_id=self._event_id(record, document),
+                document_id=document.id,
+                source=Source(topic=record.topic, partition=record.partition, offset=record.offset),
+                model=self._model.info,
+                labels=extraction.labels,
+                entities=extraction.entities,
+                removed=extraction.removed,
+                coverage=extraction.coverage,
+                timings={
+                    stage: round(milliseconds, 3)
+                    for stage, milliseconds in {"queue": queued * 1000, **extraction.timings}.items()
+                },
+                metadata=document.metadata,
+            )
+            return event, Outgoing(
                 topic=self._settings.entities_topic,
                 key=event.document_id.encode(),
-                value=encode_event(event),
+                value=encode_event(event, record),
                 headers=event_headers(event, record),
             )
-        )
+        except BadDocument as bad:
+            raise _NoEvent(Reason(bad.reason), str(bad)) from bad
+        except InferenceTimeout as error:
+            raise _NoEvent(Reason.INFERENCE_TIMEOUT, str(error)) from error
+        except InferenceError as error:
+            raise _NoEvent(
+                Reason.INFERENCE_REJECTED, f"the model refuses the document or fails on it: {error}"
+            ) from error
+        except Exception as error:  # no document is lost for any error
+            _log.exception("unexpected error")
+            raise _NoEvent(
+                Reason.INTERNAL_ERROR, f"a fault of this service: {type(error).__name__}: {error}"
+            ) from error
 
-    async def _dead_letter(self, record: Record, reason: Reason, message: str) -> None:
-        letter = DeadLetter(
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            group=self._settings.group,
-            message=message[:_MESSAGE_CHARACTERS].encode(errors="replace").decode(),
-            stage=reason.stage,
-            reason=reason.value,
-        )
-        _log.warning("dead letter", stage=letter.stage.value, reason=letter.reason, why=letter.message)
-        for outgoing in self._ever_smaller(letter, record):
-            try:
-                await self._outbox.publish(outgoing)
-            except MessageTooLarge as error:
-                _log.warning("dead letter cut", bytes=len(record.value or b""), why=str(error))
-            else:
-                break
-        self._telemetry.dead_letter(letter)
-
-    def _ever_smaller(self, letter: DeadLetter, record: Record) -> Iterator[Outgoing]:
-        """The dead letter whole; then, for topics that do not take it, with less and less of the original."""
-        bare = replace(record, key=None, headers=())
-        fitting = max(0, self._outbox.largest - self._as_message(letter, record, keep=0).bytes)
-        yield self._as_message(letter, record)
-        for keep in (fitting, _CUT, 0):
-            yield self._as_message(letter, record, keep=keep)
-        yield self._as_message(letter, bare, keep=0)
-
-    def _as_message(self, letter: DeadLetter, record: Record, *, keep: int | None = None) -> Outgoing:
-        whole = record.value
-        value = whole if whole is None else whole[:keep]
-        if value is None and record.key is None:
-            value = b""  # a record needs a key or a value; the reason still says that it was a tombstone
-        return Outgoing(
-            topic=self._settings.dead_letters_topic,
-            key=record.key,
-            value=value,
-            headers=dead_letter_headers(letter, record, truncated=len(value or b"") < len(whole or b"")),
-        )
-
-
-def _one_each(event: EntityEvent) -> list[EntityEvent]:
-    """An event for each entity, so that each is a record of its own.
-
-    The first keeps the document's id and what was removed; a document without entities stays one event,
-    since it has to be heard of too.
-    """
-    first, *others = [[entity] for entity in event.entities] or [[]]
-    return [
-        event.model_copy(update={"entities": first}),
-        *(
-            event.model_copy(
-                update={"event_id": f"{event.event_id}/{number}", "entities": one, "removed": []}
+    def _document(self, record: Record) -> Document:
+        if not has_decodable_names(record.headers):
+            raise BadDocument(
+                Reason.NOT_UTF8, "the name of a header is not UTF-8; Kafka wants names of headers in UTF-8"
             )
-            for number, one in enumerate(others, start=1)
-        ),
-    ]
+        return decode_document(record, self._settings)
+
+    async def _publish(self, record: Record, event: EntityEvent, message: Outgoing) -> None:
+        began = time.monotonic()
+        try:
+            await self._publisher.publish(message)
+        except MessageTooLarge as error:
+            await self._dead_letters.publish(
+                record,
+                Reason.EVENT_TOO_LARGE,
+                f"the entity event of this document cannot be published: {error}",
+            )
+            return
+        self._metrics.stage("publish", time.monotonic() - began)
+        self._metrics.event(event)
+        _log.debug("event published", event_id=event.event_id, entities=len(event.entities))
+
+    def _event_id(self, record: Record, document: Document) -> str:
+        """Identify the question: position and content of the record, and all that decides the answer.
+
+        A repeat has the same id, so that readers of events can drop it. A topic that is deleted and made
+        again has other documents at the same positions, and they have other ids.
+        """
+        labels = self._model.default_labels if document.labels is None else document.labels
+        calibration = self._model.calibration
+        in_process = self._settings.inference is Inference.IN_PROCESS
+        asked = [
+            record.position,
+            document.id,
+            hashlib.sha256(record.value or b"").hexdigest(),
+            self._model.info.model_dump(),
+            list(labels.items()) if isinstance(labels, dict) else labels,
+            document.policy or self._model.policy,
+            self._settings.threshold if document.threshold is None else document.threshold,
+            calibration and calibration.model_dump(),
+            (self._settings.constrained, self._settings.int8) if in_process else None,
+        ]
+        return str(uuid.uuid5(_EVENT_IDS, json.dumps(asked, sort_keys=True)))

@@ -1,69 +1,98 @@
-"""What the worker knows of its own state: progress, outages, assignment."""
+"""State of the worker for its health endpoints: dependencies, progress, assignment."""
 
 import time
 from dataclasses import dataclass, field
 
 import structlog
 
-from stream.worker.metrics import Telemetry
+from stream.worker.metrics import WorkerMetrics
 
 _log = structlog.get_logger(__name__)
+STALL_LIMIT = 180.0
+_FORGET_AFTER = 60.0  # seconds; retries come more often than that
 
 
-class Outage:
-    """Whether a part (model, broker) is away; said once when it goes and once when it is back.
+class DependencyStatus:
+    """Status of one dependency (model, broker); every change is logged once.
+
+    Several operations report: a probe each second, and the work itself. The dependency is up when none of
+    them has failed: a server that answers the probe and fails the work is down. A failure that is not
+    repeated within a minute is forgotten, since its documents may have gone to another worker.
 
     Args:
-        part: Its name in logs and metrics.
-        telemetry: Shows it as ``padellm_part_up``.
+        name: The dependency, for logs and for ``padellm_part_up``.
+        metrics: Receives the status.
     """
 
-    def __init__(self, part: str, telemetry: Telemetry) -> None:
-        self.part = part
-        self.cause: str | None = "not reached yet"
-        self._telemetry = telemetry
-        self._since: float | None = None
-        telemetry.part_up(part, up=False)
+    def __init__(self, name: str, metrics: WorkerMetrics) -> None:
+        self.name = name
+        self._metrics = metrics
+        self._reached = False
+        self._failures: dict[str, tuple[str, float]] = {}
+        self._down_since: float | None = None
+        metrics.part_up(name, up=False)
 
-    def began(self, error: object) -> None:
-        """The part did not answer."""
-        self.cause = str(error) or type(error).__name__
-        if self._since is None:
-            self._since = time.monotonic()
-            self._telemetry.part_up(self.part, up=False)
-            _log.warning(f"{self.part} away", cause=self.cause, effect="documents wait; none is given up")
+    @property
+    def cause(self) -> str | None:
+        """Cause of the present outage; None while the dependency is up."""
+        if self._failures:
+            return next(iter(self._failures.values()))[0]
+        return None if self._reached else "not reached yet"
 
-    def ended(self) -> None:
-        """The part answered."""
-        if self.cause is None:
+    def failed(self, operation: str, error: object) -> None:
+        """Note an operation that failed."""
+        self._failures[operation] = (str(error) or type(error).__name__, time.monotonic())
+        if self._down_since is None:
+            self._down_since = time.monotonic()
+            self._metrics.part_up(self.name, up=False)
+            _log.warning(
+                f"{self.name} unavailable",
+                operation=operation,
+                cause=self.cause,
+                effect="documents are held, none is dropped",
+            )
+
+    def worked(self, operation: str) -> None:
+        """Note an operation that succeeded."""
+        self._failures.pop(operation, None)
+        oldest = time.monotonic() - _FORGET_AFTER
+        self._failures = {name: failure for name, failure in self._failures.items() if failure[1] > oldest}
+        if self._failures or (self.cause is None and self._down_since is None):
             return
-        lasted = None if self._since is None else round(time.monotonic() - self._since, 1)
-        self.cause = self._since = None
-        self._telemetry.part_up(self.part, up=True)
-        _log.info(f"{self.part} there", away_for_seconds=lasted)
+        if self._down_since is None:
+            _log.info(f"{self.name} available")
+        else:
+            down = round(time.monotonic() - self._down_since, 1)
+            _log.info(f"{self.name} recovered", unavailable_seconds=down)
+        self._reached, self._down_since = True, None
+        self._metrics.part_up(self.name, up=True)
 
 
 @dataclass
-class Vitals:
-    """State that ``/livez`` and ``/readyz`` answer from.
+class HealthState:
+    """State behind ``/livez`` and ``/readyz``.
 
     Attributes:
-        model: Whether the model is away.
-        broker: Whether the broker is away.
-        joined: Whether the group has given this worker its share of the partitions, be it none.
+        model: Status of the model.
+        broker: Status of the broker.
+        joined: Whether the group has given this worker its share of the partitions; the share may be empty.
+        missing_topic: The documents topic while the broker does not know it.
         waiting: Documents in flight and records behind.
-        stage: What the worker is doing before it serves, for a person.
+        stage: Present step of the start, for a person.
+        fatal: Cause that only a restart of this process removes.
     """
 
-    model: Outage
-    broker: Outage
+    model: DependencyStatus
+    broker: DependencyStatus
     joined: bool = False
+    missing_topic: str | None = None
     waiting: int = 0
     stage: str = "starting"
+    fatal: str | None = None
     _progress: float = field(default_factory=time.monotonic)
 
     def progress(self) -> None:
-        """Something moved forward, or there was nothing to move."""
+        """Note that something moved forward, or that there was nothing to move."""
         self._progress = time.monotonic()
 
     @property
@@ -71,12 +100,18 @@ class Vitals:
         """Seconds since something moved forward."""
         return time.monotonic() - self._progress
 
-    def stalled(self, limit: float) -> str | None:
-        """Why the worker is to be restarted, or None while it is alive.
+    def outages(self) -> dict[str, str]:
+        """Cause by dependency, for those that are down."""
+        return {status.name: status.cause for status in (self.broker, self.model) if status.cause}
 
-        While a part is known to be away, waiting is right and a restart would help nobody.
+    def stalled(self) -> str | None:
+        """Reason to restart the worker, or None while it is alive.
+
+        While a dependency is known to be down, waiting is right and a restart would not help.
         """
-        if self.model.cause or self.broker.cause or self.idle_for <= limit:
+        if self.fatal:
+            return self.fatal
+        if self.outages() or self.idle_for <= STALL_LIMIT:
             return None
         if not self.joined:
             return f"no partitions were assigned for {self.idle_for:.0f} s"

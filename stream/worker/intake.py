@@ -1,4 +1,4 @@
-"""The window of documents in flight."""
+"""Admission of records: at most so many documents in flight."""
 
 import asyncio
 import time
@@ -8,24 +8,24 @@ import structlog
 
 from stream.backoff import pauses
 from stream.contract.record import Record
-from stream.worker.health_state import Vitals
-from stream.worker.metrics import Telemetry
-from stream.worker.offset_tracker import Entry, Ledger, Partition
+from stream.worker.health_state import HealthState
+from stream.worker.metrics import WorkerMetrics
+from stream.worker.offset_tracker import Entry, OffsetTracker, Partition
 
 _log = structlog.get_logger(__name__)
 Handle = Callable[[Record, float], Awaitable[None]]
 
 
-class Window:
-    """Bounds how many documents are in flight, and how many bytes they hold together.
+class InFlightLimit:
+    """Bound of the documents in flight, and of the bytes they hold together.
 
     A document larger than the bound in bytes travels alone.
     """
 
-    def __init__(self, documents: int, size: int, telemetry: Telemetry) -> None:
+    def __init__(self, documents: int, size: int, metrics: WorkerMetrics) -> None:
         self._documents = documents
         self._size = size
-        self._telemetry = telemetry
+        self._metrics = metrics
         self._bytes = 0
         self.count = 0
         self._left = asyncio.Condition()
@@ -48,18 +48,20 @@ class Window:
     def _change(self, documents: int, size: int) -> None:
         self.count += documents
         self._bytes += size
-        self._telemetry.in_flight.set(self.count)
-        self._telemetry.in_flight_bytes.set(self._bytes)
+        self._metrics.in_flight.set(self.count)
+        self._metrics.in_flight_bytes.set(self._bytes)
 
 
 class Intake:
-    """Starts a task for each document, and lets the ledger acknowledge them in order."""
+    """Starts a task for each document, and lets the tracker acknowledge them in order."""
 
-    def __init__(self, handle: Handle, ledger: Ledger, window: Window, vitals: Vitals) -> None:
+    def __init__(
+        self, handle: Handle, tracker: OffsetTracker, limit: InFlightLimit, health: HealthState
+    ) -> None:
         self._handle = handle
-        self._ledger = ledger
-        self._window = window
-        self._vitals = vitals
+        self._tracker = tracker
+        self._limit = limit
+        self._health = health
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -70,7 +72,7 @@ class Intake:
     async def admit(
         self, partition: Partition, generation: int, record: Record, *, current: Callable[[], bool]
     ) -> None:
-        """Start a record's way; waits while the window is full.
+        """Start a record's way; waits while the limit is reached.
 
         Args:
             partition: Where its offset is committed.
@@ -81,21 +83,21 @@ class Intake:
         """
         fetched = time.monotonic()
         size = len(record.value or b"")
-        await self._window.enter(size)
-        entry = self._ledger.open(partition, generation, record.offset) if current() else None
+        await self._limit.enter(size)
+        entry = self._tracker.open(partition, generation, record.offset) if current() else None
         if entry is None:
-            await self._window.leave(size)
+            await self._limit.leave(size)
             return
         if not self._tasks:
-            self._vitals.progress()
+            self._health.progress()
         task = asyncio.create_task(self._run(record, entry, fetched))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def drain(self, limit: float) -> None:
-        """Let the documents in flight end, for so many seconds; what has not ended then is given back.
+        """Let the documents in flight end, for so many seconds; what has not ended then is abandoned.
 
-        What is given back was not acknowledged, so that it is read again by whoever owns its partition next.
+        An abandoned document was not acknowledged, so that the next owner of its partition reads it again.
         """
         if not self._tasks:
             return
@@ -103,24 +105,24 @@ class Intake:
         for task in late:
             task.cancel()
         if late:
-            _log.warning("documents given back", documents=len(late), waited_seconds=limit)
+            _log.warning("in-flight documents abandoned", documents=len(late), waited_seconds=limit)
             await asyncio.wait(late, timeout=limit)
 
     async def _run(self, record: Record, entry: Entry, fetched: float) -> None:
         try:
             await self._until_handled(record, fetched)
-            self._ledger.finish(entry)
-            self._vitals.progress()
+            self._tracker.finish(entry)
+            self._health.progress()
         finally:
-            await asyncio.shield(self._window.leave(len(record.value or b"")))
+            await asyncio.shield(self._limit.leave(len(record.value or b"")))
 
     async def _until_handled(self, record: Record, fetched: float) -> None:
-        """The handler fails only when not even a dead letter could be sent; then it has to try again."""
+        """Handle a record again until it has an outcome: not even a dead letter may be publishable now."""
         for pause in pauses(first=0.5, longest=10.0):
             try:
                 await self._handle(record, fetched)
             except Exception:  # noqa: BLE001 - a document is acknowledged with an outcome or not at all
-                _log.exception("no outcome yet", position=record.position)
+                _log.exception("publish failed, retrying", position=record.position)
                 await asyncio.sleep(pause)
             else:
                 return

@@ -1,4 +1,4 @@
-"""JSON logs on stderr: ours, Faust's and aiokafka's alike, with the document at hand."""
+"""JSON logs on stderr: ours, Faust's and aiokafka's alike, with the document in question."""
 
 import logging
 import sys
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import structlog
 
 from stream.contract.record import Record
-from stream.errors import ConfigurationError
+from stream.settings import LogLevel
 
 _SHARED: list[structlog.typing.Processor] = [
     structlog.contextvars.merge_contextvars,
@@ -18,21 +18,15 @@ _SHARED: list[structlog.typing.Processor] = [
     structlog.processors.StackInfoRenderer(),
     structlog.processors.format_exc_info,
 ]
-_LEVELS = ("debug", "info", "warning", "error")
 _CHATTY = ("faust", "mode", "aiokafka", "kafka", "aiohttp")
 
 
-def configure_logs(level: str) -> None:
+def configure_logs(level: LogLevel) -> None:
     """Send every log line to stderr as one JSON object.
 
     Args:
-        level: debug, info, warning or error. Libraries speak from warning on, unless debug is asked for.
-
-    Raises:
-        ConfigurationError: There is no such level.
+        level: The least severe lines to write; those of libraries from warning on, unless it is debug.
     """
-    if level not in _LEVELS:
-        raise ConfigurationError(f"PADELLM_LOG_LEVEL is {level!r}; expected one of {', '.join(_LEVELS)}")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -47,7 +41,7 @@ def configure_logs(level: str) -> None:
     root.handlers = [handler]
     root.setLevel(level.upper())
     for name in _CHATTY:
-        logging.getLogger(name).setLevel("DEBUG" if level == "debug" else "WARNING")
+        logging.getLogger(name).setLevel("DEBUG" if level is LogLevel.DEBUG else "WARNING")
     structlog.configure(
         processors=[*_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -58,7 +52,7 @@ def configure_logs(level: str) -> None:
 
 @contextmanager
 def about(record: Record) -> Iterator[None]:
-    """Every line logged inside names the record."""
+    """Add the record's position to every line that is logged inside."""
     with structlog.contextvars.bound_contextvars(
         topic=record.topic, partition=record.partition, offset=record.offset
     ):

@@ -9,7 +9,7 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 _OTHER = "other"
 
 
-class Telemetry:
+class WorkerMetrics:
     """Counts what happens to documents.
 
     Entities are counted by the labels the model knows; labels that messages bring along are ``other``, since
@@ -61,7 +61,7 @@ class Telemetry:
             self._documents.labels(outcome)
 
     def model_is(self, info: ModelInfo, config: NerConfig) -> None:
-        """Tell which model serves, and which labels it knows."""
+        """Set the model's name and version, and the labels that it knows."""
         self._model.info(info.model_dump())
         names = {name: phrase for phrase, known in config.labels.items() for name in (*known.aliases, phrase)}
         self._labels = {name.casefold(): phrase for name, phrase in names.items()}
@@ -80,7 +80,7 @@ class Telemetry:
         self._dead_letters.labels(letter.stage.value, letter.reason).inc()
 
     def stage(self, name: str, seconds: float) -> None:
-        """Note how long a document spent in a stage."""
+        """Observe the seconds that a document spent in a stage."""
         self._stages.labels(name).observe(seconds)
 
     def retry(self, of: str) -> None:
@@ -93,15 +93,15 @@ class Telemetry:
         self._lag.clear()
 
     def lag(self, topic: str, partition: int, records: int) -> None:
-        """Note how far a partition is behind."""
+        """Set the records of a partition that have no outcome yet."""
         self._lag.labels(topic, str(partition)).set(records)
 
     def part_up(self, part: str, *, up: bool) -> None:
-        """Note whether a part answers."""
+        """Set whether a dependency is up."""
         self._up.labels(part).set(up)
 
     def breaker(self, state: str) -> None:
-        """Note the circuit breaker's state."""
+        """Set the circuit breaker's state."""
         self._breaker.clear()
         self._breaker.labels(state).set(1)
 

@@ -1,21 +1,78 @@
-"""The model that the settings name, ready to serve."""
+"""Model named by the settings, ready to serve."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from stream.contract.messages import ModelInfo
+from stream.contract.messages import Document, ModelInfo, Policy
 from stream.generation import Completion, Generator, Prompt
-from stream.ner.extractor import Extractor
+from stream.ner.calibration import Calibration
+from stream.ner.extractor import Extraction, Extractor
 from stream.ner.template import PromptTemplate
 from stream.settings import Inference, Settings
-from stream.worker.handler import Served
-from stream.worker.metrics import Telemetry
+from stream.worker.metrics import WorkerMetrics
 
-MakeGenerator = Callable[[Settings, Path, Telemetry], Generator]
+MakeGenerator = Callable[[Settings, Path, WorkerMetrics], Awaitable[Generator]]
 
 
-class _Counting:
-    """A generator whose completions are counted and taken as progress: a long document is seen to move."""
+class DocumentExtractor(Protocol):
+    """Extraction of one document, such as ``stream.ner.extractor.Extractor``."""
+
+    async def extract(self, document: Document) -> Extraction:
+        """Find the entities of one document.
+
+        Raises:
+            stream.errors.InferenceError: The model did not answer.
+        """
+        ...
+
+
+class Readiness(Protocol):
+    """Readiness of a model, such as a ``stream.generation.Generator``."""
+
+    async def ready(self) -> bool:
+        """Return whether a prompt sent now would be served.
+
+        Raises:
+            stream.errors.InferenceStopped: The model is gone for good.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """Model as the worker serves it; ``policy`` counts where a document names none."""
+
+    generator: Readiness
+    extractor: DocumentExtractor
+    info: ModelInfo
+    default_labels: tuple[str, ...]
+    policy: Policy
+    calibration: Calibration | None = None
+
+
+@dataclass(slots=True)
+class CompletionCount:
+    """Prompts completed for one document."""
+
+    count: int = 0
+
+
+_document_completions: ContextVar[CompletionCount | None] = ContextVar("document_completions", default=None)
+
+
+def count_completions() -> CompletionCount:
+    """Count the completions of the present task and of the tasks that it starts from now on."""
+    completions = CompletionCount()
+    _document_completions.set(completions)
+    return completions
+
+
+class _CountingGenerator:
+    """Generator that counts completions, in total and for the document that asked."""
 
     def __init__(self, generator: Generator, on_completion: Callable[[], None]) -> None:
         self._generator = generator
@@ -26,32 +83,24 @@ class _Counting:
     async def generate(self, prompt: Prompt) -> Completion:
         completion = await self._generator.generate(prompt)
         self._on_completion()
+        if (completions := _document_completions.get()) is not None:
+            completions.count += 1
         return completion
 
 
-def make_generator(settings: Settings, folder: Path, telemetry: Telemetry) -> Generator:
-    """A client of Triton, or the engine in this process.
+async def make_generator(settings: Settings, folder: Path, metrics: WorkerMetrics) -> Generator:
+    """Make a client of Triton, or load the engine into this process, beside the event loop.
 
     Raises:
         stream.errors.CheckpointError: The engine cannot run the model folder.
     """
     if settings.inference is Inference.IN_PROCESS:
-        from stream.inference.in_process import InProcessGenerator  # noqa: PLC0415 - needs the extra [local]
-
-        return InProcessGenerator.load(
-            folder, threads=settings.engine_threads, grounded=settings.grounded, int8=settings.int8
-        )
+        return await asyncio.to_thread(_load_engine, settings, folder)
     from stream.inference.triton import TritonGenerator  # noqa: PLC0415 - half a second of gRPC
 
-    telemetry.breaker("closed")
+    metrics.breaker("closed")
     return TritonGenerator(
-        settings.triton_url,
-        model=settings.triton_model,
-        in_flight=settings.triton_in_flight,
-        call_deadline=settings.triton_call_deadline,
-        breaker_failures=settings.breaker_failures,
-        breaker_pause=settings.breaker_pause,
-        on_breaker_change=telemetry.breaker,
+        settings.triton_url, in_flight=settings.triton_in_flight, on_breaker_change=metrics.breaker
     )
 
 
@@ -59,18 +108,26 @@ def serve_with(
     settings: Settings,
     template: PromptTemplate,
     generator: Generator,
-    telemetry: Telemetry,
+    metrics: WorkerMetrics,
     on_completion: Callable[[], None],
-) -> Served:
+) -> ServedModel:
     """Put template and generator together."""
     config = template.config
     info = ModelInfo(name=config.name, version=config.version, template_hash=config.template_hash)
-    telemetry.model_is(info, config)
-    counting = _Counting(generator, on_completion)
-    return Served(
+    metrics.model_is(info, config)
+    counting = _CountingGenerator(generator, on_completion)
+    return ServedModel(
         generator=counting,
         extractor=Extractor(counting, template, policy=settings.policy, threshold=settings.threshold),
         info=info,
         default_labels=config.default_labels,
+        policy=settings.policy or config.policy,
         calibration=config.calibration,
     )
+
+
+def _load_engine(settings: Settings, folder: Path) -> Generator:
+    from stream.engine.decoder import EngineOptions  # noqa: PLC0415 - needs the extra [local]
+    from stream.inference.in_process import InProcessGenerator  # noqa: PLC0415
+
+    return InProcessGenerator.load(folder, EngineOptions.from_settings(settings))

@@ -1,4 +1,4 @@
-"""Which offsets may be committed: those before which nothing is unfinished."""
+"""Offsets that may be committed: those before which nothing is unfinished."""
 
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -28,7 +28,7 @@ class _Lane:
     committed: int | None = None
 
 
-class Ledger:
+class OffsetTracker:
     """Keeps, for each partition, the documents in flight in the order of their offsets.
 
     The committable offset is one past the last document of the finished prefix, whatever the offsets between
@@ -41,7 +41,7 @@ class Ledger:
         self._lanes: dict[Partition, _Lane] = {}
 
     def open(self, partition: Partition, generation: int, offset: int) -> Entry | None:
-        """Enter a document that starts its way; None when this generation has seen it or a later one."""
+        """Enter a document; None when this generation has seen it or a later one."""
         lane = self._lanes.get(partition)
         if lane is None or lane.generation != generation:
             lane = self._lanes[partition] = _Lane(generation)
@@ -68,13 +68,13 @@ class Ledger:
         }
 
     def committed(self, offsets: Mapping[Partition, int]) -> None:
-        """Note what the broker took."""
+        """Note offsets that the broker has stored."""
         for partition, offset in offsets.items():
             if partition in self._lanes:
                 self._lanes[partition].committed = offset
 
-    def revoke(self, partitions: Iterable[Partition]) -> None:
-        """Forget partitions that are no longer ours."""
+    def forget(self, partitions: Iterable[Partition]) -> None:
+        """Forget partitions that are no longer ours, or whose log went back to an earlier offset."""
         for partition in partitions:
             self._lanes.pop(partition, None)
 

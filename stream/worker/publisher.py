@@ -1,28 +1,44 @@
-"""What the worker sends, and the certainty that Kafka has it."""
+"""Publishing of the worker's messages, each until Kafka has acknowledged it."""
 
 import asyncio
 from dataclasses import dataclass
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import (
+    BrokerResponseError,
+    CorruptRecordException,
+    KafkaError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    UnknownError,
+)
 
 from stream.backoff import pauses
 from stream.contract.headers import size
 from stream.contract.record import Headers
 from stream.errors import DeliveryError
 from stream.settings import Settings
-from stream.worker.health_state import Outage
-from stream.worker.metrics import Telemetry
+from stream.worker.health_state import DependencyStatus
+from stream.worker.metrics import WorkerMetrics
 
 _log = structlog.get_logger(__name__)
 _REQUEST_TIMEOUT = 15.0
 _SILENCE = 5.0
+_STOP_TIMEOUT = 2.0
 _RECORD_OVERHEAD = 1024  # batch and record framing, generously
+# INVALID_RECORD, the answer of a compacted topic to a record without a key, is a code that aiokafka does not
+# know; brokers before 2.4 call the record corrupt.
+_WANTS_A_KEY = (UnknownError, CorruptRecordException)
 
 
 class MessageTooLarge(DeliveryError):  # noqa: N818 - names what it is
     """The producer's or the topic's size limit refuses this message."""
+
+
+class KeyRequired(DeliveryError):  # noqa: N818 - names what it is
+    """The topic refuses this message for good, and the message has no key; a compacted topic wants one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,73 +52,88 @@ class Outgoing:
 
     @property
     def bytes(self) -> int:
-        """Its size in a batch, at most."""
+        """Upper bound of its size in a batch."""
         return len(self.key or b"") + len(self.value or b"") + size(self.headers) + _RECORD_OVERHEAD
 
 
-class Outbox:
+class Publisher:
     """Sends messages and returns once all replicas in sync have them, however long that takes.
 
     An aiokafka producer of its own, and not Faust's: idempotent (Faust's is not), awaited for each message by
     many documents at once, which it batches, and cheaper a message than Faust's send path.
     """
 
-    def __init__(self, settings: Settings, telemetry: Telemetry, broker: Outage) -> None:
+    def __init__(self, settings: Settings, metrics: WorkerMetrics, broker: DependencyStatus) -> None:
         self._settings = settings
-        self._telemetry = telemetry
+        self._metrics = metrics
         self._broker = broker
         self._producer: AIOKafkaProducer | None = None
         self._renewal = asyncio.Lock()
+        self._closed = False
 
     @property
     def largest(self) -> int:
-        """Bytes a message may have, ``Outgoing.bytes``."""
+        """Largest ``Outgoing.bytes`` of a message."""
         return self._settings.max_message_bytes
 
     async def start(self) -> None:
-        """Connect; waits for the broker as long as it takes, and says so."""
+        """Connect; waits for the broker as long as it takes.
+
+        Raises:
+            DeliveryError: The publisher was closed meanwhile.
+        """
         for pause in pauses(first=0.25, longest=5.0):
             try:
-                self._producer = await self._connected()
+                producer = await self._connected()
             except (KafkaError, OSError) as error:
-                self._broker.began(f"no broker answers at {self._settings.broker}: {error}")
-                await asyncio.sleep(pause)
+                self._broker.failed("connect", f"no broker answers at {self._settings.broker}: {error}")
             else:
-                self._broker.ended()
-                return
+                if not self._closed:
+                    self._producer = producer
+                    self._broker.worked("connect")
+                    return
+                await _stopped(producer)
+            if self._closed:
+                raise DeliveryError("the publisher is closed")
+            await asyncio.sleep(pause)
 
     async def publish(self, message: Outgoing) -> None:
         """Send a message; returns when the broker has acknowledged it. Failures are retried without end.
 
         Raises:
             MessageTooLarge: No retry can help: the message is larger than the topic takes.
+            KeyRequired: No retry can help: the topic does not take the message without a key.
         """
         if message.bytes > self.largest:
             raise MessageTooLarge(
                 f"{message.bytes:,} bytes are more than PADELLM_MAX_MESSAGE_BYTES ({self.largest:,}) allows"
             )
+        operation = f"publish to {message.topic}"
         for pause in pauses(first=0.1, longest=5.0):
             producer = self._producer
-            if producer is None:
-                raise DeliveryError("the outbox is closed")
+            if self._closed or producer is None:
+                raise DeliveryError("the publisher is closed")
             try:
-                await self._send(producer, message)
-            except MessageSizeTooLargeError as error:
+                await self._send(producer, message, operation)
+            except (MessageSizeTooLargeError, RecordListTooLargeError) as error:
                 raise MessageTooLarge(
                     f"topic {message.topic} refuses {message.bytes:,} bytes (its max.message.bytes)"
                 ) from error
             except (KafkaError, OSError) as error:
-                self._telemetry.retry("publish")
-                self._broker.began(f"topic {message.topic} takes no message: {error!r}")
+                self._metrics.retry("publish")
+                await self._renew_after(error, producer)
+                if message.key is None and isinstance(error, _WANTS_A_KEY):
+                    raise KeyRequired(
+                        f"topic {message.topic} refuses a message without a key: {error!r}"
+                    ) from error
+                self._broker.failed(operation, _explained(error, message.topic))
                 await asyncio.sleep(pause)
-                if not getattr(error, "retriable", False):
-                    await self._renew(producer)
             else:
-                self._broker.ended()
+                self._broker.worked(operation)
                 return
 
     async def reaches_broker(self) -> bool:
-        """Whether the broker answers a metadata request now."""
+        """Return whether the broker answers a metadata request now."""
         if self._producer is None:
             return False
         try:
@@ -113,23 +144,27 @@ class Outbox:
 
     async def close(self) -> None:
         """Stop sending; what the broker has not acknowledged by then is not acknowledged upstream either."""
+        self._closed = True
         producer, self._producer = self._producer, None
         if producer is not None:
             await _stopped(producer)
 
-    async def _send(self, producer: AIOKafkaProducer, message: Outgoing) -> None:
+    async def _send(self, producer: AIOKafkaProducer, message: Outgoing, operation: str) -> None:
         acknowledged = await producer.send(
             message.topic, key=message.key, value=message.value, headers=list(message.headers)
         )
-        # An idempotent producer tries on for ever by itself; its silence has to be made visible.
+        # An idempotent producer retries without end and without a word; a stopped one never answers.
         while not (await asyncio.wait({acknowledged}, timeout=_SILENCE))[0]:
-            self._broker.began(f"topic {message.topic}: no acknowledgement for {_SILENCE:.0f} s")
+            if self._producer is not producer:
+                acknowledged.cancel()
+                raise KafkaError("the producer was replaced before the acknowledgement")
+            self._broker.failed(operation, f"topic {message.topic}: no acknowledgement for {_SILENCE:.0f} s")
         await acknowledged
 
     async def _connected(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
             bootstrap_servers=self._settings.broker,
-            client_id=f"{self._settings.group}-outbox",
+            client_id=f"{self._settings.group}-publisher",
             acks="all",
             enable_idempotence=True,
             max_request_size=self._settings.max_message_bytes,
@@ -146,20 +181,32 @@ class Outbox:
             raise
         return producer
 
-    async def _renew(self, failed: AIOKafkaProducer) -> None:
-        """Replace a producer after an error it does not recover from (a lost sequence, a fenced id)."""
+    async def _renew_after(self, error: Exception, failed: AIOKafkaProducer) -> None:
+        """Replace a producer after an error that it does not recover from (a lost sequence, a fenced id).
+
+        A full buffer (``KafkaTimeoutError``) is none: the messages in it go out once the broker is back.
+        """
+        if getattr(error, "retriable", False) or isinstance(error, KafkaTimeoutError):
+            return
         async with self._renewal:
-            if self._producer is not failed:
-                return
-            _log.warning("producer replaced", reason="an error that it does not recover from")
-            await _stopped(failed)
-            await self.start()
+            if self._producer is failed:
+                _log.warning("producer replaced", cause=repr(error))
+                await _stopped(failed)
+                await self.start()
+
+
+def _explained(error: Exception, topic: str) -> str:
+    if isinstance(error, BrokerResponseError) and not error.retriable:
+        return f"topic {topic} refuses messages: {error!r}; check its settings and this worker's rights"
+    return f"topic {topic} takes no message: {error!r}"
 
 
 async def _stopped(producer: AIOKafkaProducer) -> None:
-    """Stop a producer, within bounds: without a broker it would wait for acknowledgements for ever."""
+    """Stop a producer within bounds: without a broker it would wait for acknowledgements for ever."""
     try:
-        async with asyncio.timeout(2.0):
+        async with asyncio.timeout(_STOP_TIMEOUT):
             await producer.stop()
     except (KafkaError, OSError, TimeoutError):
         await producer.client.close()
+        if (sender := producer._sender.sender_task) is not None:  # noqa: SLF001 - it would go on for ever
+            sender.cancel()

@@ -6,23 +6,57 @@ reader also takes NaN and Infinity. Here each has a reason of its own.
 
 import json
 import math
+import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 from stream.contract.reasons import Reason
+from stream.contract.rules import shown
 from stream.errors import BadDocument
 
 MAX_DEPTH = 32
-_SHOWN = 60
+# A string, closed or not, or a structural character. Possessive: a string is passed over in linear time, and
+# without memory.
+_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}:,]', re.DOTALL)
+_SPACE = re.compile(rb'("(?:[^"\\]++|\\.)*+")|[ \t\n\r]+', re.DOTALL)
+_CONTAINER = re.compile(rb"[ \t\n\r]*[\[{]")
+_QUOTE, _COLON, _COMMA = b'":,'
+_OPENING, _CLOSING = b"[{", b"]}"
+_SCHEMA_REGISTRY_FRAME = 5  # bytes: 0, then the schema id as a big-endian integer
 
 
-def parse(raw: bytes) -> Any:
+class TooManyValues(Exception):  # noqa: N818 - names what it is
+    """JSON with more values than a reader asked for.
+
+    Attributes:
+        name: Name of the outermost object's member at which the limit was passed, in JSON's spelling; empty
+            for an outermost array.
+        depth: Arrays and objects open there; 1 where the outermost object itself has too many members.
+    """
+
+    def __init__(self, name: bytes, depth: int) -> None:
+        super().__init__(name, depth)
+        self.name = name
+        self.depth = depth
+
+
+def parse(raw: bytes, *, most_values: int | None = None) -> Any:
     """Read one JSON value.
+
+    Values take up to a hundred times as much memory as their text, so they are counted before any is made.
+
+    Args:
+        raw: UTF-8.
+        most_values: Most values that arrays and objects may hold together; None is no limit.
 
     Raises:
         BadDocument: The bytes are not one strict JSON value; the reason says why.
+        TooManyValues: There are more values than ``most_values``.
     """
     text = _decode(raw)
+    if _CONTAINER.match(raw):
+        _bound(raw, math.inf if most_values is None else most_values)
     try:
         value = json.loads(
             text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_float, parse_int=_int
@@ -34,25 +68,70 @@ def parse(raw: bytes) -> Any:
             f"column {error.colno}; "
             'send one JSON object such as {"text": "..."}',
         ) from error
-    except RecursionError as error:
-        raise _too_deep() from error
-    if _depth_exceeds(value, MAX_DEPTH):
-        raise _too_deep()
     if "\\u" in text:  # only an escape can name a surrogate: UTF-8 cannot hold one
         _refuse_surrogates(value)
     return value
 
 
-def shown(value: object) -> str:
-    """A value as an error message shows it: quoted, ASCII, short."""
-    text = ascii(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+def member(raw: bytes, name: str) -> bytes:
+    """The spelling of a member of a JSON object, without the white space between its values.
+
+    Args:
+        raw: A JSON object that ``parse`` has taken.
+        name: The member's name.
+
+    Raises:
+        KeyError: There is no such member.
+    """
+    depth = start = 0
+    string = slice(0)
+    for token in _TOKEN.finditer(raw):
+        kind = raw[token.start()]
+        depth += (kind in _OPENING) - (kind in _CLOSING)
+        if start and (depth == 0 or (depth == 1 and kind == _COMMA)):
+            return _SPACE.sub(rb"\1", raw[start : token.start()])
+        if kind == _QUOTE:
+            string = slice(*token.span())
+        elif kind == _COLON and depth == 1 and json.loads(raw[string]) == name:
+            start = token.end()
+    raise KeyError(name)
+
+
+def _bound(raw: bytes, most_values: float) -> None:
+    """Refuse JSON that is nested too deep or holds too many values; malformed JSON may pass."""
+    opening = raw.count(b"[") + raw.count(b"{")
+    if opening <= MAX_DEPTH and opening + raw.count(b",") <= most_values:
+        return  # strings included, and still too few
+    depth = values = 0
+    name = string = slice(0)
+    for token in _TOKEN.finditer(raw):
+        kind = raw[token.start()]
+        if kind == _QUOTE:
+            string = slice(*token.span())
+        elif kind == _COLON:
+            name = string if depth == 1 else name
+        elif kind in _CLOSING:
+            depth -= 1
+        else:
+            values += 1  # behind a comma or an opening bracket
+            depth += kind in _OPENING
+            if depth > MAX_DEPTH:
+                raise _too_deep()
+            if values > most_values:
+                raise TooManyValues(raw[name], depth)
 
 
 def _decode(raw: bytes) -> str:
     if not raw:
         raise BadDocument(
             Reason.EMPTY_VALUE, 'the value has 0 bytes; send one JSON object such as {"text": "..."}'
+        )
+    if raw.startswith(b"\x00\x00") and len(raw) > _SCHEMA_REGISTRY_FRAME:
+        schema = int.from_bytes(raw[1:_SCHEMA_REGISTRY_FRAME], "big")
+        raise BadDocument(
+            Reason.NOT_JSON,
+            f"the value begins with byte 0 and, it seems, the id {schema} of a schema: the frame of a Schema "
+            "Registry serializer; send plain JSON, with a serializer of strings or bytes",
         )
     if raw.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
         raise BadDocument(
@@ -71,8 +150,7 @@ def _decode(raw: bytes) -> str:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)
         raise BadDocument(
             Reason.DUPLICATE_KEY, f"the name {shown(twice)} occurs twice in one object; give it once"
         )
@@ -110,13 +188,6 @@ def _children(value: Any) -> Iterator[Any]:
         yield from value.values()
     elif isinstance(value, list):
         yield from value
-
-
-def _depth_exceeds(value: Any, limit: int) -> bool:
-    level = [value] if isinstance(value, dict | list) else []
-    for _ in range(limit):
-        level = [child for parent in level for child in _children(parent) if isinstance(child, dict | list)]
-    return bool(level)
 
 
 def _refuse_surrogates(value: Any) -> None:

@@ -4,19 +4,24 @@ import math
 
 import pytest
 
-from stream.baselines.answers import Marked
+from stream.baselines.answers import GoldMention
 from stream.baselines.config import Baseline
 from stream.baselines.prompts import BaselinePrompts
 from stream.baselines.reading import BaselineReader
 from stream.contract.messages import Document
 from stream.generation import Completion
-from stream.ner.encoded_text import SpelledText
 from stream.ner.extractor import Extractor
 from stream.ner.labels import LabelWords
+from stream.ner.text_tokens import TextTokens
 from tests.baselines.templates import marked_template
 
 TEXT = "Ann of Rome met Bo in Rome"
-MENTIONS = [Marked("PER", 0, 3), Marked("LOC", 7, 11), Marked("PER", 16, 18), Marked("LOC", 22, 26)]
+MENTIONS = [
+    GoldMention("PER", 0, 3),
+    GoldMention("LOC", 7, 11),
+    GoldMention("PER", 16, 18),
+    GoldMention("LOC", 22, 26),
+]
 LABELS = ["PER", "LOC", "ORG"]
 
 
@@ -26,11 +31,11 @@ class Answering:
     def __init__(self, baseline):
         self.template = marked_template(baseline)
         self.prompts = BaselinePrompts(self.template, baseline)
-        spelled = SpelledText.of(TEXT, self.template)
+        spelled = TextTokens.of(TEXT, self.template)
         words = {label: LabelWords(*[self.template.label_text(label)] * 2) for label in LABELS}
         prefix = self.template.prefix_ids(spelled.encoded.ids)
-        questions = self.prompts.questions(prefix, words)
-        self.answers = {one.ids: self.prompts.answer(one, spelled, MENTIONS) for one in questions}
+        prompts = self.prompts.prompts(prefix, words)
+        self.answers = {one.ids: self.prompts.answer(one, spelled, MENTIONS) for one in prompts}
         self.asked = []
 
     async def generate(self, prompt):
@@ -42,7 +47,7 @@ class Answering:
     async def extract(self, longest=10_000):
         """The document of the test."""
         reader = BaselineReader(self, self.template, self.prompts, longest)
-        extractor = Extractor(self, self.template, reader=reader)
+        extractor = Extractor(self, self.template, decoder=reader)
         return await extractor.extract(Document(text=TEXT, labels=LABELS))
 
 

@@ -1,10 +1,10 @@
-"""How cost grows, and its chart."""
+"""Growth of cost, and its charts."""
 
 from xml.etree import ElementTree as ET
 
 import pytest
 
-from stream.bench.charts import line_chart
+from stream.bench.charts import growth_charts
 from stream.bench.growth import Growth, Point, exponent
 from stream.bench.strategies import Opener
 from stream.engine.model.session import Model
@@ -53,9 +53,16 @@ def test_growth_exponent_is_one_for_what_grows_in_proportion():
     assert exponent([Point(size, size**2, 0, 0, 0) for size in sizes]) == pytest.approx(2)
 
 
-def test_line_chart_is_well_formed_and_shows_every_point():
-    """The chart is XML, with a dot for every point and its names shown as they are."""
-    root = ET.fromstring(line_chart("a < b", "x & y", "ms", [(1, 2.0), (10, 30.0), (100, 200.0)]))
+def test_growth_chart_shows_every_point_beside_growth_in_proportion():
+    """Each axis has a file, a tick and a dot for every size, and a dashed line."""
+    axis = [Point(size, cost, 0, 0, 0) for size, cost in ((0, 1.0), (1, 2.0), (10, 30.0), (100, 200.0))]
+    charts = growth_charts({"in_flight": axis, "text": axis})
+    assert set(charts) == {"growth-in-flight.svg", "growth-text.svg"}
+    root = ET.fromstring(charts["growth-in-flight.svg"])
     names = "{http://www.w3.org/2000/svg}"
-    assert len(root.findall(f"{names}circle")) == 3
-    assert root.find(f"{names}title").text == "a < b"
+    shown = [text.text for text in root.iter(f"{names}text")]
+    assert {"1", "10", "100", "documents in flight", "ms"} <= set(shown)
+    assert not any("$" in text for text in shown)
+    assert sum("stroke-dasharray" in (path.get("style") or "") for path in root.iter(f"{names}path")) == 1
+    lines = [group for group in root.iter(f"{names}g") if (group.get("id") or "").startswith("line2d")]
+    assert 3 in [len(list(line.iter(f"{names}use"))) for line in lines]

@@ -1,9 +1,14 @@
-"""Documents a second, and how long each takes."""
+"""Load for benchmarks, and its throughput and latency."""
 
 import asyncio
+import json
 
-from stream.bench.load import Serving, serve_at_rate, serve_saturated, unlike_copies
+import pytest
+
+from stream.bench.load import Serving, bench_documents, serve_at_rate, serve_saturated, unlike_copies
+from stream.bundled import sample_documents
 from stream.contract.messages import Document
+from stream.errors import ConfigurationError
 
 DOCUMENTS = [Document(text=f"text {number}") for number in range(12)]
 
@@ -57,3 +62,21 @@ def test_serving_copies_share_no_beginning():
 def test_serving_needs_no_more_than_one_document():
     """Percentiles of a single document are its own time."""
     assert Serving.of([0.5], 1.0) == Serving(1.0, 500.0, 500.0)
+
+
+def test_load_takes_the_samples_by_default():
+    """Without a file the documents are the samples, as many as wanted."""
+    texts = [json.loads(line)["text"] for line in sample_documents().read_text("utf-8").splitlines()]
+    assert [document.text for document in bench_documents(None, 3)] == texts[:3]
+    assert len(bench_documents(None, 10_000)) == len(texts)
+
+
+def test_load_takes_annotated_documents(tmp_path):
+    """Of an annotated file the texts are taken; a file without documents is named."""
+    file = tmp_path / "dev.jsonl"
+    entity = {"start": 0, "end": 3, "text": "Ann", "label": "PER"}
+    file.write_text(json.dumps({"id": "1", "text": "Ann", "entities": [entity]}))
+    assert bench_documents(str(file), 5) == [Document(id="1", text="Ann")]
+    file.write_text("")
+    with pytest.raises(ConfigurationError, match=r"dev\.jsonl holds no document"):
+        bench_documents(str(file), 5)

@@ -39,7 +39,7 @@ def cases(opener):
 
 
 async def totals(opener, name, case):
-    """What one document takes."""
+    """Counts of one document."""
     strategy = opener.open(name)
     try:
         await strategy.decode(case)
@@ -71,7 +71,7 @@ async def test_benchmark_counts_the_passes_that_the_method_says(opener, cases):
 
 async def test_benchmark_padellm_decodes_what_the_engine_answers(opener, cases):
     """Without forcing, counts and mentions are those the engine gives to the same prompts."""
-    decoder = Decoder.of(opener.model)
+    decoder = Decoder(opener.model)
     try:
         counts = [decoder.submit(label.count.prompt).result().ids for label in cases[1].labels]
         numbers = [opener.template.parse_count(ids) or 0 for ids in counts]

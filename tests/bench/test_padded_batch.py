@@ -4,7 +4,7 @@ import pytest
 
 from stream.bench.cases import Forced
 from stream.bench.padded_batch import PaddedBatch
-from stream.engine.decoder import Decoder
+from stream.engine.decoder import Decoder, EngineOptions
 from stream.engine.model.session import Model
 from stream.generation import Prompt
 from tests.tiny_model import write_tiny_checkpoint
@@ -26,7 +26,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def greedy(folder, tmp_path_factory):
     """Prompts with what the engine answers them."""
-    decoder = Decoder.load(folder, threads=1, graph_cache=tmp_path_factory.mktemp("graphs"))
+    decoder = Decoder.load(folder, EngineOptions(threads=1, graph_cache=tmp_path_factory.mktemp("graphs")))
     try:
         futures = decoder.submit_many(PROMPTS)
         return [Forced(prompt, future.result().ids) for prompt, future in zip(PROMPTS, futures, strict=True)]

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -34,7 +35,7 @@ def call(tmp_path):
 
 
 def last_line(result):
-    """What the command printed as JSON."""
+    """The last line, parsed as JSON."""
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout.splitlines()[-1])
 
@@ -63,6 +64,21 @@ def test_bench_decode_draws_its_charts(call, tmp_path):
         assert {"floor", "padellm", "padellm, gold"} <= set(re.findall(r">([^<>]+)</text>", path.read_text()))
     (tmp_path / "file").write_text("in the way")
     assert "cannot be written" in call("decode", *options, "--svg", str(tmp_path / "file" / "x")).stderr
+
+
+@pytest.mark.parametrize("command", ["decode", "growth"])
+def test_bench_names_the_extra_of_charts(call, tmp_path, monkeypatch, command):
+    """Charts without matplotlib are refused before anything is measured, with the command that brings it."""
+    for name in [each for each in sys.modules if each.partition(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in ("stream.bench.charts", "stream.evaluation.charts"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    result = call(command, "--svg", str(tmp_path / "charts"))
+    assert result.exit_code == 1
+    assert "pip install 'padellm-stream[report]'" in result.stderr
+    assert result.stdout == ""
+    assert not (tmp_path / "charts").exists()
 
 
 def test_bench_decode_runs_only_the_strategies_asked_for(call):

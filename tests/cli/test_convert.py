@@ -55,10 +55,15 @@ def test_convert_prints_one_json_object(folder):
         (["out.jsonl", "--from", "doccano"], "names.conll, line 1: not JSON"),
         (["out.jsonl", "--skip-bad", "--labels", "ORG"], "no document"),
         (["nowhere/out.jsonl", "--skip-bad"], "cannot be written"),
+        (["out.jsonl", "--columns", "2"], "--columns 2: give the token's column and then the tag's"),
+        (["out.jsonl", "--columns", "0,1"], "--columns 0,1: give"),
+        (["out.jsonl", "--columns", "1,x"], "--columns 1,x: give"),
+        (["out.jsonl", "--offsets", "utf-16"], "--offsets does not apply to conll"),
+        (["out.jsonl", "--from", "gliner", "--columns", "1,2"], "--columns does not apply to gliner"),
     ],
 )
 def test_convert_says_what_is_wrong(folder, arguments, words):
-    """What cannot be converted ends with status 1, a message that says why, and no file."""
+    """A conversion that cannot be ends with status 1, the reason, and no file."""
     result = convert(folder / "names.conll", folder / arguments[0], *arguments[1:], status=1)
     assert result.stderr.startswith("padellm: ")
     assert words in result.stderr
@@ -66,9 +71,29 @@ def test_convert_says_what_is_wrong(folder, arguments, words):
 
 
 def test_convert_reports_nested_entities_left_out(folder):
-    """What --nested outermost leaves out is counted on stderr."""
+    """Entities that --nested outermost leaves out are counted on stderr."""
     row = {"text": "Bank of Oslo", "label": [[0, 12, "ORG"], [8, 12, "LOC"]]}
     (folder / "bank.jsonl").write_text(json.dumps(row))
     result = convert(folder / "bank.jsonl", folder / "a.bioes", "--from", "doccano", "--nested", "outermost")
     assert result.stderr == "1 entities within others were left out\n"
     assert (folder / "a.bioes").read_text() == "Bank\tB-ORG\nof\tI-ORG\nOslo\tE-ORG\n\n"
+
+
+def test_convert_reads_the_columns_and_the_offsets_named(folder):
+    """--columns names the token's and the tag's column, --offsets the unit of the file's offsets."""
+    (folder / "de.tsv").write_text("1\tAda\tB-PER\tO\n2\tlacht\tO\tO\n")
+    convert(folder / "de.tsv", folder / "de.jsonl", "--from", "conll", "--columns", "2,3")
+    (folder / "out.jsonl").write_text(json.dumps({"text": "😀 Ada", "label": [[3, 6, "PER"]]}))
+    convert(folder / "out.jsonl", folder / "utf.jsonl", "--from", "doccano", "--offsets", "utf-16")
+    for name in ("de", "utf"):
+        (entity,) = json.loads((folder / f"{name}.jsonl").read_text())["entities"]
+        assert entity["text"] == "Ada"
+
+
+def test_convert_allows_labels_with_commas(folder):
+    """--labels takes a JSON list, for labels that hold a comma."""
+    row = {"text": "Ada", "label": [[0, 3, "person, real"]]}
+    (folder / "ada.jsonl").write_text(json.dumps(row))
+    arguments = [folder / "ada.jsonl", folder / "out.jsonl", "--from", "doccano", "--labels"]
+    convert(*arguments, '["person, real"]')
+    convert(*arguments, "person, real", status=1)

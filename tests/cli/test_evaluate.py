@@ -2,11 +2,13 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from stream.baselines.config import Baseline
 from stream.bundled import model_folder
 from stream.cli import main
 from tests.tiny_model import write_tiny_checkpoint
@@ -46,6 +48,7 @@ def test_evaluate_prints_one_json_object(model, data):
     assert set(summary["labels"]) == {"PER"}
     assert 0 <= summary["ece"] <= 1
     assert not {"policies", "wrong_counts", "calibration"} & set(summary)
+    assert (summary["format"], summary["policy"]) == ("padellm", "paper")
 
 
 def test_evaluate_shows_labels(model, data):
@@ -53,6 +56,16 @@ def test_evaluate_shows_labels(model, data):
     result = CliRunner().invoke(main, ["evaluate", "--data", data, "--model", model])
     assert result.exit_code == 0, result.output
     assert [line.split()[0] for line in result.stdout.splitlines()[:3]] == ["Label", "PER", "all"]
+
+
+def test_evaluate_shows_any_label_as_it_is(model, tmp_path):
+    """Brackets in a label are text on a terminal too, and control characters do not reach it."""
+    file = tmp_path / "data.jsonl"
+    entity = {"start": 0, "end": 3, "text": "Ann", "label": "[/red]\x1b[2J"}
+    file.write_text(json.dumps({"text": "Ann", "entities": [entity]}))
+    result = CliRunner().invoke(main, ["evaluate", "--data", str(file), "--model", model])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[1].split()[0] == "[/red]\ufffd[2J"
 
 
 @pytest.mark.parametrize("options", [["--labels", "XYZ"], ["--data", "/none.jsonl"]])
@@ -64,7 +77,7 @@ def test_evaluate_says_what_is_wrong(model, data, options):
 
 
 def test_evaluate_reports(model, data, tmp_path):
-    """--report writes both files, and prints the figures of all policies and of wrong counts."""
+    """--report writes both files and prints the figures of all policies and of wrong counts."""
     folder = tmp_path / "report"
     result = CliRunner().invoke(
         main, ["evaluate", "--data", data, "--model", model, "--report", str(folder), "--json"]
@@ -82,11 +95,11 @@ def test_evaluate_reports(model, data, tmp_path):
     whole = json.loads((folder / "report.json").read_text())
     assert whole["about"]["data"] == data
     assert {name: whole[name] for name in summary} == summary
-    assert "<svg" in (folder / "report.html").read_text()
+    assert "data:image/svg+xml" in (folder / "report.html").read_text()
 
 
 def test_evaluate_calibrates_a_model(tmp_path):
-    """--calibrate stores temperatures in the model folder, and the model then has the error that it told."""
+    """--calibrate stores Platt scaling in the model folder, and scores of the model then have less error."""
     folder = tmp_path / "model"
     shutil.copytree(model_folder(None), folder)
     data, names = tmp_path / "data.jsonl", ["Anna Berg", "Paul Smith", "Rosa Diaz", "Omar Khan", "Li Wei"]
@@ -110,7 +123,7 @@ def test_evaluate_calibrates_a_model(tmp_path):
 
 
 def test_evaluate_scores_predictions(data, tmp_path):
-    """--predictions takes the place of a model; what has an unknown label is wrong, unless left out."""
+    """--predictions takes the place of a model; those under unknown labels are wrong, unless left out."""
     file = tmp_path / "predictions.jsonl"
     found = [{"label": "PER", "text": "Ann", "score": 0.9}, {"label": "ORG", "text": "Ann", "score": 0.8}]
     file.write_text("\n".join(json.dumps({"id": str(n), "entities": found}) for n in (1, 2)))
@@ -127,7 +140,7 @@ def test_evaluate_scores_predictions(data, tmp_path):
 
 
 def test_evaluate_predictions_are_no_model(model, data):
-    """What calibrates or names a model is refused beside predictions."""
+    """Options that calibrate or name a model are refused beside predictions."""
     for options in (["--model", model], ["--calibrate"]):
         result = CliRunner().invoke(main, ["evaluate", "--data", data, "--predictions", data, *options])
         assert result.exit_code == 1
@@ -141,3 +154,63 @@ def test_evaluate_needs_mentions_to_calibrate(model, data):
     assert result.exit_code == 1
     assert "are needed" in " ".join(result.stderr.split())
     assert (Path(model) / "ner_config.json").read_text() == before
+
+
+@pytest.mark.parametrize("setting", [None, "padellm-small-zh"])
+def test_evaluate_calibrates_no_model_that_it_was_not_told_to(data, monkeypatch, setting):
+    """--calibrate without --model is refused, and the model that would be taken stays as it was."""
+    if setting:
+        monkeypatch.setenv("PADELLM_MODEL", setting)
+    file = model_folder(Path(setting) if setting else None) / "ner_config.json"
+    before = file.read_bytes()
+    result = CliRunner().invoke(main, ["evaluate", "--data", data, "--calibrate"])
+    assert result.exit_code == 1
+    assert "name that folder with --model" in result.stderr
+    assert file.read_bytes() == before
+
+
+def test_evaluate_takes_labels_as_json(model, tmp_path):
+    """A label with a comma in it can be named in a JSON list, as for `padellm extract`."""
+    file = tmp_path / "data.jsonl"
+    entity = {"start": 0, "end": 3, "text": "Ann", "label": "PER, living"}
+    file.write_text(json.dumps({"text": "Ann", "entities": [entity]}))
+    options = ["--data", str(file), "--model", model, "--labels", '["PER, living"]', "--json"]
+    result = CliRunner().invoke(main, ["evaluate", *options])
+    assert result.exit_code == 0, result.output
+    assert set(json.loads(result.stdout)["labels"]) == {"PER, living"}
+
+
+@pytest.mark.parametrize("package", ["matplotlib", "jinja2"])
+def test_evaluate_names_the_extra_of_a_report(model, data, tmp_path, monkeypatch, package):
+    """A report without its libraries is refused before any decoding, with the command that brings them."""
+    for name in [each for each in sys.modules if each.partition(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in ("charts", "report_page"):
+        monkeypatch.delitem(sys.modules, f"stream.evaluation.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, package, None)
+    folder = tmp_path / "report"
+    result = CliRunner().invoke(main, ["evaluate", "--data", data, "--model", model, "--report", str(folder)])
+    assert result.exit_code == 1
+    assert f"needs {package}" in result.stderr
+    assert "pip install 'padellm-stream[report]'" in result.stderr
+    assert not folder.exists()
+
+
+def test_evaluate_scores_a_baseline(data, tmp_path):
+    """A baseline's folder is scored like a model's, with its format and the usual policy of that."""
+    folder = write_tiny_checkpoint(tmp_path / "tiny", baseline=Baseline.AUTOREG_STRUCT)
+    command = ["evaluate", "--data", data, "--model", str(folder), "--json"]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert (found["format"], found["policy"], found["documents"]) == ("autoreg_struct", "multi", 3)
+    assert found["passes_per_document"] >= 1
+    assert json.loads(CliRunner().invoke(main, [*command, "--policy", "flat"]).stdout)["policy"] == "flat"
+
+
+def test_evaluate_is_what_a_refused_baseline_names(tmp_path):
+    """Commands that serve models refuse a baseline, and name the command that scores it."""
+    folder = write_tiny_checkpoint(tmp_path / "tiny", baseline=Baseline.ONESTEP)
+    result = CliRunner().invoke(main, ["extract", "Ann", "--model", str(folder)])
+    assert result.exit_code == 1
+    assert f"`padellm evaluate --model {folder}`" in result.stderr

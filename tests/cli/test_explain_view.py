@@ -23,19 +23,19 @@ def explain(tmp_path, *options):
 
 
 def test_explain_view_shows_every_pass_on_the_terminal(tmp_path):
-    """Passes are numbered from the first, which reads the text."""
+    """Passes are numbered from the first, which prefills the text."""
     shown = explain(tmp_path).stdout
     assert "Pass 1" in shown
     assert "Ann met Bo." in shown
     assert "forward passes over" in shown
 
 
-def test_explain_view_shows_when_each_token_was_known():
-    """A line for every pass, each token under its place in the answer, wide letters included."""
+def test_explain_view_shows_the_fixing_pass_of_each_token():
+    """Every pass has a line, with each token at its position in the answer, wide letters included."""
     out = StringIO()
     show_fixings(Console(file=out, width=80), [Fixing("place 1", ("東京", " Tower", "s"), (1, 3, 1))])
     assert [line.rstrip() for line in out.getvalue().splitlines()[:4]] == [
-        "Known from pass  place 1",
+        "Fixed in pass  place 1",
         "    1  東京      s",
         "    2",
         "    3       Tower",

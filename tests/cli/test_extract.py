@@ -6,8 +6,10 @@ import pytest
 from typer.testing import CliRunner
 
 from stream.cli import main
-from stream.cli.extract import parse_labels
-from stream.errors import ConfigurationError
+from stream.contract.record import Record
+from stream.errors import BadDocument
+from stream.settings import Settings
+from stream.worker.codec import decode_document
 from tests.tiny_model import write_tiny_checkpoint
 
 
@@ -36,6 +38,17 @@ def test_extract_reads_stdin(model):
 
 
 @pytest.mark.parametrize(
+    ("argument", "stdin"), [("-", b"\xef\xbb\xbfAnn\r\nBob\r\n"), ("\ufeffAnn\r\nBob", b"")]
+)
+def test_extract_takes_no_byte_order_mark_for_text(model, argument, stdin):
+    """A byte order mark before a text and the last line end are no part of it; other line ends are."""
+    options = ["--model", model, "--labels", "PER", "--json"]
+    result = CliRunner().invoke(main, ["extract", argument, *options], input=stdin)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["coverage"]["characters"] == len("Ann\r\nBob")
+
+
+@pytest.mark.parametrize(
     ("text", "options", "words"),
     [
         ("", [], "text"),
@@ -52,11 +65,23 @@ def test_extract_says_what_is_wrong(text, options, words):
     assert "Traceback" not in result.output
 
 
-def test_extract_labels_by_name_or_definition():
-    """Labels are names with commas, a JSON list, or an object with definitions."""
-    assert parse_labels("PER, LOC") == ["PER", "LOC"]
-    assert parse_labels('["a, b"]') == ["a, b"]
-    assert parse_labels('{"PER": "a human"}') == {"PER": "a human"}
-    assert parse_labels(None) is None
-    with pytest.raises(ConfigurationError):
-        parse_labels("")
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("Ann", ["PER", "per "]),
+        ("Ann", ["x" * 257]),
+        ("Ann", {"PER": "x" * 257}),
+        ("Ann", [f"label {n}" for n in range(65)]),
+        ("Ann", [" "]),
+        ("Ann", []),
+        (" \n", ["PER"]),
+    ],
+)
+def test_extract_refuses_what_a_worker_refuses(text, labels):
+    """Text and labels that are a dead letter in a worker are refused here, in the same words."""
+    value = json.dumps({"text": text, "labels": labels}).encode()
+    with pytest.raises(BadDocument) as refused:
+        decode_document(Record("documents", 0, 0, value=value), Settings())
+    result = CliRunner().invoke(main, ["extract", text, "--labels", json.dumps(labels)])
+    assert result.exit_code == 1
+    assert str(refused.value) in result.stderr

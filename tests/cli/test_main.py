@@ -1,5 +1,6 @@
 """The command line as a whole."""
 
+import json
 import os
 import subprocess
 import sys
@@ -48,10 +49,46 @@ def test_main_help_imports_no_command():
 
 def test_main_names_the_variable_of_a_wrong_setting():
     """A setting of the wrong kind becomes one message that names its variable and what is wrong with it."""
-    answer = _run("config", PADELLM_WINDOW="many")
+    answer = _run("config", PADELLM_MAX_IN_FLIGHT="many")
     assert answer.returncode == 1
-    assert "PADELLM_WINDOW=many: Input should be a valid integer" in answer.stderr
+    assert "PADELLM_MAX_IN_FLIGHT=many: Input should be a valid integer" in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+def test_main_warns_of_a_misspelt_setting():
+    """A variable that is no setting is named on stderr with the nearest one, and the command goes on."""
+    answer = _run("config", "--json", PADELLM_TRESHOLD="0.5")
+    assert answer.returncode == 0
+    assert (
+        "PADELLM_TRESHOLD is not a setting and is ignored; did you mean PADELLM_THRESHOLD?" in answer.stderr
+    )
+    assert json.loads(answer.stdout)["threshold"]["from"] == "default"
+
+
+def test_main_worker_logs_a_misspelt_setting():
+    """The worker logs such a variable as JSON, since its standard error holds nothing else."""
+    answer = _run("worker", "--model", "/nowhere", PADELLM_TRESHOLD="0.5", PADELLM_HEALTH_PORT="0")
+    lines = [json.loads(line) for line in answer.stderr.splitlines() if line.startswith("{")]
+    (logged,) = [line for line in lines if line["event"] == "unknown setting ignored"]
+    assert (logged["variable"], logged["advice"]) == ("PADELLM_TRESHOLD", "did you mean PADELLM_THRESHOLD?")
+
+
+@pytest.mark.parametrize(
+    ("variables", "grade", "found"),
+    [
+        ({"PADELLM_TRESHOLD": "0.5"}, "warn", "PADELLM_TRESHOLD"),
+        ({"PADELLM_LOG_LEVEL": "verbose"}, "fail", "PADELLM_LOG_LEVEL=verbose"),
+        ({"PADELLM_DEAD_LETTERS_TOPIC": "documents"}, "fail", "PADELLM_DEAD_LETTERS_TOPIC=documents"),
+    ],
+)
+def test_main_doctor_finds_wrong_settings(variables, grade, found):
+    """Settings that are misspelt, wrong or contradictory are findings of doctor, not an end of it."""
+    answer = _run("doctor", "--json", BROKER="127.0.0.1:1", **variables)
+    assert answer.returncode == 1
+    findings = json.loads(answer.stdout)["findings"]
+    (finding,) = [each for each in findings if found in each["found"]]
+    assert (finding["subject"], finding["grade"]) == ("settings", grade)
+    assert finding["fix"]
 
 
 def test_main_names_the_extra_of_a_missing_package(monkeypatch):

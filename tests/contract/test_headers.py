@@ -5,7 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from stream.contract.headers import dead_letter_headers, event_headers
+from stream.contract.headers import (
+    dead_letter_headers,
+    event_headers,
+    has_decodable_names,
+    read_dead_letter,
+    size,
+)
 from stream.contract.messages import Coverage, DeadLetter, EntityEvent, ModelInfo, Source, Stage
 from stream.contract.record import Record
 
@@ -46,21 +52,29 @@ def test_headers_of_an_event_are_cloudevents_in_binary_mode():
         ((("Traceparent", TRACE),), TRACE),
         ((("traceparent", b"nonsense"), ("traceparent", TRACE), ("traceparent", TRACE[:-1] + b"0")), TRACE),
         ((("traceparent", b"00-" + b"0" * 32 + b"-b7ad6b7169203331-01"),), None),
+        ((("traceparent", b"01" + TRACE[2:]),), b"01" + TRACE[2:]),
+        ((("traceparent", b"01" + TRACE[2:] + b"-future-field"),), b"01" + TRACE[2:] + b"-future-field"),
+        ((("traceparent", b"01" + TRACE[2:] + b"future"),), None),
+        ((("traceparent", TRACE + b"-field"),), None),
+        ((("traceparent", b"ff" + TRACE[2:]),), None),
         ((("traceparent", None),), None),
         ((), None),
     ],
 )
 def test_headers_of_an_event_hold_exactly_one_traceparent(incoming, outgoing):
-    """A trace that comes in goes on; several, strange or none become exactly one valid traceparent."""
+    """A trace that comes in goes on, of later versions too; strange ones or none become a valid one."""
     headers = event_headers(EVENT, replace(RECORD, headers=incoming))
     traces = [value for name, value in headers if name.lower() == "traceparent"]
     assert len(traces) == 1
-    assert re.fullmatch(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", traces[0])
-    assert outgoing is None or traces == [outgoing]
+    if outgoing is None:
+        assert re.fullmatch(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-00", traces[0])
+        assert traces[0] not in dict(incoming).values()
+    else:
+        assert traces == [outgoing]
 
 
 def test_headers_of_a_repeated_event_are_the_same():
-    """A repeat of an event cannot be told from it."""
+    """A repeat of an event has the same headers."""
     assert event_headers(EVENT, RECORD) == event_headers(EVENT, RECORD)
 
 
@@ -87,5 +101,31 @@ def test_headers_of_a_dead_letter_keep_the_original_ones():
 
 
 def test_headers_of_a_cut_dead_letter_say_how_much_there_was():
-    """Where the original did not fit, its size is told."""
+    """A cut dead letter names the size of the original."""
     assert ("padellm.truncated", b"1") in dead_letter_headers(LETTER, RECORD, truncated=True)
+
+
+def test_headers_names_that_are_not_utf8_are_found_and_spelt_out():
+    """A name with other bytes is found, counted and kept in a form that Kafka takes."""
+    strange = replace(RECORD, headers=(("\udcffé", b"1"),))
+    assert not has_decodable_names(strange.headers)
+    assert has_decodable_names(dead_letter_headers(LETTER, strange, truncated=False))
+    assert dead_letter_headers(LETTER, strange, truncated=False)[0] == ("\\xffé", b"1")
+    assert size(strange.headers) > len("\\xffé") + 1
+
+
+def test_headers_of_a_dead_letter_are_read_back():
+    """The headers of a dead letter give the dead letter again, whatever else is among them."""
+    original = (("n", None), ("\udcff", b"\xff"), ("__dlq.errors.topic", b"earlier"))
+    headers = dead_letter_headers(LETTER, replace(RECORD, headers=original), truncated=True)
+    assert read_dead_letter(headers) == LETTER
+
+
+@pytest.mark.parametrize(
+    "spoilt", [{"padellm.stage": None}, {"padellm.stage": b"lunch"}, {"__dlq.errors.offset": b"\xff"}]
+)
+def test_headers_of_others_are_no_dead_letter(spoilt):
+    """Without all headers of a dead letter, each with a value it can have, there is none."""
+    headers = dict(dead_letter_headers(LETTER, RECORD, truncated=False)) | spoilt
+    assert read_dead_letter(headers.items()) is None
+    assert read_dead_letter(()) is None

@@ -3,7 +3,7 @@
 import pytest
 
 from stream.corpora import brat
-from stream.corpora.reading import Discontinuous, Options
+from stream.corpora.parsing import Discontinuous, Options
 from stream.errors import ConfigurationError
 from tests.corpora.documents import document
 
@@ -37,7 +37,7 @@ def test_brat_reads_text_bound_lines_alone(tmp_path):
 
 
 def test_brat_joins_pieces_that_a_line_end_parts(tmp_path):
-    """What goes over a line end is one entity, though brat writes it in pieces."""
+    """An entity that goes over a line end is one, though brat writes it in pieces."""
     reading = read(tmp_path, "T1\tX 4 7;9 11\tand Bo\nT2\tX 4 11\tand  Bo")
     assert [entity.text for entity in reading.document.entities] == ["and\r\nBo"] * 2
 
@@ -59,11 +59,13 @@ def test_brat_takes_entities_in_pieces_as_told(tmp_path, choice, mention):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("T1\tPER 0 3\tBob", '"Bob" is marked at 0 3, where the text has "Ada"'),
+        ("T1\tPER 0 3\tBob", '"Bob" is marked at 0-3, where the text has "Ada"'),
         ("T1\tPER 0 3", "is not an id"),
         ("T1\tPER 0\tAda", "is not an id"),
         ("T1 PER 0 3 Ada", "is not an id"),
-        ("T1\tPER 0 4\tAda", '"Ada" is marked at 0 4, where the text has "Ada "'),
+        ("T1\tPER 0 4\tAda", '"Ada" is marked at 0-4, where the text has "Ada "'),
+        ("T1\tPER 0 2;3 7\tAdaand", 'marked at "0 2;3 7", where the text has another'),
+        ("T1\tPER 4 7;0 3\tand Ada", 'marked at "4 7;0 3", where the text has another'),
         ("T1\tPER 3 0\t", "3-0"),
         ("T1\tPER 20 21\t", "20-21"),
         ("T1\tPER " + "9" * 30 + " 1\t", "is not an id"),
@@ -84,6 +86,28 @@ def test_brat_names_a_file_without_the_other(tmp_path):
     first, second = brat.read(tmp_path)
     assert str(first.problems[0]) == f"{tmp_path / 'a.txt'}: there is no a.ann beside it"
     assert str(second.problems[0]) == f"{tmp_path / 'b.ann'}: there is no b.txt beside it"
+
+
+def test_brat_takes_a_file_that_is_no_text_for_one_bad_document(tmp_path):
+    """A file that is not UTF-8 spoils its own document, and the others are read."""
+    read(tmp_path, "T1\tPER 0 3\tAda")
+    (tmp_path / "b.txt").write_bytes("José".encode("latin-1"))
+    (tmp_path / "b.ann").write_text("\n")
+    (tmp_path / "c.txt").write_text("Bo")
+    (tmp_path / "c.ann").write_bytes(b"T1\tPER 0 2\tBo\n\xff")
+    first, second, third = brat.read(tmp_path)
+    assert first.document
+    assert str(second.problems[0]) == f"{tmp_path / 'b.txt'}, line 1: not UTF-8 text: unexpected end of data"
+    assert str(third.problems[0]) == f"{tmp_path / 'c.ann'}, line 2: not UTF-8 text: invalid start byte"
+
+
+@pytest.mark.parametrize("offsets", ["0 3", "1 4"])
+def test_brat_offsets_may_count_a_byte_order_mark(tmp_path, offsets):
+    """A byte order mark is no text; brat counts it and other tools do not, and the mention decides."""
+    (tmp_path / "a.txt").write_text("\ufeffAda")
+    (tmp_path / "a.ann").write_text(f"\ufeffT1\tPER {offsets}\tAda")
+    (parsed,) = brat.read(tmp_path)
+    assert parsed.document == document("Ada", (0, 3, "PER"), name="a")
 
 
 def test_brat_reads_folders_within_and_single_files(tmp_path):
@@ -122,3 +146,4 @@ def test_brat_says_what_it_cannot_hold():
     """A label with white space and an id too long for a file name are named before anything is written."""
     assert "two words" in brat.obstacles(document("Ada", (0, 3, "two words")), Options())[0]
     assert "too long" in brat.obstacles(document("Ada", name="x" * 300), Options())[0]
+    assert "byte order mark" in brat.obstacles(document("\ufeffAda"), Options())[0]

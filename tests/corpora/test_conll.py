@@ -3,8 +3,9 @@
 import pytest
 
 from stream.corpora import conll
-from stream.corpora.reading import Options
+from stream.corpora.parsing import Options
 from stream.corpora.tokens import Scheme
+from stream.errors import ConfigurationError
 from tests.corpora.documents import document
 
 FOUR_COLUMNS = """-DOCSTART- -X- -X- O
@@ -48,6 +49,83 @@ def test_conll_names_lines(tmp_path):
     ]
     assert good.place.line == 5
     assert good.place_of(0).line == 6
+
+
+GERMEVAL = """#\thttp://example.org/a [2020-01-01]
+1\tFrau\tO\tO
+2\tMarta\tB-PER\tO
+3\tLindgren\tI-PER\tO
+4\tbesuchte\tO\tO
+5\tUniversität\tB-ORG\tO
+6\tLund\tI-ORG\tB-LOC
+
+1\tSie\tO\tO
+"""
+CONLL_U = """# text = Marta Lind reiser
+1-2\tMarta-Lind\t_\t_\t_
+1\tMarta\tPROPN\t_\tB-PER
+2\tLind\tPROPN\t_\tI-PER
+2.1\tog\tCCONJ\t_\t_
+3\treiser\tVERB\t_\tO
+"""
+
+
+@pytest.mark.parametrize(
+    ("content", "columns", "expected"),
+    [
+        (GERMEVAL, (2, 3), [(5, 19, "PER"), (29, 45, "ORG")]),
+        (GERMEVAL, (2, 4), [(41, 45, "LOC")]),
+        (GERMEVAL, (2, 3, 4), [(5, 19, "PER"), (29, 45, "ORG"), (41, 45, "LOC")]),
+        (CONLL_U, (2, 5), [(0, 10, "PER")]),
+        ("B-PER x Ada\nO x sang\n", (3, 1), [(0, 3, "PER")]),
+    ],
+)
+def test_conll_reads_named_columns(tmp_path, content, columns, expected):
+    """Token and tags are read from the columns that are named; words that are no tokens are passed over."""
+    file = tmp_path / "names"
+    file.write_text(content)
+    first, *_ = conll.read(file, Options(columns=columns))
+    assert first.problems == ()
+    assert [(each.start, each.end, each.label) for each in first.document.entities] == expected
+    assert all(word.isalpha() for word in first.document.text.split())
+
+
+def test_conll_names_lines_without_a_named_column(tmp_path):
+    """A line that ends before the column named is bad."""
+    file = tmp_path / "names"
+    file.write_text("1\tAda\tO\n2\tBo\n")
+    (parsed,) = conll.read(file, Options(columns=(2, 3)))
+    assert [problem.place.line for problem in parsed.problems] == [2]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (GERMEVAL, ["numbers and no tokens", "--columns 2,3;", "tags in column 3 and 4"]),
+        (CONLL_U, ["numbers and no tokens", "--columns 2,3"]),
+        ("0 Ada B-PER\n1 sang O\n", ["numbers and no tokens", "--columns 2,3;"]),
+        ("doc1 Ada B-PER\ndoc1 sang O\n\ndoc2 Bo B-PER\ndoc2 sang O\n", ["never changes"]),
+        ("B-PER x Ada\nO x sang\n", ['"Ada" and the like', "tags in column 1"]),
+        ("Ada B-PER anna\nsang O anna\n", ['"anna" and the like', "--columns 2,2"]),
+    ],
+)
+def test_conll_refuses_another_layout(tmp_path, content, words):
+    """A first column without tokens or a last without tags is refused, with a hint at the right ones."""
+    file = tmp_path / "names"
+    file.write_text(content)
+    with pytest.raises(ConfigurationError) as refused:
+        list(conll.read(file))
+    for each in ["names", *words]:
+        assert each in str(refused.value)
+
+
+@pytest.mark.parametrize("content", ["1 CD B-X\n2 CD I-X\nAda NN O\n", "1 O\n2 O\n", "ha X O\nha X O\n"])
+def test_conll_takes_numbers_and_repeats_for_tokens(tmp_path, content):
+    """Numbers among words are tokens, and so are numbers in two columns and a word that repeats."""
+    file = tmp_path / "names"
+    file.write_text(content)
+    (parsed,) = conll.read(file)
+    assert parsed.document
 
 
 def test_conll_reads_iob1_when_told(tmp_path):
@@ -98,7 +176,7 @@ def test_conll_cjk_puts_no_space_beside_such_a_character(tmp_path):
     ],
 )
 def test_conll_says_what_it_cannot_hold(bad, words):
-    """What columns would lose is named before anything is written."""
+    """Anything that columns would lose is named before a file is written."""
     (reason,) = conll.obstacles(bad, Options())
     assert words in reason
 

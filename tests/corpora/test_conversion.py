@@ -6,7 +6,7 @@ import pytest
 
 from stream.corpora.conversion import Conversion
 from stream.corpora.formats import FORMATS
-from stream.corpora.reading import Nested
+from stream.corpora.parsing import Nested
 from stream.errors import ConfigurationError
 
 BANK = {"text": "Bank of Oslo", "spans": [(0, 12, "ORG"), (8, 12, "LOC")]}

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from stream.corpora import doccano
+from stream.corpora.parsing import OffsetUnit, Options
 from tests.corpora.documents import document
 
 DOCUMENT = document("😀 Ada", (2, 5, "PER"), name="7")
@@ -66,3 +67,41 @@ def test_doccano_says_what_is_wrong_with_a_line(tmp_path, row, words):
     (reading,) = doccano.read(file)
     assert words in reading.problems[0].reason
     assert reading.problems[0].place.line == 1
+
+
+EMOJI = "😀 Marta drives to Lund"
+
+
+@pytest.mark.parametrize(
+    ("unit", "spans"),
+    [
+        (OffsetUnit.UTF_16, [[3, 8, "PER"], [19, 23, "LOC"]]),
+        (OffsetUnit.UTF_8, [[5, 10, "PER"], [21, 25, "LOC"]]),
+        (OffsetUnit.CODE_POINTS, [[2, 7, "PER"], [18, 22, "LOC"]]),
+        (None, [[2, 7, "PER"], [18, 22, "LOC"]]),
+    ],
+)
+def test_doccano_reads_offsets_of_the_unit_named(tmp_path, unit, spans):
+    """Offsets of the unit that is named, code points by default, become code points."""
+    file = tmp_path / "export.jsonl"
+    file.write_text(json.dumps({"text": EMOJI, "label": spans}))
+    (parsed,) = doccano.read(file, Options(offsets=unit))
+    assert parsed.document == document(EMOJI, (2, 7, "PER"), (18, 22, "LOC"))
+
+
+@pytest.mark.parametrize(
+    ("unit", "span", "words"),
+    [
+        (None, [3, 8], '"arta " in code points and "Marta" in UTF-16 units: name the unit (--offsets)'),
+        (None, [19, 23], 'of 22 code points; in UTF-16 units it is "Lund": --offsets utf-16'),
+        (OffsetUnit.UTF_16, [1, 8], "parts a character in two (offsets are UTF-16 units)"),
+        (OffsetUnit.UTF_16, [19, 24], "no place in a text of 23 UTF-16 units"),
+        (OffsetUnit.UTF_8, [2, 10], "parts a character in two (offsets are UTF-8 bytes)"),
+    ],
+)
+def test_doccano_refuses_offsets_of_another_unit(tmp_path, unit, span, words):
+    """A span that makes sense in another unit alone is a problem, as is one that parts a character."""
+    file = tmp_path / "export.jsonl"
+    file.write_text(json.dumps({"text": EMOJI, "label": [[*span, "X"]]}))
+    (parsed,) = doccano.read(file, Options(offsets=unit))
+    assert words in parsed.problems[0].reason

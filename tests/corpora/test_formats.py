@@ -1,4 +1,4 @@
-"""What all formats have in common: what goes in comes out, and what is no file of theirs is refused."""
+"""All formats: documents come back as they were written, and foreign files are refused."""
 
 import gzip
 import json
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from stream.corpora.conversion import Conversion
 from stream.corpora.formats import FORMATS, format_named, format_of
-from stream.corpora.reading import Options
+from stream.corpora.parsing import OffsetUnit, Options
 from stream.errors import ConfigurationError
 from tests.corpora.documents import by_place, document, documents, without_space
 
@@ -35,7 +35,9 @@ def there_and_back(name, given_documents, options=Options()):  # noqa: B008
 @given(annotated=documents())
 def test_formats_with_offsets_give_back_every_document(name, annotated):
     """Any text and any entities, nested, crossing or with white space at their ends, come back."""
-    (back,) = there_and_back(name, [annotated])
+    options = Options(offsets=OffsetUnit.CODE_POINTS)
+    assume(not FORMATS[name].obstacles(annotated, options))
+    (back,) = there_and_back(name, [annotated], options)
     assert back.text == annotated.text
     assert by_place(back) == by_place(annotated)
     if annotated.id and name in KEEPS_IDS:
@@ -103,7 +105,7 @@ WILD = st.one_of(
 
 
 def refusal_of(conversion, source, target):
-    """What the error of a conversion says; None where there is none."""
+    """The message of a conversion's error; None where there is none."""
     try:
         conversion.run(source, target)
     except ConfigurationError as error:
@@ -127,6 +129,30 @@ def test_formats_refuse_wild_bytes_by_name(name, content, other):
             conversion = Conversion(FORMATS[name], FORMATS["jsonl"], Options(cjk=True), skip_bad=skip_bad)
             refusal = refusal_of(conversion, path, Path(folder) / "out")
             assert refusal is None or str(path) in refusal
+
+
+@pytest.mark.parametrize("name", ["jsonl", "doccano", "padellm", "gliner", "conll"])
+def test_formats_take_bytes_that_are_no_text_for_one_bad_document(name, tmp_path):
+    """Bytes that are not UTF-8 spoil the document they stand in, and those around it are read."""
+    file = tmp_path / "data"
+    names = ("Ann", "Bo!", "Cem")
+    FORMATS[name].write([document(f"{each} sang", (0, 3, "PER")) for each in names], file, Options())
+    file.write_bytes(file.read_bytes().replace(b"Bo!", b"Bo\xe9"))
+    first, bad, last = FORMATS[name].read(file, Options())
+    assert (first.document.text, last.document.text) == ("Ann sang", "Cem sang")
+    assert f"line {bad.place.line}: not " in str(bad.problems[0])
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name not in {"spacy", "brat"}])
+def test_formats_pass_over_a_byte_order_mark(name, tmp_path):
+    """A byte order mark at the beginning of a file is no part of what it holds."""
+    file = tmp_path / "data"
+    given_document = document("Ann", (0, 3, "PER"))
+    FORMATS[name].write([given_document], file, Options())
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    (parsed,) = FORMATS[name].read(file, Options())
+    assert parsed.document.text == "Ann"
+    assert parsed.document.entities == given_document.entities
 
 
 @pytest.mark.parametrize("name", ["jsonl", "doccano", "gliner", "padellm"])

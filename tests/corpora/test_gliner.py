@@ -5,7 +5,7 @@ import json
 import pytest
 
 from stream.corpora import gliner
-from stream.corpora.reading import Options
+from stream.corpora.parsing import Options
 from stream.errors import ConfigurationError
 from tests.corpora.documents import document
 

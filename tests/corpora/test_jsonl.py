@@ -6,7 +6,8 @@ import json
 import pytest
 
 from stream.corpora.document import label_inventory
-from stream.corpora.jsonl import read_documents
+from stream.corpora.jsonl import read, read_documents
+from stream.corpora.parsing import OffsetUnit, Options
 from stream.errors import ConfigurationError
 
 GOOD = {
@@ -46,6 +47,16 @@ def test_jsonl_name_file_and_line_of_bad_input(tmp_path, line, words):
         list(read_documents(file))
     for word in ["data.jsonl", *words]:
         assert word in str(refused.value)
+
+
+def test_jsonl_offsets_may_count_utf_16_units(tmp_path):
+    """A mention that fits UTF-16 units alone is refused with the option's name, and read with the option."""
+    file = tmp_path / "data.jsonl"
+    file.write_text(json.dumps(GOOD | {"entities": [GOOD["entities"][0] | {"start": 3, "end": 6}]}))
+    (refused,) = read(file)
+    assert 'in UTF-16 units it is "Ann": --offsets utf-16' in refused.problems[0].reason
+    (parsed,) = read(file, Options(offsets=OffsetUnit.UTF_16))
+    assert parsed.document.entities[0].start == 2
 
 
 def test_jsonl_name_a_file_that_cannot_be_read(tmp_path):

@@ -129,3 +129,59 @@ def test_predictions_refuse_wild_bytes_by_name(tmp_path_factory, content):
     except ConfigurationError as error:
         refusal = str(error)
     assert str(file) in refusal
+
+
+def event(event_id, *names, **fields):
+    """A line of the entities topic, with an entity for each name."""
+    entities = [{"text": name, "label": "PER", "start": 0, "end": len(name), "score": 0.9} for name in names]
+    return {"event_id": event_id, "document_id": "1", "entities": entities} | fields
+
+
+SOURCE = {"source": {"topic": "documents", "partition": 0, "offset": 1}}
+
+
+def written(tmp_path, *rows):
+    """A file of JSON Lines."""
+    file = tmp_path / "events.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    return file
+
+
+@pytest.mark.parametrize("fields", [{}, SOURCE])
+def test_predictions_events_of_a_document_are_one_answer(tmp_path, fields):
+    """Events of one document make one prediction in the place of the first, and a repeat counts once."""
+    later = event("x", "Ada") | {"entities": [event("x", "Ada")["entities"][0] | {"score": 0.9001}]}
+    rows = [
+        event("x", "Ada", **fields),
+        event("y", "Eva", document_id="2", **fields),
+        event("x/1", "Bo", **fields),
+        later | fields,
+        event("x/1", "Bo", **fields),
+    ]
+    first, second = read_predictions(written(tmp_path, *rows))
+    assert [mention.text for mention in first.mentions] == ["Ada", "Bo"]
+    assert (first.id, second.id) == ("1", "2")
+
+
+def test_predictions_two_equal_answers_to_a_document_are_one(tmp_path):
+    """A document that was sent twice has two answers, which may agree."""
+    rows = [event("x", "Ada", "Bo", **SOURCE), event("y", "Ada", **SOURCE), event("y/1", "Bo", **SOURCE)]
+    (predicted,) = read_predictions(written(tmp_path, *rows))
+    assert [mention.text for mention in predicted.mentions] == ["Ada", "Bo"]
+
+
+@pytest.mark.parametrize(
+    ("second", "words"),
+    [
+        (event("x", "Bo"), 'line 2: event "x" has other entities than at'),
+        (
+            event("y", "Bo", **SOURCE),
+            'document "1" has 2 answers that differ (events "x", "y"): keep the events',
+        ),
+    ],
+)
+def test_predictions_refuse_events_that_contradict_each_other(tmp_path, second, words):
+    """Two contents of one event, and two answers to one document, are refused with both named."""
+    with pytest.raises(ConfigurationError) as refused:
+        read_predictions(written(tmp_path, event("x", "Ada", **SOURCE), second))
+    assert words in str(refused.value)

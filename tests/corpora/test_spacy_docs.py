@@ -58,7 +58,7 @@ def test_spacy_docs_with_entities_that_are_none_have_a_problem(tmp_path):
     (reading,) = spacy_docs.read(tmp_path / "dev.spacy")
     assert (
         str(reading.problems[0])
-        == f'{tmp_path / "dev.spacy"}, document 1: "" is no label: a string with characters is'
+        == f'{tmp_path / "dev.spacy"}, document 1: "" is no label: a label is a string that is not empty'
     )
 
 

@@ -1,7 +1,8 @@
-"""The files of the deployment say what they must; that they work is proven by `make stack-test`."""
+"""The deployment's files, without Docker; `make stack-test` tests them with a real engine."""
 
 import re
 import tomllib
+from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from stream.local.kafka import VERSION
-from stream.settings import Settings
+from stream.settings import Settings, variables
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
@@ -30,7 +31,7 @@ def _seconds(duration: str) -> float:
 
 @each_service
 def test_compose_service_has_health_check(service):
-    """Every service says whether it is healthy."""
+    """Every service has a health check."""
     check = service["healthcheck"]
     assert check["test"][0] == "CMD"
     assert "disable" not in check
@@ -51,7 +52,7 @@ def test_compose_service_is_hardened(service):
 
 @each_service
 def test_compose_service_has_restart_policy_and_time_to_stop(service):
-    """Every service comes back after a crash and has its own time to end in order."""
+    """Every service is restarted after a crash and has its own time to stop in order."""
     assert service["restart"] in {"unless-stopped", "on-failure"}
     assert _seconds(service["stop_grace_period"]) >= 10
 
@@ -79,15 +80,34 @@ def test_compose_dependency_has_condition(service):
 @pytest.mark.parametrize("worker", ["worker", "worker-gpu"])
 def test_compose_worker_may_drain_before_it_is_killed(worker):
     """A worker has longer to stop than it may drain."""
-    service = SERVICES[worker]
-    assert _seconds(service["stop_grace_period"]) > 2 * float(service["environment"]["PADELLM_DRAIN_LIMIT"])
+    assert _seconds(SERVICES[worker]["stop_grace_period"]) > 2 * Settings.model_fields["drain_limit"].default
 
 
-@pytest.mark.parametrize("worker", ["worker", "worker-gpu"])
-def test_compose_worker_is_given_settings_that_exist(worker):
-    """Every variable of a worker is a setting, so that none is misspelt."""
-    names = {name.removeprefix("PADELLM_").lower() for name in SERVICES[worker]["environment"]}
-    assert names <= set(Settings.model_fields)
+@pytest.mark.parametrize("service", ["worker", "worker-gpu", "topics"])
+def test_compose_hands_every_setting_on(service):
+    """Every setting reaches the worker and the topics, from the environment where no container fixes it."""
+    environment = SERVICES[service]["environment"]
+    given = {name: set(variables(name)) & set(environment) for name in Settings.model_fields}
+    assert all(len(names) == 1 for names in given.values()), given
+    assert set(environment) == set().union(*given.values())
+    fixed = {variable for variable, value in environment.items() if value is not None}
+    assert fixed == {
+        "BROKER",
+        "PADELLM_TRITON_URL",
+        "PADELLM_INFERENCE",
+        "PADELLM_MODEL",
+        "PADELLM_HEALTH_HOST",
+        "PADELLM_HEALTH_PORT",
+        "PADELLM_CACHE_DIR",
+    }
+    Settings(**{name: environment[names.pop()] for name, names in given.items() if names & fixed})
+
+
+def test_compose_hands_every_setting_of_the_engine_to_triton():
+    """Every setting that the CPU engine reads reaches Triton from the environment."""
+    engine = {name for name, field in Settings.model_fields.items() if "CPU engine" in field.description}
+    expected = {f"PADELLM_{name.upper()}": None for name in engine - {"cache_dir"}}
+    assert SERVICES["triton"]["environment"] == expected
 
 
 def test_compose_keys_are_understood_by_version_1_29():
@@ -119,7 +139,7 @@ def test_compose_starts_cpu_stack_by_default():
 
 
 def test_compose_gpu_parts_are_in_their_own_file_alone():
-    """What only a machine with a GPU can start is in compose.gpu.yml: its reservation and raised limits."""
+    """Everything that needs a GPU is in compose.gpu.yml: its reservation and raised limits."""
     assert not any({"deploy", "ulimits"} & set(service) for service in SERVICES.values())
     triton = GPU["services"]["triton-gpu"]
     assert triton["deploy"]["resources"]["reservations"]["devices"][0]["capabilities"] == ["gpu"]
@@ -167,6 +187,13 @@ def test_dockerfile_base_is_pinned_and_builder_may_be_old(dockerfile):
     assert not re.search(r"^# *syntax=|<<|--link|--mount|--chmod", text, flags=re.MULTILINE)
 
 
+def _brought_by(package: str, extra: str) -> set[str]:
+    """The packages that an extra of an installed package asks for."""
+    needed = [Requirement(each) for each in requires(package) or ()]
+    markers = [(each.name, each.marker) for each in needed if each.marker]
+    return {canonicalize_name(name) for name, marker in markers if marker.evaluate({"extra": extra})}
+
+
 @pytest.mark.parametrize(("image", "extras"), [("worker", ()), ("triton", ("triton",))])
 def test_requirements_of_image_fit_the_package(image, extras):
     """Each image's pinned packages hold all that pyproject.toml asks for, in versions that it allows."""
@@ -177,8 +204,12 @@ def test_requirements_of_image_fit_the_package(image, extras):
         *(each for extra in extras for each in PROJECT["optional-dependencies"][extra]),
     ]
     for requirement in map(Requirement, asked):
+        if requirement.marker and not requirement.marker.evaluate({"python_version": "3.11"}):
+            continue
         version = pinned[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(version), f"{requirement} is not met by {version}"
+        for extra in requirement.extras:
+            assert _brought_by(requirement.name, extra) <= set(pinned), f"{requirement}: {extra} is missing"
 
 
 @pytest.mark.parametrize("image", ["worker", "triton"])

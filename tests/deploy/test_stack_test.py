@@ -23,15 +23,15 @@ def test_shell_mounts_below_finds_mounts_and_no_neighbours(tmp_path):
     assert mounts_below(tmp_path) == []
 
 
-def test_shell_run_tells_end_of_output_of_what_fails():
-    """A program's failure is told with its status and what it wrote last."""
+def test_shell_run_shows_the_end_of_the_output_of_a_failure():
+    """The error for a failed program has its status and its last output."""
     from stacktest.shell import StackTestError, run
 
     with pytest.raises(StackTestError, match=r"status 3:\nno such thing"):
         run([sys.executable, "-c", "import sys; sys.exit(print('no such thing') or 3)"])
 
 
-def test_shell_run_ends_what_takes_too_long():
+def test_shell_run_ends_a_slow_program():
     """A program that is not done in time is ended, and named."""
     from stacktest.shell import StackTestError, run
 
@@ -40,7 +40,7 @@ def test_shell_run_ends_what_takes_too_long():
 
 
 def test_compose_base_images_are_what_no_service_builds():
-    """What is pulled: images without a build, and the base of those with one."""
+    """Images without a build are pulled, and the base of those with one."""
     import yaml
     from stacktest.compose import base_images
 
@@ -49,3 +49,10 @@ def test_compose_base_images_are_what_no_service_builds():
     kafka, python = base_images({"services": cpu}, ROOT)
     assert kafka.startswith("apache/kafka:")
     assert python.startswith("python:3.11.")
+
+
+def test_stack_test_has_its_documents():
+    """The sample documents that the stack test sends exist."""
+    import stack_test
+
+    assert stack_test._SAMPLES.is_file()

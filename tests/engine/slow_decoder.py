@@ -1,4 +1,4 @@
-"""The slow, obvious decoder the engine is compared with: plain numpy, no cache, all anew for each token."""
+"""A slow reference decoder in plain numpy: no KV cache, everything computed again for each token."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What of a model folder is read, and what is refused."""
+"""Model folders: their weights and shapes, and refusals."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ def folder(tmp_path):
 
 
 def change(folder, **fields):
-    """Set fields of config.json; None takes one away."""
+    """Set fields of config.json; None removes one."""
     path = folder / "config.json"
     config = json.loads(path.read_text()) | fields
     path.write_text(json.dumps({name: value for name, value in config.items() if value is not None}))
@@ -40,8 +40,8 @@ def change(folder, **fields):
         ({"num_hidden_layers": "many"}, "many"),
     ],
 )  # fmt: skip
-def test_checkpoint_refuses_what_cannot_be_run_and_says_why(folder, fields, reason):
-    """The message names the file, the field and what is served."""
+def test_checkpoint_refuses_unserved_models_with_the_reason(folder, fields, reason):
+    """The message names the file, the field and the served values."""
     change(folder, **fields)
     with pytest.raises(CheckpointError, match=reason) as raised:
         Checkpoint.open(folder)
@@ -50,14 +50,14 @@ def test_checkpoint_refuses_what_cannot_be_run_and_says_why(folder, fields, reas
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 def test_checkpoint_names_a_missing_file(folder, name):
-    """A folder without one of its files says which one."""
+    """The error for a folder without one of its files names the file."""
     (folder / name).unlink()
     with pytest.raises(CheckpointError, match=name):
         Checkpoint.open(folder)
 
 
 def test_checkpoint_names_a_damaged_weights_file(folder):
-    """A truncated download is told as such."""
+    """The error for a truncated download names the file."""
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(CheckpointError, match=r"model\.safetensors cannot be read"):
@@ -101,7 +101,7 @@ def test_checkpoint_reads_weights_in_several_files(folder):
 
 @pytest.mark.parametrize(("family", "tied"), [("llama", True), ("llama_untied", False)])
 def test_checkpoint_finds_out_whether_the_head_is_tied(tmp_path, family, tied):
-    """Where the configuration does not say, a head among the weights tells."""
+    """Without the field, a head among the weights decides."""
     folder = write_checkpoint(tmp_path / "model", family)
     assert Checkpoint.open(folder).spec.tied is tied
     change(folder, tie_word_embeddings=None)
@@ -109,7 +109,7 @@ def test_checkpoint_finds_out_whether_the_head_is_tied(tmp_path, family, tied):
 
 
 def test_checkpoint_reads_rotary_settings_old_and_new(folder):
-    """``rope_parameters`` of newer configurations says the same as ``rope_theta`` and ``rope_scaling``."""
+    """``rope_parameters`` of newer configurations means the same as ``rope_theta`` and ``rope_scaling``."""
     scaling = {
         "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
         "original_max_position_embeddings": 64,
@@ -133,14 +133,14 @@ def test_checkpoint_reads_rotary_settings_old_and_new(folder):
     ],
 )
 def test_checkpoint_serves_sliding_attention_within_its_window(tmp_path, family, fields, longest):
-    """Up to its window such attention is attention to everything; longer sequences are not taken."""
+    """Within its window sliding attention is full attention; longer sequences are refused."""
     folder = write_checkpoint(tmp_path / "model", family)
     change(folder, **fields)
     assert Checkpoint.open(folder).spec.max_positions == longest
 
 
 def test_checkpoint_reads_gemmas_two_rotary_bases_old_and_new(tmp_path):
-    """Every other layer here is local; the newer form nests the parameters by the kind of layer."""
+    """Every other layer here is local; the newer form nests the parameters by layer type."""
     folder = write_checkpoint(tmp_path / "model", "gemma3")
     old = Checkpoint.open(folder).spec
     assert [rotary.base for rotary in old.rotaries] == [1e4, 1e6, 1e4]
@@ -162,6 +162,6 @@ def test_checkpoint_reads_gemmas_two_rotary_bases_old_and_new(tmp_path):
 
 
 def test_checkpoint_folder_may_move(folder, tmp_path):
-    """Nothing in a folder depends on where it lies."""
+    """A folder's content does not depend on its path."""
     shutil.copytree(folder, tmp_path / "copy")
     assert Checkpoint.open(tmp_path / "copy").spec == Checkpoint.open(folder).spec

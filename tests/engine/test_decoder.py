@@ -1,4 +1,4 @@
-"""The engine against the slow decoder, and what it promises about sharing, slots, cancelling and refusing."""
+"""The engine against the slow decoder, and its promises on sharing, slots, cancellation and refusal."""
 
 import random
 import time
@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.engine.decoder import Decoder
-from stream.engine.strategy import Strategy
+from stream.engine.decoder import Decoder, EngineOptions
+from stream.engine.kv_cache import KvCache
+from stream.engine.model.session import Model, Sessions
 from stream.errors import InferenceError, InferenceRejected, InferenceUnavailable
 from stream.generation import Completion, Prompt
 from tests.engine.checkpoints import END_ID, FAMILIES, VOCABULARY, write_checkpoint
@@ -22,7 +23,6 @@ from tests.engine.slow_decoder import SlowDecoder
 from tests.engine.test_prefix_tree import check_tree, nodes_of
 
 SECONDS = 60
-LOSSLESS = [strategy for strategy in Strategy if strategy.lossless]
 TOKEN = st.integers(0, VOCABULARY - 1)
 
 
@@ -33,8 +33,14 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def graphs(tmp_path_factory):
+    """A folder for built graphs."""
+    return tmp_path_factory.getbasetemp() / "graph-cache"
+
+
+@pytest.fixture(scope="module")
 def slow(folder):
-    """What is right, remembered."""
+    """The slow decoder, with a memory."""
     decoder, known = SlowDecoder(folder), {}
 
     def complete(prompt: Prompt, forced: tuple[int, ...] | None = None) -> Completion:
@@ -46,17 +52,18 @@ def slow(folder):
 
 
 @pytest.fixture
-def load(folder, tmp_path_factory) -> Iterator:
-    """Decoders over the tiny Llama, closed at the end."""
-    cache = tmp_path_factory.getbasetemp() / "graph-cache"
+def load(folder, graphs) -> Iterator:
+    """Decoders over the tiny Llama; those without work are checked, and all are closed at the end."""
     opened = []
 
     def load(**options) -> Decoder:
-        opened.append(Decoder.load(folder, graph_cache=cache, **options))
+        opened.append(Decoder.load(folder, EngineOptions(graph_cache=graphs, **options)))
         return opened[-1]
 
     yield load
     for decoder in opened:
+        if not decoder.closed and not decoder.statistics().in_flight:
+            assert_at_rest(decoder)
         decoder.close()
 
 
@@ -67,17 +74,16 @@ def assert_same(left: Completion, right: Completion) -> None:
 
 
 def assert_at_rest(decoder: Decoder) -> None:
-    """Nothing queued, nothing referred to, and every slot can be had again."""
+    """Check that an idle engine is sound: nothing queued, nothing referenced, every slot available."""
     until = time.monotonic() + SECONDS
     while decoder._scheduler.running and time.monotonic() < until:
-        time.sleep(0.001)  # a pass for prompts that were cancelled meanwhile
+        time.sleep(0.001)  # a pass of prompts that were cancelled meanwhile
     assert decoder.statistics().in_flight == 0
     tree = decoder._scheduler._tree
     check_tree(tree, decoder._cache)
-    assert not any(node.references or node.being_read for node in nodes_of(tree))
+    assert not any(node.references or node.computing for node in nodes_of(tree))
     assert not decoder._scheduler._groups
-    assert not decoder._scheduler._by_start
-    assert tree.room(decoder._cache.slots) == decoder._cache.slots
+    assert tree.make_available(decoder._cache.slots) == decoder._cache.slots
 
 
 def draw_ids(draw: random.Random, count: int) -> tuple[int, ...]:
@@ -94,11 +100,11 @@ def document(seed: int, *, text: int = 20, branches: int = 4, new: int = 4) -> l
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_decoder_equals_slow_decoder_in_every_family(family, tmp_path):
-    """A document's branches, read together, say what each says alone."""
+    """A document's branches, computed together, have the answers of each alone."""
     folder = write_checkpoint(tmp_path / "model", family)
     slow = SlowDecoder(folder)
     prompts = document(len(family), text=100, branches=5, new=8)
-    decoder = Decoder.load(folder, graph_cache=tmp_path / "cache")
+    decoder = Decoder.load(folder, EngineOptions(graph_cache=tmp_path / "cache"))
     try:
         for prompt, future in zip(prompts, decoder.submit_many(prompts), strict=True):
             assert_same(future.result(SECONDS), slow.complete(prompt))
@@ -123,13 +129,13 @@ def test_decoder_equals_slow_decoder_in_every_family(family, tmp_path):
     slots=st.sampled_from((32, 48, 4096)),
     pass_tokens=st.sampled_from((3, 16, 512)),
     threads=st.integers(1, 3),
-    strategy=st.sampled_from(LOSSLESS),
+    drafts=st.booleans(),
     draft_tokens=st.sampled_from((1, 3, 32)),
 )
 def test_decoder_equals_slow_decoder_whatever_arrives_when(  # noqa: PLR0917 - hypothesis passes them by name
-    folder, slow, tmp_path_factory, texts, branches, slots, pass_tokens, threads, strategy, draft_tokens
+    folder, slow, graphs, texts, branches, slots, pass_tokens, threads, drafts, draft_tokens
 ):
-    """Shared prefixes, repeats, pieces, a full pool, threads, any strategy: each completion is its own.
+    """Shared prefixes, repeats, chunks, a full KV cache, threads, drafts: each completion is its own.
 
     Forced answers are copied from the prompt, so that many drafts are right.
     """
@@ -138,15 +144,15 @@ def test_decoder_equals_slow_decoder_whatever_arrives_when(  # noqa: PLR0917 - h
         None if copied is None else prompt.ids[copied[0] :][: copied[1]]
         for prompt, (*_, copied) in zip(prompts, branches, strict=True)
     ]
-    decoder = Decoder.load(
-        folder,
+    options = EngineOptions(
         threads=threads,
-        cache_tokens=slots,
+        kv_cache_tokens=slots,
         pass_tokens=pass_tokens,
-        strategy=strategy,
+        drafts=drafts,
         draft_tokens=draft_tokens,
-        graph_cache=tmp_path_factory.getbasetemp() / "graph-cache",
+        graph_cache=graphs,
     )
+    decoder = Decoder.load(folder, options)
     try:
         futures = []
         for prompt, answer, (_, _, _, pause, _) in zip(prompts, answers, branches, strict=True):
@@ -160,20 +166,20 @@ def test_decoder_equals_slow_decoder_whatever_arrives_when(  # noqa: PLR0917 - h
         decoder.close()
 
 
-def test_decoder_reads_a_text_and_all_its_branches_in_one_pass(load):
-    """Prompts sent together cost one pass and each shared token is read once."""
+def test_decoder_prefills_a_text_and_all_its_branches_in_one_pass(load):
+    """Prompts sent together cost one pass, and each shared token is computed once."""
     decoder = load()
     prompts = document(1, branches=6, new=1)
     wait(decoder.submit_many(prompts), SECONDS)
     statistics = decoder.statistics()
     branches = {prompt.ids[:length] for prompt in prompts for length in range(1, len(prompt.ids) + 1)}
     assert statistics.passes == 1
-    assert statistics.tokens_read == len(branches)
+    assert statistics.tokens_computed == len(branches)
     assert statistics.tokens_produced == 6
 
 
-def test_decoder_reads_of_a_longer_prompt_only_what_is_new(load):
-    """A mention prompt extends its count prompt and reads but its own tokens."""
+def test_decoder_prefills_only_the_new_tokens_of_a_longer_prompt(load):
+    """A mention prompt extends its count prompt, and only its own tokens are computed."""
     decoder = load()
     count = document(2, branches=1, new=1)[0]
     decoder.submit(count).result(SECONDS)
@@ -181,13 +187,13 @@ def test_decoder_reads_of_a_longer_prompt_only_what_is_new(load):
     mention = replace(count, ids=(*count.ids, 5, 6))
     completion = decoder.submit(mention).result(SECONDS)
     after = decoder.statistics()
-    assert after.tokens_read - before.tokens_read == 2
+    assert after.tokens_computed - before.tokens_computed == 2
     assert after.tokens_reused - before.tokens_reused == len(count.ids)
     assert completion.passes == 1
 
 
-def test_decoder_reads_a_repeated_prompt_from_the_cache(load, slow):
-    """Of a prompt known whole one token is computed again, and the answer is the same."""
+def test_decoder_takes_a_repeated_prompt_from_the_cache(load, slow):
+    """One token of a cached prompt is computed again, and the answer is the same."""
     decoder = load()
     prompt = document(3, branches=1, new=1)[0]
     first = decoder.submit(prompt).result(SECONDS)
@@ -195,33 +201,32 @@ def test_decoder_reads_a_repeated_prompt_from_the_cache(load, slow):
     assert_same(decoder.submit(prompt).result(SECONDS), first)
     assert_same(first, slow(prompt))
     after = decoder.statistics()
-    assert after.tokens_read - before.tokens_read == 1
+    assert after.tokens_computed - before.tokens_computed == 1
     assert after.slots_used == before.slots_used
 
 
-def test_decoder_tells_the_passes_of_a_completion(load):
-    """Without drafts one pass a token, when the text is read in one."""
-    decoder = load(strategy=Strategy.PLAIN)
+def test_decoder_counts_the_passes_of_a_completion(load):
+    """Without drafts a completion takes one pass per token, if its prompt takes one."""
+    decoder = load(drafts=False)
     completion = decoder.submit(document(4, branches=1, new=5)[0]).result(SECONDS)
     assert completion.passes == len(completion.ids) + (len(completion.ids) < 5)
-    assert completion.fixed_at == tuple(range(1, len(completion.ids) + 1))
 
 
-def test_decoder_verifies_a_drafted_answer_in_the_pass_that_reads_its_prompt(load, slow):
+def test_decoder_verifies_a_drafted_answer_in_the_pass_of_its_prompt(load, slow):
     """An answer copied from the text takes one pass, its end included, and counts as drafted and accepted."""
     decoder = load(draft_tokens=100)
     prompt = Prompt((6, 7, 8, 9), 10, END_ID)
     (future,) = decoder.submit_many([prompt], forced=[(7, 8, 9)])
     completion = future.result(SECONDS)
     assert_same(completion, slow(prompt, (7, 8, 9)))
-    assert (completion.passes, completion.fixed_at) == (1, (1, 1, 1))
+    assert completion.passes == 1
     statistics = decoder.statistics()
     assert sum(statistics.tokens_accepted.values()) == 3
-    assert sum(statistics.tokens_drafted.values()) == statistics.tokens_read - len(prompt.ids)
+    assert sum(statistics.tokens_drafted.values()) == statistics.tokens_computed - len(prompt.ids)
 
 
-def test_decoder_keeps_only_drafts_that_were_right_and_are_needed(load):
-    """A finished answer's drafts take no slots; a sequence that goes on keeps what was accepted."""
+def test_decoder_caches_only_accepted_drafts_that_are_needed(load):
+    """A finished answer's drafts take no slots; an unfinished sequence caches the accepted ones."""
     decoder = load(threads=1, draft_tokens=2)
     prompt = Prompt((6, 7, 8, 9), 10, END_ID)
     (future,) = decoder.submit_many([prompt], forced=[()])
@@ -233,29 +238,18 @@ def test_decoder_keeps_only_drafts_that_were_right_and_are_needed(load):
     assert 4 < decoder.statistics().slots_used <= 9
 
 
-@pytest.mark.parametrize("strategy", [Strategy.JACOBI, Strategy.GAUSS_SEIDEL])
-def test_decoder_guesses_take_no_more_passes_than_tokens(load, slow, strategy):
-    """Guessing in blocks never takes longer than one token a pass, and tells when each token was known."""
-    prompt = document(4, branches=1, new=12)[0]
-    completion = load(strategy=strategy).submit(prompt).result(SECONDS)
-    assert_same(completion, slow(prompt))
-    assert completion.passes <= len(completion.ids) + 1
-    assert all(1 <= known <= completion.passes for known in completion.fixed_at)
-
-
 @settings(max_examples=40, deadline=None)
 @given(
     text=st.lists(st.integers(0, 5), min_size=1, max_size=12),
     new=st.integers(2, 8),
-    strategy=st.sampled_from(LOSSLESS),
+    drafts=st.booleans(),
 )
-def test_decoder_grounded_answers_are_the_likeliest_spans(folder, tmp_path_factory, text, new, strategy):
-    """Token for token the likeliest that keeps the answer a span; log-probabilities are the free ones."""
+def test_decoder_constrained_answers_are_the_most_likely_spans(folder, graphs, text, new, drafts):
+    """Each token is the most likely one within a span; log-probabilities are the unconstrained ones."""
     slow = SlowDecoder(folder)
     prompt = Prompt(tuple(text), new, END_ID)
-    decoder = Decoder.load(
-        folder, strategy=strategy, grounded=True, graph_cache=tmp_path_factory.getbasetemp() / "graph-cache"
-    )
+    options = EngineOptions(drafts=drafts, constrained=True, graph_cache=graphs)
+    decoder = Decoder.load(folder, options)
     try:
         completion = decoder.submit(prompt).result(SECONDS)
     finally:
@@ -274,15 +268,15 @@ def test_decoder_grounded_answers_are_the_likeliest_spans(folder, tmp_path_facto
     assert_same(completion, Completion(tuple(produced), tuple(log_probs)))
 
 
-def test_decoder_grounds_no_counts(load, slow):
-    """Prompts with stop ids, and those that ask for one token, are left free."""
-    decoder = load(grounded=True)
+def test_decoder_constrains_no_counts(load, slow):
+    """Prompts with stop ids, and those for a single token, are not constrained."""
+    decoder = load(constrained=True)
     for prompt in (Prompt((1, 2, 3), 4, END_ID, (88,)), Prompt((1, 2, 3), 1, END_ID)):
         assert_same(decoder.submit(prompt).result(SECONDS), slow(prompt))
 
 
-def test_decoder_reads_a_long_prompt_in_pieces(load, slow):
-    """A prompt longer than a pass takes as many passes as it has pieces."""
+def test_decoder_prefills_a_long_prompt_in_chunks(load, slow):
+    """A prompt longer than a pass takes one pass per chunk."""
     decoder = load(pass_tokens=16)
     prompt = document(5, text=60, branches=1, new=1)[0]
     completion = decoder.submit(prompt).result(SECONDS)
@@ -290,21 +284,21 @@ def test_decoder_reads_a_long_prompt_in_pieces(load, slow):
     assert completion.passes == -(-len(prompt.ids) // 16)
 
 
-def test_decoder_reads_more_tokens_in_a_pass_than_a_sequence_may_have(tmp_path):
-    """A group of many branches over a short window is one pass all the same."""
+def test_decoder_computes_more_tokens_in_a_pass_than_a_sequence_may_have(tmp_path):
+    """A group of many branches is one pass even if it exceeds the model's positions."""
     folder = write_checkpoint(tmp_path / "model", "gemma3")
-    decoder = Decoder.load(folder, graph_cache=tmp_path / "cache")
+    decoder = Decoder.load(folder, EngineOptions(graph_cache=tmp_path / "cache"))
     try:
         prompts = document(5, text=20, branches=80, new=1)
         wait(decoder.submit_many(prompts), SECONDS)
         assert decoder.statistics().passes == 1
-        assert decoder.statistics().tokens_read > decoder.spec.max_positions
+        assert decoder.statistics().tokens_computed > decoder.spec.max_positions
     finally:
         decoder.close()
 
 
 def test_decoder_result_does_not_depend_on_company(load):
-    """Alone or among many documents a document says the same."""
+    """A document has the same answers alone and among many."""
     prompts = document(6)
     alone = [future.result(SECONDS) for future in load().submit_many(prompts)]
     crowd = load(threads=3)
@@ -316,38 +310,73 @@ def test_decoder_result_does_not_depend_on_company(load):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_decoder_learns_from_its_answers_once_nobody_waits(load, threads):
-    """Every answer is learned from soon after it was given, though not before."""
-    decoder = load(threads=threads)
-    prompts = document(4, new=5)
-    wait(decoder.submit_many(prompts, forced=[prompt.ids[2:5] for prompt in prompts]), SECONDS)
-    until = time.monotonic() + SECONDS
-    while decoder._scheduler.unlearned and time.monotonic() < until:
-        time.sleep(0.001)
-    memories = decoder._scheduler._proposer._memories._values.values()
-    assert [memory._given for memory in memories] == [len(prompts)]
+def test_decoder_learns_from_its_answers_once_idle(model, threads):
+    """The proposer learns from every answer soon after it was given, once."""
+    learned: SimpleQueue[tuple[int, ...]] = SimpleQueue()
+
+    class Learner:
+        """A proposer that drafts nothing and records its answers."""
+
+        def propose(self, sequence, width, *, busy):
+            """Draft nothing."""
+
+        def learn(self, sequence):
+            """Record an answer."""
+            learned.put(tuple(sequence.produced))
+
+    decoder = Decoder(replace(model, threads=threads), proposer=Learner())
+    try:
+        prompts = document(4, new=5)
+        answers = [prompt.ids[2:5] for prompt in prompts]
+        wait(decoder.submit_many(prompts, forced=answers), SECONDS)
+        assert sorted(learned.get(timeout=SECONDS) for _ in prompts) == sorted(answers)
+        assert learned.empty()
+    finally:
+        decoder.close()
 
 
-def test_decoder_spreads_a_pass_over_all_threads_only_when_nothing_else_waits(load, monkeypatch):
-    """A document alone gets every thread; two at once run side by side on a thread each."""
-    decoder = load(threads=2)
-    run, alone, together = decoder._forward.run, [], Barrier(2)
+class Watched:
+    """A session that calls a function before each pass."""
 
-    def watched(feed, **options):
-        alone.append(options["alone"])
-        if not options["alone"]:
-            together.wait(SECONDS)
-        return run(feed, **options)
+    def __init__(self, session, before) -> None:
+        self.session, self.before = session, before
 
-    monkeypatch.setattr(decoder._forward, "run", watched)
-    wait(decoder.submit_many(document(1, new=1)), SECONDS)
-    assert alone == [True]
-    wait(decoder.submit_many([*document(2, new=1), *document(3, new=1)]), SECONDS)
-    assert alone == [True, False, False]
+    def run(self, *arguments):
+        """Run a pass."""
+        self.before()
+        return self.session.run(*arguments)
+
+
+@pytest.fixture(scope="module")
+def model(folder, graphs):
+    """The tiny Llama, loaded, with two threads."""
+    return Model.load(folder, threads=2, graph_cache=graphs)
+
+
+def test_decoder_spreads_a_pass_over_all_threads_only_when_nothing_else_waits(model):
+    """A single document gets every thread; two at once run in parallel on one thread each."""
+    passes, together = [], Barrier(2)
+
+    def narrow():
+        passes.append("narrow")
+        together.wait(SECONDS)
+
+    sessions = Sessions(
+        Watched(model.sessions.narrow, narrow),
+        Watched(model.sessions.wide, partial(passes.append, "wide")),
+    )
+    decoder = Decoder(replace(model, sessions=sessions))
+    try:
+        wait(decoder.submit_many(document(1, new=1)), SECONDS)
+        assert passes == ["wide"]
+        wait(decoder.submit_many([*document(2, new=1), *document(3, new=1)]), SECONDS)
+        assert passes == ["wide", "narrow", "narrow"]
+    finally:
+        decoder.close()
 
 
 def test_decoder_end_id_is_left_out(load, slow):
-    """Generation ends when the end id is chosen; the completion stops before it."""
+    """Generation ends when the end id is chosen, which is no part of the completion."""
     prompt = document(7, branches=1, new=5)[0]
     free = slow(prompt)
     ended = load().submit(replace(prompt, end_id=free.ids[2])).result(SECONDS)
@@ -357,7 +386,7 @@ def test_decoder_end_id_is_left_out(load, slow):
 
 
 def test_decoder_stop_id_is_part_of_the_completion(load, slow):
-    """Generation ends after a stop id, which the completion ends with."""
+    """Generation ends after a stop id, the last token of the completion."""
     prompt = document(7, branches=1, new=5)[0]
     free = slow(prompt)
     stopped = load().submit(replace(prompt, stop_ids=(free.ids[2],))).result(SECONDS)
@@ -371,12 +400,12 @@ def test_decoder_stop_id_is_part_of_the_completion(load, slow):
         (Prompt((1,), 0, END_ID), "max_new_tokens"),
         (Prompt((VOCABULARY,), 1, END_ID), f"0 to {VOCABULARY - 1}"),
         (Prompt((-1,), 1, END_ID), f"0 to {VOCABULARY - 1}"),
-        (Prompt((1,) * 60, 10, END_ID), "cache 64 tokens"),
+        (Prompt((1,) * 60, 10, END_ID), "KV cache 64 tokens"),
     ],
 )
-def test_decoder_refuses_what_it_can_never_serve(load, prompt, reason):
+def test_decoder_refuses_prompts_that_it_can_never_serve(load, prompt, reason):
     """A prompt that cannot be served is rejected with the reason, and its neighbours are served."""
-    decoder = load(cache_tokens=64)
+    decoder = load(kv_cache_tokens=64)
     bad, good = decoder.submit_many([prompt, Prompt((1, 2), 1, END_ID)])
     with pytest.raises(InferenceRejected, match=reason):
         bad.result(SECONDS)
@@ -384,15 +413,15 @@ def test_decoder_refuses_what_it_can_never_serve(load, prompt, reason):
 
 
 def test_decoder_serves_a_prompt_that_just_fits(load, slow):
-    """The pool's last slot can be used."""
-    decoder = load(cache_tokens=64)
+    """The last slot of the KV cache can be used."""
+    decoder = load(kv_cache_tokens=64)
     prompt = Prompt((1,) * 61, 4, -1)
     assert_same(decoder.submit(prompt).result(SECONDS), slow(prompt))
 
 
-def test_decoder_finishes_more_than_its_pool_holds(load, slow):
-    """Forty documents go through a pool with room for two; the pool's bound holds throughout."""
-    decoder = load(cache_tokens=80, pass_tokens=32)
+def test_decoder_finishes_more_than_its_kv_cache_holds(load, slow):
+    """Forty documents finish in a KV cache for two of them, whose bound holds."""
+    decoder = load(kv_cache_tokens=80, pass_tokens=32)
     prompts = [prompt for seed in range(40) for prompt in document(200 + seed % 25, branches=2)]
     for prompt, future in zip(prompts, decoder.submit_many(prompts), strict=True):
         assert_same(future.result(SECONDS), slow(prompt))
@@ -400,10 +429,10 @@ def test_decoder_finishes_more_than_its_pool_holds(load, slow):
     assert_at_rest(decoder)
 
 
-def test_decoder_holds_its_pools_bound_under_256_long_documents(load):
-    """A pool of a tenth of what they need is never exceeded, and each says what it says in a large one."""
+def test_decoder_holds_its_kv_caches_bound_under_256_long_documents(load):
+    """A tenth of the needed slots is never exceeded, and the answers are those of a large KV cache."""
     prompts = [prompt for seed in range(256) for prompt in document(1000 + seed, text=150, branches=2, new=3)]
-    crowded, roomy = load(cache_tokens=4000), load(cache_tokens=60_000)
+    crowded, roomy = load(kv_cache_tokens=4000), load(kv_cache_tokens=60_000)
     futures, highest = crowded.submit_many(prompts), 0
     until = time.monotonic() + SECONDS
     while not all(future.done() for future in futures) and time.monotonic() < until:
@@ -415,9 +444,9 @@ def test_decoder_holds_its_pools_bound_under_256_long_documents(load):
     assert_at_rest(crowded)
 
 
-def test_decoder_reads_each_text_once_though_the_pool_holds_few_of_them(load):
-    """Thirty documents wait at once for a pool with room for six, and each is asked twice."""
-    decoder = load(threads=1, cache_tokens=1000)
+def test_decoder_prefills_each_text_once_though_the_kv_cache_holds_few_of_them(load):
+    """Thirty documents with two rounds of prompts each wait at once for a KV cache of six."""
+    decoder = load(threads=1, kv_cache_tokens=1000)
     documents = [document(2000 + seed, text=150, branches=2, new=1) for seed in range(30)]
     asked: SimpleQueue[Future[Completion]] = SimpleQueue()
 
@@ -432,11 +461,11 @@ def test_decoder_reads_each_text_once_though_the_pool_holds_few_of_them(load):
         asked.get(timeout=SECONDS).result(SECONDS)
     wait(first, SECONDS)
     once = 160 * len(documents)
-    assert decoder.statistics().tokens_read < 1.1 * once
+    assert decoder.statistics().tokens_computed < 1.1 * once
 
 
-def test_decoder_cancelled_prompts_leave_nothing_behind(load):
-    """A cancelled future takes its prompt out, running or waiting."""
+def test_decoder_cancelled_prompts_leave_no_slot_allocated(load):
+    """A cancelled future removes its prompt, running or waiting."""
     decoder = load(threads=1)
     futures = decoder.submit_many([prompt for seed in range(30) for prompt in document(seed, new=50)])
     time.sleep(0.01)
@@ -446,8 +475,8 @@ def test_decoder_cancelled_prompts_leave_nothing_behind(load):
 
 
 def test_decoder_survives_many_threads_and_cancellations(load, slow):
-    """Two hundred documents' prompts from eight threads, some cancelled: all others right, no slot leaks."""
-    decoder = load(cache_tokens=256, pass_tokens=32, threads=3)
+    """Some prompts from eight threads are cancelled: the others are right, and no slot leaks."""
+    decoder = load(kv_cache_tokens=256, pass_tokens=32, threads=3)
 
     def client(seed: int) -> int:
         draw, served = random.Random(seed), 0
@@ -469,43 +498,80 @@ def test_decoder_survives_many_threads_and_cancellations(load, slow):
     assert_at_rest(decoder)
 
 
-def test_decoder_pass_that_breaks_fails_its_prompts_alone(load, slow, monkeypatch):
-    """When ONNX Runtime fails, the prompts of that pass say so; later ones are served."""
-    decoder = load()
-    prompts = document(8)
-    run = decoder._forward.run
+def test_decoder_failed_pass_fails_its_prompts_alone(model, slow):
+    """When ONNX Runtime fails, the prompts of that pass fail with the reason; later ones are served."""
+    errors = [RuntimeError("out of memory")]
 
-    def broken(feed, *, alone):
-        monkeypatch.setattr(decoder._forward, "run", run)
-        raise RuntimeError("out of memory")
+    def fail_once():
+        if errors:
+            raise errors.pop()
 
-    monkeypatch.setattr(decoder._forward, "run", broken)
-    for future in decoder.submit_many(prompts):
-        with pytest.raises(InferenceError, match="out of memory"):
-            future.result(SECONDS)
-    for prompt, future in zip(prompts, decoder.submit_many(prompts), strict=True):
-        assert_same(future.result(SECONDS), slow(prompt))
-    assert_at_rest(decoder)
+    broken = Sessions(*(Watched(each, fail_once) for each in (model.sessions.narrow, model.sessions.wide)))
+    decoder = Decoder(replace(model, sessions=broken))
+    try:
+        prompts = document(8)
+        for future in decoder.submit_many(prompts):
+            with pytest.raises(InferenceError, match="out of memory") as failed:
+                future.result(SECONDS)
+            assert type(failed.value) is InferenceError
+        assert decoder.failure is None
+        for prompt, future in zip(prompts, decoder.submit_many(prompts), strict=True):
+            assert_same(future.result(SECONDS), slow(prompt))
+        assert_at_rest(decoder)
+    finally:
+        decoder.close()
 
 
-def test_decoder_close_cancels_what_is_in_flight(load):
-    """After close every future is done, and new prompts hear that the engine is closed."""
+def test_decoder_close_cancels_prompts_in_flight(load):
+    """After close every future is done, and new prompts are refused."""
     decoder = load()
     futures = decoder.submit_many([prompt for seed in range(30) for prompt in document(seed, new=50)])
     decoder.close()
     assert all(future.done() for future in futures)
+    assert decoder.failure is None
     with pytest.raises(InferenceUnavailable, match="closed"):
         decoder.submit(Prompt((1,), 1, END_ID)).result(SECONDS)
 
 
-def test_decoder_that_breaks_down_leaves_nobody_waiting(load, monkeypatch):
-    """When a thread dies of a bug of ours, its callers hear of it and the decoder is closed."""
-    decoder = load()
+def test_decoder_that_fails_leaves_no_caller_waiting(model):
+    """When a thread dies of a bug, its callers and later ones get the cause, which ``failure`` keeps."""
 
-    def broken():
-        raise ZeroDivisionError
+    class Broken:
+        """A proposer with a bug."""
 
-    monkeypatch.setattr(decoder._scheduler, "schedule", broken)
-    with pytest.raises(InferenceUnavailable, match="ZeroDivisionError"):
-        decoder.submit(Prompt((1,), 1, END_ID)).result(SECONDS)
+        def propose(self, sequence, width, *, busy):
+            """Fail."""
+            raise ZeroDivisionError
+
+    decoder = Decoder(model, proposer=Broken())
+    for _ in range(2):
+        with pytest.raises(InferenceUnavailable, match="ZeroDivisionError"):
+            decoder.submit(Prompt((1,), 2, END_ID)).result(SECONDS)
     assert decoder.closed
+    assert isinstance(decoder.failure, ZeroDivisionError)
+
+
+def test_decoder_refuses_forced_answers_that_are_not_one_per_prompt(load):
+    """A list of another length is an error, and no prompt is dropped or queued."""
+    decoder = load()
+    for forced in ([(1,)], [(1,)] * 3):
+        with pytest.raises(ValueError, match=f"{len(forced)} forced answers for 2 prompts"):
+            decoder.submit_many([Prompt((1, 2), 2, END_ID)] * 2, forced=forced)
+    assert decoder.statistics().in_flight == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "tokens"),
+    [
+        ({"kv_cache_mb": 3}, 3 * 2**20 // 256),
+        ({"kv_cache_mb": 1}, 4096),
+        ({"kv_cache_mb": 1000}, 65_536),
+        ({"kv_cache_mb": 1000, "kv_cache_tokens": 50}, 50),
+    ],
+)
+def test_decoder_kv_cache_has_its_size_within_bounds(model, options, tokens):
+    """MiB of keys and values decide, but it holds 4,096 tokens at least and 65,536 at most."""
+    assert KvCache.bytes_per_slot(model.spec) == 256
+    decoder = Decoder(model, EngineOptions(**options))
+    decoder.close()
+    assert decoder.statistics().slots_bound == tokens

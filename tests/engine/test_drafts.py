@@ -1,4 +1,4 @@
-"""What is drafted from a text, and what the drafters learn; no model is run."""
+"""Drafts from a text, and the drafters' learning; no model is run."""
 
 import json
 from concurrent.futures import Future
@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from stream.engine.drafts.copying import MEMORY, NGRAM, SHAPE, AnswerMemory, CopyDrafter
 from stream.engine.drafts.draft import START, Draft, DraftBuilder
-from stream.engine.drafts.probe import CachedStates
-from stream.engine.drafts.rates import Recent
+from stream.engine.drafts.probe import ValueFeatures
+from stream.engine.drafts.rates import LruTable
 from stream.engine.kv_cache import KvCache
 from stream.engine.prefix_tree import PrefixTree
-from stream.engine.prompt import Text, find, read_question
+from stream.engine.prompt import CopySource, PromptParts
 from stream.engine.sequence import Sequence
-from stream.engine.token_shapes import Kind, TokenShapes
+from stream.engine.token_shapes import TokenKind, TokenShapes
 from stream.generation import Prompt
 from tests.engine.test_prefix_tree import SPEC
 
@@ -30,7 +30,7 @@ END = len(PIECES)
 
 @pytest.fixture
 def shapes(tmp_path):
-    """Of a handful of pieces; those in angle brackets are control tokens."""
+    """Shapes of a few pieces; those in angle brackets are control tokens."""
     added = [
         {"id": IDS[piece], "content": piece, "special": True} for piece in PIECES if piece.startswith("<")
     ]
@@ -40,7 +40,7 @@ def shapes(tmp_path):
 
 
 def ids(*pieces: str) -> tuple[int, ...]:
-    """Tokens of pieces."""
+    """Ids of pieces."""
     return tuple(IDS[piece] for piece in pieces)
 
 
@@ -67,11 +67,11 @@ def answer(drafter: CopyDrafter, sequence: Sequence, *pieces: str) -> None:
     """Let a sequence have an answer."""
     drafter.propose(sequence, 32, busy=False)
     sequence.produced = list(ids(*pieces))
-    drafter.finish(sequence)
+    drafter.learn(sequence)
 
 
-def test_drafts_begin_where_names_begin_and_run_on(shapes):
-    """Without experience the runs of capitalised words are drafted whole, and few lower-case words are."""
+def test_drafts_start_at_names_and_continue_to_their_end(shapes):
+    """By the priors, capitalised words are drafted whole, and few lower-case words are."""
     sequence = ask(" the", " Bank", " of", " Japan", " said", " in", " Ein", "dhoven")
     drafted = paths(CopyDrafter(shapes).propose(sequence, 32, busy=False))
     assert {ids(" Japan"), ids(" Ein", "dhoven"), ids(" Bank")} <= drafted
@@ -80,7 +80,7 @@ def test_drafts_begin_where_names_begin_and_run_on(shapes):
 
 
 def test_drafts_expect_answers_in_the_order_of_the_text(shapes):
-    """Where two are asked for, the first and the second are drafted from either end."""
+    """Of two answers, the first is drafted from the front and the second from the back."""
     drafter = CopyDrafter(shapes)
     text = (" Japan", " beat", " PSV", " in", " the", " Bank")
     for k in ("<1>", "<2>"):
@@ -90,7 +90,7 @@ def test_drafts_expect_answers_in_the_order_of_the_text(shapes):
 
 
 def test_drafts_are_fewer_while_the_machine_is_busy(shapes):
-    """What is drafted then is among what is drafted else, and less of it."""
+    """Drafts are then a proper subset of those of an idle machine."""
     text = (
         " Bank",
         " of",
@@ -111,27 +111,27 @@ def test_drafts_are_fewer_while_the_machine_is_busy(shapes):
     assert busy < idle
 
 
-def test_drafts_learn_where_answers_begin_without_capitals(shapes):
-    """After some answers in lower case such words are drafted for that label."""
+def test_drafts_learn_starts_of_answers_without_capitals(shapes):
+    """After some lower-case answers, lower-case words are drafted for that label."""
     drafter = CopyDrafter(shapes)
     for _ in range(8):
         answer(drafter, ask(" the", " in", " said", " beat"), " said", " beat")
     assert ids(" said", " beat") in paths(drafter.propose(ask(" in", " said", " beat"), 32, busy=False))
 
 
-def test_drafts_learn_where_answers_begin_and_end_from_what_the_model_holds(shapes):
-    """Words that look alike are told apart by the model's states, once some answers went by."""
+def test_drafts_learn_starts_and_ends_of_answers_from_features(shapes):
+    """Features distinguish words of equal shape, after some answers."""
     words = [" the", " in", " said", " beat", " person", " place"]
     draw = np.random.default_rng(0)
-    states = CachedStates(KvCache(SPEC, 64))
-    drafter = CopyDrafter(shapes, states)
+    features = ValueFeatures(KvCache(SPEC, 64))
+    drafter = CopyDrafter(shapes, features)
 
     def asked() -> tuple[Sequence, tuple[str, ...]]:
-        """A question over shuffled words whose answer, two words long, shows in the states alone."""
+        """A question over shuffled words whose answer, two words long, shows in the features alone."""
         text = tuple(draw.permutation(words))
         sequence, at = ask(*text), int(draw.integers(len(words) - 2))
-        sequence.states = draw.normal(0, 0.1, (len(text), states.width)).astype(np.float32)
-        sequence.states[at, 0] = sequence.states[at + 1, 1] = 1
+        sequence.features = draw.normal(0, 0.1, (len(text), features.width)).astype(np.float32)
+        sequence.features[at, 0] = sequence.features[at + 1, 1] = 1
         return sequence, text[at : at + 2]
 
     def drafted_whole() -> bool:
@@ -145,39 +145,39 @@ def test_drafts_learn_where_answers_begin_and_end_from_what_the_model_holds(shap
     assert sum(found[-50:]) > 45
 
 
-def test_drafts_keep_nothing_of_texts_long_gone(shapes):
-    """What is kept has bounds, also where no answer was a copy and none teaches anything."""
+def test_drafts_keep_a_bounded_number_of_texts(shapes):
+    """All tables are bounded, even if no answer is a copy and none teaches anything."""
     drafter = CopyDrafter(shapes)
-    kept = (drafter._outlooks, drafter._texts, drafter._looked_at, drafter._memories)
+    kept = (drafter._predictions, drafter._texts, drafter._cached_features, drafter._memories)
     for number in range(2000):
         text = [PIECES[5 + (number >> shift) % 14] for shift in (0, 3, 6, 9)]
         answer(drafter, ask(*text, label=PIECES[5 + number % 14]), " PSV", " PSV", " PSV")
     assert all(len(each) <= 256 for each in kept)
 
 
-def test_cached_states_are_the_values_of_the_text(shapes):
-    """Rows for the text's tokens alone, in their order, and none before all of them are read."""
+def test_value_features_are_the_values_of_the_text(shapes):
+    """Rows for the text's tokens alone, in their order, and none before all of them are cached."""
     sequence = ask(" the", " Bank", " of")
     cache = KvCache(SPEC, 64)
-    tree, states = PrefixTree(cache), CachedStates(cache)
-    question = read_question(sequence.prompt.ids, shapes)
-    assert states.of(sequence, question) is None
+    tree, features = PrefixTree(cache), ValueFeatures(cache)
+    parts = PromptParts.split(sequence.prompt.ids, shapes)
+    assert features.of(sequence, parts) is None
     sequence.node = tree.insert(sequence.prompt.ids)
     tree.split(sequence.node, 2)
-    assert states.of(sequence, question) is None
+    assert features.of(sequence, parts) is None
     for node in reversed(list(sequence.node.lineage())):
-        slots = tree.keep(node)
+        slots = tree.allocate(node)
         for _, values in cache.layers:
             values[slots] = np.arange(node.start, node.end)[:, None] + [[1.0] * SPEC.kv_width]
-    found = states.of(sequence, question)
-    assert found.shape == (3, states.width)
+    found = features.of(sequence, parts)
+    assert found.shape == (3, features.width)
     np.testing.assert_allclose(np.linalg.norm(found[:, : SPEC.kv_width], axis=1), 1, rtol=1e-5)
     first = cache.layers[0][1][sequence.node.parent.slots[1]]
     np.testing.assert_allclose(found[0, : SPEC.kv_width], first / np.linalg.norm(first), rtol=1e-5)
 
 
 def test_drafts_remember_answers_of_the_same_label(shapes):
-    """An answer that went by is drafted by memory where it stands in another text."""
+    """An earlier answer is drafted by memory where it occurs in another text."""
     drafter = CopyDrafter(shapes)
     answer(drafter, ask(" the", " Bank", " of", " Japan", " said"), " Bank", " of", " Japan")
     draft = drafter.propose(ask(" in", " Bank", " of", " Japan", ","), 32, busy=False)
@@ -188,21 +188,21 @@ def test_drafts_remember_answers_of_the_same_label(shapes):
     assert SHAPE in other.sources
 
 
-def test_drafts_continue_what_is_produced(shapes):
-    """Once tokens are produced, what follows them in the text is drafted, the longest match first."""
+def test_drafts_continue_the_produced_tokens(shapes):
+    """After some tokens, their continuations in the text are drafted, the longest match first."""
     text = (" Japan", " beat", " PSV", " in", " the", " beat", " Bank")
     draft = CopyDrafter(shapes).propose(ask(*text, produced=ids(" Japan", " beat")), 32, busy=False)
     assert draft.ids[0] == IDS[" PSV"]
     assert set(draft.sources) == {NGRAM}
 
 
-def test_drafts_answer_nothing_that_the_text_does_not_hold(shapes):
-    """Tokens that stand nowhere in the text have no continuation in it."""
+def test_drafts_continue_nothing_outside_the_text(shapes):
+    """Tokens outside the text have no continuation."""
     assert CopyDrafter(shapes).propose(ask(" Japan", produced=ids(" PSV")), 32, busy=False) is None
 
 
 def test_drafts_repeat_usual_answers_that_are_no_copies(shapes):
-    """Where answers are no pieces of the text, the commonest ones are drafted."""
+    """If answers are no spans of the text, the most frequent ones are drafted."""
     drafter = CopyDrafter(shapes)
     for _ in range(3):
         answer(drafter, ask(" the", " in"), " PSV", ",")
@@ -210,8 +210,8 @@ def test_drafts_repeat_usual_answers_that_are_no_copies(shapes):
 
 
 @given(data=st.data())
-def test_drafts_are_bounded_pieces_of_the_text(data):
-    """Whatever the text and history: no wider than asked, no deeper than useful, every path in the text."""
+def test_drafts_are_bounded_spans_of_the_text(data):
+    """For any text and history a draft keeps its width and depth, and every path is in the text."""
     kinds = data.draw(st.lists(st.integers(1, 7), min_size=20, max_size=20))
     spaced = data.draw(st.lists(st.booleans(), min_size=20, max_size=20))
     shapes = TokenShapes(np.array(kinds), np.array(spaced))
@@ -222,52 +222,54 @@ def test_drafts_are_bounded_pieces_of_the_text(data):
         at = data.draw(st.integers(0, len(text) - 1))
         sequence.produced = list(text[at : at + 3])
         drafter.propose(sequence, 8, busy=False)
-        drafter.finish(sequence)
+        drafter.learn(sequence)
     sequence.produced = list(text[:1]) if data.draw(st.booleans()) else []
     width = data.draw(st.integers(1, 40))
     draft = drafter.propose(sequence, width, busy=data.draw(st.booleans()))
     for path in paths(draft):
-        assert find(path, Text.analyse(text, shapes)) is not None
+        assert CopySource.analyse(text, shapes).find(path) is not None
         assert len(path) < sequence.remaining
     assert draft is None or len(draft) <= width
 
 
-def test_draft_tokens_see_their_own_path(shapes):
-    """Paths that begin alike share tokens; each token sees what comes before it on its path, and itself."""
+def test_draft_tokens_attend_to_their_own_path(shapes):
+    """Paths share their common prefix; each token attends to its ancestors and itself."""
     builder = DraftBuilder(10)
     builder.add_chain([5, 6, 7], "a")
     builder.add_chain([5, 8], "b")
     draft = builder.build()
     assert draft.ids == [5, 6, 7, 8]
     assert draft.depths == [0, 1, 2, 1]
-    assert draft.sees.astype(int).tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 0, 0, 1]]
+    assert draft.mask.astype(int).tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 0, 0, 1]]
 
 
 def test_draft_builder_takes_no_more_than_its_width():
-    """What does not fit is left out, and what depends on it."""
+    """Tokens beyond the width are left out, with their descendants."""
     builder = DraftBuilder(2)
     builder.add_chain([1, 2, 3], "a")
     assert builder.add(START, 9, "b") is None
     assert builder.build().ids == [1, 2]
 
 
-def test_question_tells_the_parts_of_a_prompt(shapes):
-    """The text is the first run of ordinary tokens; prompts that ask alike have the same key."""
-    first = read_question(ask(" Japan", " beat").prompt.ids, shapes)
-    second = read_question(ask(" PSV", k="<2>").prompt.ids, shapes)
-    count = read_question((*ids("<text>"), *ids(" Japan"), *ids("<label>", " place", "<ask>")), shapes)
+def test_prompt_is_split_into_its_parts(shapes):
+    """The text is the first run of ordinary tokens; prompts with the same question have the same key."""
+    first = PromptParts.split(ask(" Japan", " beat").prompt.ids, shapes)
+    second = PromptParts.split(ask(" PSV", k="<2>").prompt.ids, shapes)
+    count = PromptParts.split((*ids("<text>"), *ids(" Japan"), *ids("<label>", " place", "<ask>")), shapes)
     assert first.text == ids(" Japan", " beat")
     assert first.key == second.key != count.key
     assert (first.tail, second.tail) == (ids("<ask>", "<1>"), ids("<ask>", "<2>"))
     assert count.tail == ()
-    assert read_question(ids("<text>", "<label>"), shapes) is None
+    assert PromptParts.split(ids("<text>", "<label>"), shapes) is None
 
 
 def test_token_shapes_read_byte_level_pieces(tmp_path):
-    """Spaces, capitals, digits, marks, and the halves of letters, as byte-level tokenizers write them."""
+    """Byte-level pieces have their spaces, capitals, digits, marks, and parts of characters."""
     kinds = {
-        "ĠJapan": Kind.CAPITAL, "ĠUN": Kind.UPPER, "an": Kind.LOWER, "Ġ19": Kind.DIGIT, "-": Kind.MARK,
-        "ÃĦ": Kind.CAPITAL, "æĹ¥": Kind.CASELESS, "æ": Kind.CASELESS, "Ĺ¥": Kind.PART,
+        "ĠJapan": TokenKind.CAPITAL, "ĠUN": TokenKind.UPPER, "an": TokenKind.LOWER,
+        "Ġ19": TokenKind.DIGIT, "-": TokenKind.MARK, "ÃĦ": TokenKind.CAPITAL,
+        "æĹ¥": TokenKind.CASELESS, "æ": TokenKind.CASELESS,
+        "Ĺ¥": TokenKind.PART,
     }  # fmt: skip
     tokenizer = {
         "model": {"vocab": {piece: token for token, piece in enumerate(kinds)}},
@@ -275,32 +277,32 @@ def test_token_shapes_read_byte_level_pieces(tmp_path):
     }
     (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer))
     shapes = TokenShapes.load(tmp_path, len(kinds))
-    assert [Kind(kind) for kind in shapes.kinds] == list(kinds.values())
+    assert [TokenKind(kind) for kind in shapes.kinds] == list(kinds.values())
     assert shapes.spaced.tolist() == [piece.startswith("Ġ") for piece in kinds]
 
 
 def test_token_shapes_do_without_a_tokenizer(tmp_path):
-    """A folder without tokenizer.json, or with a damaged one, leaves all tokens alike."""
-    assert set(TokenShapes.load(tmp_path, 5).kinds) == {Kind.CASELESS}
+    """Without tokenizer.json, or with a damaged one, all tokens have one shape."""
+    assert set(TokenShapes.load(tmp_path, 5).kinds) == {TokenKind.CASELESS}
     (tmp_path / "tokenizer.json").write_text("{}")
-    assert set(TokenShapes.load(tmp_path, 5).kinds) == {Kind.CASELESS}
+    assert set(TokenShapes.load(tmp_path, 5).kinds) == {TokenKind.CASELESS}
 
 
 def test_answer_memory_is_bounded():
-    """The answers given longest ago go."""
+    """The oldest answers are dropped."""
     memory = AnswerMemory(most=2)
     for token in (1, 2, 1, 3):
         memory.add((token, 9), copied=True)
     assert list(memory.within((1, 9, 2, 9, 3, 9))) == [(0, 2), (4, 2)]
 
 
-def test_recent_keeps_the_keys_used_last():
-    """A key that is asked for stays before one that is not."""
-    recent = Recent(lambda key: [key], 2)
-    first = recent.of(1)
-    recent.of(2)
-    assert recent.of(1) is first
-    recent.of(3)
-    assert recent.known(2) is None
-    assert recent.known(1) is first
-    assert len(recent) == 2
+def test_lru_table_keeps_the_keys_used_last():
+    """The least recently used key is evicted."""
+    table = LruTable(lambda key: [key], 2)
+    first = table.get(1)
+    table.get(2)
+    assert table.get(1) is first
+    table.get(3)
+    assert table.peek(2) is None
+    assert table.peek(1) is first
+    assert len(table) == 2

@@ -1,4 +1,4 @@
-"""The pool of slots."""
+"""The KV cache's slots."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from tests.engine.test_prefix_tree import SPEC
 
 
 def test_kv_cache_never_gives_a_slot_twice():
-    """Slots given out are distinct until they come back."""
+    """Allocated slots are distinct until they are released."""
     cache = KvCache(SPEC, 8)
     first, second = cache.allocate(3), cache.allocate(5)
     assert sorted([*first, *second]) == list(range(8))
@@ -24,8 +24,8 @@ def test_kv_cache_counts_used_and_free():
     assert (cache.used, cache.free) == (0, 8)
 
 
-def test_kv_cache_writes_to_the_slots_named_and_leaves_out_the_rest():
-    """Only as many tokens are kept as there are slots."""
+def test_kv_cache_writes_to_the_given_slots_alone():
+    """Only as many tokens are stored as slots are given."""
     cache = KvCache(SPEC, 8)
     keys, values = np.ones((1, 3, 4), np.float32), np.full((1, 3, 4), 2, np.float32)
     cache.write(np.array([5, 1]), [keys, values])

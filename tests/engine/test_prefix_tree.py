@@ -1,4 +1,4 @@
-"""The prefix tree: shared prefixes, slots owned once, least recently used goes first."""
+"""The prefix tree: shared prefixes, slots owned once, least recently used evicted first."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from stream.engine.kv_cache import KvCache
 from stream.engine.model.config import ModelSpec, Rotary
-from stream.engine.prefix_tree import Node, PrefixTree, Reading, common_prefix
+from stream.engine.prefix_tree import Node, PassMark, PrefixTree, common_prefix
 
 SPEC = ModelSpec(
     vocabulary=10, hidden=4, layers=1, heads=1, kv_heads=1, head_width=4, max_positions=99, norm_epsilon=1e-5,
@@ -27,7 +27,7 @@ def nodes_of(tree: PrefixTree) -> Iterator[Node]:
 
 
 def check_tree(tree: PrefixTree, cache: KvCache) -> None:
-    """Everything that must hold between any two calls."""
+    """Check the invariants that hold between any two calls."""
     owned: list[int] = []
     for node in nodes_of(tree):
         assert node.ids
@@ -37,27 +37,27 @@ def check_tree(tree: PrefixTree, cache: KvCache) -> None:
             assert len(node.slots) == len(node.ids)
             assert node.parent is tree._root or node.parent.slots is not None
             owned.extend(node.slots.tolist())
-        idle = node.slots is not None and not (node.being_read or node.references or node.children)
-        assert (node in tree._idle) == idle
+        evictable = node.slots is not None and not (node.computing or node.references or node.children)
+        assert (node in tree._evictable) == evictable
         assert node.slots is not None or node.references or node.children
     assert len(set(owned)) == len(owned) == cache.used
-    assert len(tree._idle) == sum(1 for node in nodes_of(tree) if node in tree._idle)
+    assert len(tree._evictable) == sum(1 for node in nodes_of(tree) if node in tree._evictable)
 
 
-def read(tree: PrefixTree, node: Node) -> Node:
-    """Read a node and all before it, in a pass of its own."""
-    reading = Reading()
-    unread = [each for each in node.lineage() if each.slots is None]
-    for each in reversed(unread):
-        assert tree.room(len(each.ids)) == len(each.ids)
-        tree.start_reading(each, reading)
-    tree.finish_reading(unread, reading)
+def prefill(tree: PrefixTree, node: Node) -> Node:
+    """Compute a node and its ancestors, in a pass of their own."""
+    mark = PassMark()
+    uncached = [each for each in node.lineage() if each.slots is None]
+    for each in reversed(uncached):
+        assert tree.make_available(len(each.ids)) == len(each.ids)
+        tree.allocate(each, mark)
+    tree.commit(uncached, mark)
     return node
 
 
 @pytest.fixture
 def cache():
-    """A pool of twelve slots."""
+    """A KV cache of twelve slots."""
     return KvCache(SPEC, 12)
 
 
@@ -69,7 +69,7 @@ def tree(cache):
 
 @given(st.lists(st.integers(0, 2), max_size=12), st.lists(st.integers(0, 2), max_size=12))
 def test_prefix_tree_common_prefix_counts_equal_leading_tokens(left, right):
-    """Halving finds the same length as walking."""
+    """Bisection finds the same length as a walk."""
     walked = 0
     while walked < min(len(left), len(right)) and left[walked] == right[walked]:
         walked += 1
@@ -77,8 +77,8 @@ def test_prefix_tree_common_prefix_counts_equal_leading_tokens(left, right):
 
 
 def test_prefix_tree_shares_the_prefix_of_two_prompts(tree, cache):
-    """The second prompt finds what the first one read."""
-    read(tree, tree.insert((1, 2, 3, 4)))
+    """The second prompt finds the cached tokens of the first one."""
+    prefill(tree, tree.insert((1, 2, 3, 4)))
     second = tree.insert((1, 2, 3, 9))
     assert [node.ids for node in second.lineage()] == [(9,), (1, 2, 3)]
     assert second.slots is None
@@ -86,52 +86,52 @@ def test_prefix_tree_shares_the_prefix_of_two_prompts(tree, cache):
     check_tree(tree, cache)
 
 
-def test_prefix_tree_split_while_being_read_leaves_both_parts_in_the_pass(tree, cache):
-    """A prompt that arrives in mid-pass may cut a node; both parts are read when the pass ends."""
-    reading = Reading()
+def test_prefix_tree_split_while_computing_leaves_both_parts_in_the_pass(tree, cache):
+    """A prompt that arrives during a pass may split a node; both parts are cached when the pass ends."""
+    mark = PassMark()
     node = tree.insert((1, 2, 3, 4))
-    tree.start_reading(node, reading)
+    tree.allocate(node, mark)
     other = tree.insert((1, 2, 7))
-    assert other.parent.being_read
-    tree.finish_reading([node], reading)
-    assert not other.parent.being_read
-    assert not node.being_read
+    assert other.parent.computing
+    tree.commit([node], mark)
+    assert not other.parent.computing
+    assert not node.computing
     check_tree(tree, cache)
 
 
-def test_prefix_tree_drops_the_leaf_used_longest_ago(tree, cache):
-    """Room is made from what nobody refers to, oldest use first, and no more of it than needed."""
+def test_prefix_tree_evicts_the_least_recently_used_leaf(tree, cache):
+    """Unreferenced nodes are evicted, least recently used first, and no more of them than needed."""
     for ids in ((1, 1, 1, 1), (2, 2, 2, 2), (3, 3, 3, 3)):
-        tree.release(read(tree, tree.insert(ids)))
+        tree.release(prefill(tree, tree.insert(ids)))
     tree.release(tree.insert((1, 1, 1, 1)))
-    assert tree.room(3) == 3
+    assert tree.make_available(3) == 3
     assert {node.ids[0] for node in nodes_of(tree)} == {1, 3}
     check_tree(tree, cache)
 
 
-def test_prefix_tree_never_drops_what_is_referred_to(tree, cache):
-    """Room is short rather than taken from a prompt in flight."""
-    read(tree, tree.insert((1, 2, 3, 4, 5, 6, 7, 8)))
-    assert tree.room(12) == 4
+def test_prefix_tree_never_evicts_a_referenced_node(tree, cache):
+    """Slots run short rather than being taken from a prompt in flight."""
+    prefill(tree, tree.insert((1, 2, 3, 4, 5, 6, 7, 8)))
+    assert tree.make_available(12) == 4
     check_tree(tree, cache)
 
 
-def test_prefix_tree_forgets_unread_tokens_with_their_last_reference(tree, cache):
-    """A cancelled prompt leaves nothing behind."""
-    read(tree, tree.insert((1, 2)))
+def test_prefix_tree_removes_uncached_tokens_with_their_last_reference(tree, cache):
+    """A cancelled prompt leaves no node."""
+    prefill(tree, tree.insert((1, 2)))
     node = tree.insert((1, 2, 3, 4))
     tree.release(node)
     assert [node.ids for node in nodes_of(tree)] == [(1, 2)]
     check_tree(tree, cache)
 
 
-def test_prefix_tree_abandoned_reading_gives_its_slots_back(tree, cache):
-    """After a pass that broke its tokens count as unread, pieces split off meanwhile too."""
-    reading = Reading()
+def test_prefix_tree_rolled_back_pass_frees_its_slots(tree, cache):
+    """After a failed pass its tokens are uncached, those split off meanwhile too."""
+    mark = PassMark()
     node = tree.insert((1, 2, 3, 4))
-    tree.start_reading(node, reading)
+    tree.allocate(node, mark)
     other = tree.insert((1, 2, 7))
-    tree.abandon_reading([node], reading)
+    tree.roll_back([node], mark)
     assert cache.used == 0
     assert node.slots is None
     assert other.parent.slots is None
@@ -139,44 +139,44 @@ def test_prefix_tree_abandoned_reading_gives_its_slots_back(tree, cache):
 
 
 class TreeMachine(RuleBasedStateMachine):
-    """Calls in any order, as the scheduler might make them."""
+    """Calls in any order that the scheduler might use."""
 
     def __init__(self) -> None:
         super().__init__()
         self.cache = KvCache(SPEC, 12)
         self.tree = PrefixTree(self.cache)
         self.held: list[Node] = []
-        self.passes: list[tuple[list[Node], Reading]] = []
+        self.passes: list[tuple[list[Node], PassMark]] = []
 
     @rule(ids=st.lists(st.integers(0, 2), min_size=1, max_size=6))
     def insert(self, ids):
-        """A prompt comes."""
+        """A prompt arrives."""
         self.held.append(self.tree.insert(tuple(ids)))
 
     @rule(wanted=st.integers(1, 12))
-    def make_room(self, wanted):
-        """Somebody wants slots."""
-        self.tree.room(wanted)
+    def make_available(self, wanted):
+        """Slots are wanted."""
+        self.tree.make_available(wanted)
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())
-    def start_reading(self, data):
-        """A pass takes the first unread node of a prompt, or what there is room for."""
-        unread = [node for node in data.draw(st.sampled_from(self.held)).lineage() if node.slots is None]
-        if not unread or unread[-1].parent.being_read:
+    def start_pass(self, data):
+        """A pass takes the first uncached node of a prompt, as far as slots are available."""
+        uncached = [node for node in data.draw(st.sampled_from(self.held)).lineage() if node.slots is None]
+        if not uncached or uncached[-1].parent.computing:
             return
-        node, reading = unread[-1], Reading()
-        if room := self.tree.room(len(node.ids)):
-            part = node if room == len(node.ids) else self.tree.split(node, room)
-            self.tree.start_reading(part, reading)
-            self.passes.append(([part], reading))
+        node, mark = uncached[-1], PassMark()
+        if available := self.tree.make_available(len(node.ids)):
+            part = node if available == len(node.ids) else self.tree.split(node, available)
+            self.tree.allocate(part, mark)
+            self.passes.append(([part], mark))
 
     @precondition(lambda self: self.passes)
     @rule(data=st.data(), broken=st.booleans())
-    def end_reading(self, data, broken):
+    def end_pass(self, data, broken):
         """A pass ends, well or badly."""
-        nodes, reading = self.passes.pop(data.draw(st.integers(0, len(self.passes) - 1)))
-        (self.tree.abandon_reading if broken else self.tree.finish_reading)(nodes, reading)
+        nodes, mark = self.passes.pop(data.draw(st.integers(0, len(self.passes) - 1)))
+        (self.tree.roll_back if broken else self.tree.commit)(nodes, mark)
 
     @precondition(lambda self: self.held)
     @rule(data=st.data(), ids=st.lists(st.integers(0, 2), min_size=1, max_size=3))
@@ -193,17 +193,17 @@ class TreeMachine(RuleBasedStateMachine):
 
     @invariant()
     def is_sound(self):
-        """What must hold holds."""
+        """The tree's invariants hold."""
         check_tree(self.tree, self.cache)
 
     def teardown(self):
-        """With every reference given back, every slot can be had again."""
-        for nodes, reading in self.passes:
-            self.tree.finish_reading(nodes, reading)
+        """Without references, every slot is available again."""
+        for nodes, mark in self.passes:
+            self.tree.commit(nodes, mark)
         for node in self.held:
             self.tree.release(node)
         check_tree(self.tree, self.cache)
-        assert self.tree.room(12) == 12
+        assert self.tree.make_available(12) == 12
         assert not list(nodes_of(self.tree))
 
 

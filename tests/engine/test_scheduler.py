@@ -1,4 +1,4 @@
-"""Which tokens a pass takes, driven by hand."""
+"""The tokens of each pass, with a scheduler driven by hand."""
 
 from concurrent.futures import Future
 
@@ -7,10 +7,10 @@ import pytest
 
 from stream.engine.batch import Batch
 from stream.engine.drafts.draft import DraftBuilder
+from stream.engine.forward import PassOutput
 from stream.engine.kv_cache import KvCache
-from stream.engine.outcome import Outcome
-from stream.engine.scheduler import Group, Scheduler
-from stream.engine.sequence import Sequence
+from stream.engine.scheduler import Scheduler
+from stream.engine.sequence import Group, Sequence
 from stream.generation import Prompt
 from tests.engine.test_prefix_tree import SPEC, check_tree
 
@@ -25,87 +25,86 @@ def make(scheduler: Scheduler, *ids: int, new: int = 1) -> Sequence:
     return sequence
 
 
-def accept(scheduler: Scheduler, scheduled: tuple[list[Group], Batch], token: int = 1) -> list[Sequence]:
-    """End a pass that chose the same token for all."""
-    groups, batch = scheduled
-    rows = len(batch.asked) + batch.drafted
+def accept(scheduler: Scheduler, batch: Batch, token: int = 1) -> list[Sequence]:
+    """End a pass that chose the same token for all sequences."""
+    rows = len(batch.outputs) + batch.drafted
     new = [np.zeros((1, batch.tokens, SPEC.kv_width), np.float32)] * 2
-    outcome = Outcome(np.zeros((rows, SPEC.vocabulary), np.float32), [token] * rows, new)
-    return scheduler.accept(groups, batch, outcome)
+    output = PassOutput(np.zeros((rows, SPEC.vocabulary), np.float32), [token] * rows, new)
+    return scheduler.accept(batch, output)
 
 
 def tokens(batch: Batch) -> int:
     """New tokens of a pass."""
-    return sum(len(node.ids) for node in batch.nodes) + len(batch.repeats)
+    return sum(len(node.ids) for node in batch.nodes) + len(batch.recomputed)
 
 
 @pytest.fixture
 def cache():
-    """A pool of forty slots."""
+    """A KV cache of forty slots."""
     return KvCache(SPEC, 40)
 
 
 @pytest.fixture
 def scheduler(cache):
-    """Over it, eight tokens a pass at most."""
+    """A scheduler over it, with at most eight tokens a pass."""
     return Scheduler(cache, 8)
 
 
 def test_scheduler_takes_all_branches_of_a_text_together(cache):
-    """One pass holds the text once and every branch."""
+    """One pass holds the text once, and every branch."""
     scheduler = Scheduler(cache, 99)
     sequences = [make(scheduler, *TEXT, label) for label in (4, 5, 6)]
-    groups, batch = scheduler.schedule()
-    assert batch.readers == sequences
+    batch = scheduler.schedule()
+    assert batch.sequences == sequences
     assert tokens(batch) == len(TEXT) + 3
-    assert accept(scheduler, (groups, batch)) == sequences
+    assert accept(scheduler, batch) == sequences
 
 
 def test_scheduler_gives_unrelated_texts_passes_of_their_own(cache):
     """Two documents run side by side, not in one pass."""
     scheduler = Scheduler(cache, 99)
     first, second = make(scheduler, *TEXT), make(scheduler, *OTHER)
-    assert scheduler.schedule()[1].readers == [first]
-    assert scheduler.schedule()[1].readers == [second]
+    assert scheduler.schedule().sequences == [first]
+    assert scheduler.schedule().sequences == [second]
     assert scheduler.schedule() is None
 
 
 def test_scheduler_adds_a_late_branch_to_the_next_pass_of_its_text(cache):
-    """A prompt that comes in mid-pass does not read the text again."""
+    """A prompt that arrives during a pass does not prefill the text again."""
     scheduler = Scheduler(cache, 99)
     make(scheduler, *TEXT, 4, new=2)
     running = scheduler.schedule()
     late = make(scheduler, *TEXT, 5)
     assert scheduler.schedule() is None
     accept(scheduler, running)
-    _, batch = scheduler.schedule()
-    assert late in batch.readers
+    batch = scheduler.schedule()
+    assert late in batch.sequences
     assert tokens(batch) == 2
 
 
-def test_scheduler_reads_no_prefix_that_another_pass_is_reading(cache):
-    """A document that shares its first tokens with one in mid-pass waits for them."""
+def test_scheduler_prefills_no_prefix_that_another_pass_is_computing(cache):
+    """A document that shares its first tokens with one in flight waits for them."""
     scheduler = Scheduler(cache, 99)
     make(scheduler, *TEXT)
     running = scheduler.schedule()
     make(scheduler, *TEXT[:2], *OTHER, *OTHER)
     assert scheduler.schedule() is None
     accept(scheduler, running)
-    assert tokens(scheduler.schedule()[1]) == 2 * len(OTHER)
+    assert tokens(scheduler.schedule()) == 2 * len(OTHER)
 
 
 def test_scheduler_takes_no_more_than_its_budget(scheduler):
-    """A long prompt is cut; only its last piece asks for a token."""
+    """A long prompt is split; only its last chunk needs logits."""
     make(scheduler, *TEXT)
     first = scheduler.schedule()
-    assert (tokens(first[1]), len(first[1].asked)) == (8, 0)
+    assert (tokens(first), len(first.outputs)) == (8, 0)
     accept(scheduler, first)
     second = scheduler.schedule()
-    assert (tokens(second[1]), len(second[1].asked)) == (4, 1)
+    assert (tokens(second), len(second.outputs)) == (4, 1)
 
 
-def test_scheduler_makes_the_youngest_give_way_when_the_pool_is_full(cache):
-    """Long prompts that fill the pool together cannot block each other: the oldest goes on, all finish."""
+def test_scheduler_preempts_the_youngest_when_the_kv_cache_is_full(cache):
+    """Long prompts that fill the KV cache together cannot deadlock: the oldest progresses, and all finish."""
     scheduler = Scheduler(cache, 8)
     waiting = {make(scheduler, *[first] * 30) for first in (1, 2, 3)}
     finished = []
@@ -120,56 +119,52 @@ def test_scheduler_makes_the_youngest_give_way_when_the_pool_is_full(cache):
     assert [sequence.prompt.ids[0] for sequence in finished] == [1, 2, 3]
 
 
-def test_scheduler_forgets_a_removed_sequence(scheduler, cache):
-    """A sequence removed in mid-pass takes nothing from its outcome and leaves no group behind."""
+def test_scheduler_ignores_a_removed_sequence(scheduler, cache):
+    """A sequence removed during a pass, once or twice, takes no token of it and leaves no group."""
     sequence = make(scheduler, *TEXT[:4], new=3)
     running = scheduler.schedule()
-    assert scheduler.remove(sequence)
-    assert not scheduler.remove(sequence)
+    for _ in range(2):
+        scheduler.remove(sequence)
     assert accept(scheduler, running) == []
     assert sequence.produced == []
     assert not scheduler._groups
     check_tree(scheduler._tree, cache)
 
 
-def test_scheduler_failed_pass_gives_its_slots_back(scheduler, cache):
-    """A pass that broke leaves neither slots nor sequences behind."""
+def test_scheduler_failed_pass_frees_its_slots(scheduler, cache):
+    """A failed pass leaves neither slots nor sequences."""
     sequence = make(scheduler, *TEXT[:4])
-    groups, batch = scheduler.schedule()
-    assert scheduler.fail(groups, batch) == [sequence]
+    assert scheduler.fail(scheduler.schedule()) == [sequence]
     assert cache.used == 0
     assert scheduler.schedule() is None
 
 
 class Chain:
-    """A proposer of one chain, that remembers what it was asked."""
+    """A proposer of one chain that records its calls."""
 
     def __init__(self, *tokens: int) -> None:
-        self.tokens, self.asked = tokens, []
+        self.tokens, self.calls = tokens, []
 
     def propose(self, sequence, width, *, busy):
         """The chain, as far as it fits."""
-        self.asked.append((sequence, width, busy))
+        self.calls.append((sequence, width, busy))
         builder = DraftBuilder(width)
         builder.add_chain(self.tokens[: sequence.remaining - 1], "chain")
         return builder.build()
 
-    def learn(self, sequence, accepted, following):
-        """Nothing."""
-
-    def finish(self, sequence):
-        """Nothing."""
+    def learn(self, sequence):
+        """Learn nothing."""
 
 
-def test_scheduler_says_when_other_work_waits(cache):
-    """Drafts are asked for in full only where no other document waits for a pass."""
+def test_scheduler_passes_on_whether_other_work_waits(cache):
+    """Drafts are long only if no other document waits for a pass."""
     proposer = Chain(1, 1)
     scheduler = Scheduler(cache, 99, proposer)
     make(scheduler, *TEXT, new=3)
     make(scheduler, *OTHER, new=3)
     scheduler.schedule()
     scheduler.schedule()
-    assert [busy for *_, busy in proposer.asked] == [True, False]
+    assert [busy for *_, busy in proposer.calls] == [True, False]
 
 
 def test_scheduler_drafts_with_what_prompts_leave_of_the_budget(cache):
@@ -178,13 +173,13 @@ def test_scheduler_drafts_with_what_prompts_leave_of_the_budget(cache):
     scheduler = Scheduler(cache, len(TEXT) + 2 + 7, proposer)
     for label in (4, 5):
         make(scheduler, *TEXT, label, new=20)
-    _, batch = scheduler.schedule()
-    assert [width for _, width, _ in proposer.asked] == [3, 3]
+    batch = scheduler.schedule()
+    assert [width for _, width, _ in proposer.calls] == [3, 3]
     assert (batch.undrafted, batch.drafted) == (len(TEXT) + 2, 6)
 
 
-def test_scheduler_keeps_accepted_drafts_and_frees_the_others(cache):
-    """After a pass the tree holds the prompt, what was right and the next token to read."""
+def test_scheduler_caches_accepted_drafts_alone(cache):
+    """After a pass the tree holds the prompt, the accepted tokens and the next uncached token."""
     scheduler = Scheduler(cache, 99, Chain(1, 2, 1))
     sequence = make(scheduler, *TEXT, new=9)
     accept(scheduler, scheduler.schedule(), token=1)
@@ -193,86 +188,86 @@ def test_scheduler_keeps_accepted_drafts_and_frees_the_others(cache):
     check_tree(scheduler._tree, cache)
 
 
-def test_scheduler_asks_for_no_drafts_where_one_token_is_wanted(cache):
-    """A count of one token has nothing to draft."""
+def test_scheduler_drafts_nothing_for_a_single_token(cache):
+    """An answer of at most one token has no use for a draft."""
     proposer = Chain(1)
     scheduler = Scheduler(cache, 99, proposer)
     make(scheduler, *TEXT)
-    assert not scheduler.schedule()[1].drafts
-    assert not proposer.asked
+    assert not scheduler.schedule().drafts
+    assert not proposer.calls
 
 
-def test_scheduler_mixes_waiting_groups_into_a_small_pass(cache):
+def test_scheduler_shares_a_small_pass_among_waiting_groups(cache):
     """Groups join in order of arrival until the pass is large enough; others have a pass of their own."""
-    scheduler = Scheduler(cache, 99, mixed_tokens=len(TEXT) + 1)
+    scheduler = Scheduler(cache, 99, small_pass=len(TEXT) + 1)
     third = (5, 5, 5, 5, 6, 6, 6, 6, 7, 7, 7, 7)
     sequences = [make(scheduler, *ids, new=2) for ids in (TEXT, OTHER, third)]
-    groups, batch = scheduler.schedule()
-    assert batch.readers == sequences[:2]
-    assert len(groups) == 2
-    assert scheduler.schedule()[1].readers == sequences[2:]
+    batch = scheduler.schedule()
+    assert batch.sequences == sequences[:2]
+    assert len(batch.groups) == 2
+    assert scheduler.schedule().sequences == sequences[2:]
     assert scheduler.schedule() is None
-    assert accept(scheduler, (groups, batch)) == []
-    assert scheduler.schedule()[1].readers == sequences[:2]
+    assert accept(scheduler, batch) == []
+    assert scheduler.schedule().sequences == sequences[:2]
 
 
-def test_scheduler_mixes_no_groups_that_are_long_together(cache):
-    """However few new tokens they have: each would pay for the columns of all."""
-    scheduler = Scheduler(cache, 99, mixed_tokens=5)
+def test_scheduler_shares_no_pass_among_groups_that_are_long_together(cache):
+    """Few new tokens do not matter then: each would pay for the columns of all groups."""
+    scheduler = Scheduler(cache, 99, small_pass=5)
     sequences = [make(scheduler, *[first] * 11, new=3) for first in (3, 4)]
     first, second = scheduler.schedule(), scheduler.schedule()
     for scheduled in (first, second):
         accept(scheduler, scheduled)
-    assert [scheduler.schedule()[1].readers for _ in sequences] == [[each] for each in sequences]
+    assert [scheduler.schedule().sequences for _ in sequences] == [[each] for each in sequences]
 
 
 @pytest.mark.parametrize("passes", [[1, 1], [2, 1]])
 def test_scheduler_leaves_a_group_for_every_thread(cache, passes):
     """Two documents and two threads are two passes, three documents a pass of two and one of one."""
-    scheduler = Scheduler(cache, 99, mixed_tokens=99, threads=2)
+    scheduler = Scheduler(cache, 99, small_pass=99, threads=2)
     for first in range(sum(passes)):
         make(scheduler, *[first + 3] * 12)
-    assert [len(scheduler.schedule()[1].readers) for _ in range(2)] == passes
+    assert [len(scheduler.schedule().sequences) for _ in range(2)] == passes
 
 
-def test_scheduler_mixed_pass_is_fed_as_its_groups_would_be_alone(cache):
-    """No token of a group sees one of another, and all stand where they stood."""
-    scheduler = Scheduler(cache, 99, mixed_tokens=99)
+def test_scheduler_shared_pass_has_the_mask_and_positions_of_separate_passes(cache):
+    """No token of a group attends to one of another, and positions are unchanged."""
+    scheduler = Scheduler(cache, 99, small_pass=99)
     for ids in (TEXT, OTHER):
         make(scheduler, *ids)
-    feed = scheduler.schedule()[1].feed()
-    seen = feed.mask == 0
+    feed = scheduler.schedule().feed()
+    attended = feed.mask == 0
     alone = np.tri(len(TEXT), dtype=bool)
     assert feed.ids[0].tolist() == [*TEXT, *OTHER]
     assert feed.positions[0].tolist() == [*range(len(TEXT)), *range(len(OTHER))]
-    assert (seen == np.kron(np.eye(2, dtype=bool), alone)).all()
+    assert (attended == np.kron(np.eye(2, dtype=bool), alone)).all()
 
 
-def test_scheduler_asks_a_text_again_before_it_reads_others(cache):
-    """Else a pool that does not hold all that waits would drop it meanwhile."""
+def test_scheduler_serves_a_cached_text_before_it_prefills_others(cache):
+    """Otherwise a KV cache too small for all waiting texts would evict it meanwhile."""
     scheduler = Scheduler(cache, 99)
     make(scheduler, *TEXT)
     make(scheduler, *OTHER)
     accept(scheduler, scheduler.schedule())
     again = make(scheduler, *TEXT, 4)
-    assert scheduler.schedule()[1].readers == [again]
+    assert scheduler.schedule().sequences == [again]
 
 
-def test_scheduler_gathers_texts_asked_again_until_they_fill_a_shared_pass(cache):
-    """A single one waits its turn; two that would fill a pass go first."""
-    scheduler = Scheduler(cache, 99, mixed_tokens=6)
+def test_scheduler_gathers_cached_texts_until_they_fill_a_shared_pass(cache):
+    """A single one waits its turn; two that fill a pass go first."""
+    scheduler = Scheduler(cache, 99, small_pass=6)
     for ids in (TEXT, OTHER):
         make(scheduler, *ids)
         accept(scheduler, scheduler.schedule())
     waiting = [make(scheduler, *[first] * 12) for first in (3, 4)]
     again = [make(scheduler, *TEXT, 4)]
-    assert scheduler.schedule()[1].readers == waiting[:1]
+    assert scheduler.schedule().sequences == waiting[:1]
     again.append(make(scheduler, *OTHER, 4))
-    assert scheduler.schedule()[1].readers == again[:1]
+    assert scheduler.schedule().sequences == again[:1]
 
 
-def test_scheduler_lets_no_text_wait_for_ever(cache):
-    """Somebody who asks the same text over and over does not keep another from being read."""
+def test_scheduler_starves_no_text(cache):
+    """Repeated prompts over one text do not keep another from being prefilled."""
     scheduler = Scheduler(cache, 99)
     make(scheduler, *TEXT)
     accept(scheduler, scheduler.schedule())
@@ -281,6 +276,28 @@ def test_scheduler_lets_no_text_wait_for_ever(cache):
         make(scheduler, *TEXT, label)
         scheduled = scheduler.schedule()
         accept(scheduler, scheduled)
-        if other in scheduled[1].readers:
+        if other in scheduled.sequences:
             return
-    pytest.fail("the other text was not read")
+    pytest.fail("the other text was not prefilled")
+
+
+def test_scheduler_finds_a_group_as_fast_among_many(cache):
+    """A prompt's group is found by a bounded number of comparisons, though all groups start alike."""
+    compared = []
+
+    class Watched(Group):
+        """A group that counts comparisons."""
+
+        def suits(self, ids):
+            """Compare, and count."""
+            compared.append(ids)
+            return super().suits(ids)
+
+    scheduler = Scheduler(KvCache(SPEC, 40), 8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("stream.engine.scheduler.Group", Watched)
+        for number in range(3000):
+            text = tuple(number // 3**place % 3 for place in range(8))
+            make(scheduler, 1, 2, *text, *text, *text)
+    assert len(scheduler._groups) == 3000
+    assert len(compared) <= 2 * 3000

@@ -1,4 +1,4 @@
-"""The graph is built once a checkpoint and kept on disk."""
+"""Graphs: built once per checkpoint, and cached on disk."""
 
 import os
 from concurrent.futures import ProcessPoolExecutor
@@ -13,7 +13,7 @@ from stream.engine.forward import ForwardPass
 from stream.engine.kv_cache import KvCache
 from stream.engine.model import session
 from stream.engine.model.checkpoint import Checkpoint
-from stream.engine.model.session import Sessions, default_cache_folder, open_sessions
+from stream.engine.model.session import Sessions, open_sessions
 from stream.errors import CheckpointError
 from tests.engine.checkpoints import write_checkpoint
 
@@ -26,7 +26,7 @@ def checkpoint(tmp_path):
 
 @pytest.fixture
 def built(monkeypatch):
-    """How often a graph was built."""
+    """The graphs built so far."""
     builds, build = [], session.build_graph
 
     def counted(spec, weights, **options):
@@ -58,7 +58,7 @@ def test_session_builds_a_graph_once(checkpoint, tmp_path, built):
 
 
 def test_session_builds_anew_when_weights_change(checkpoint, tmp_path, built):
-    """The cache knows a checkpoint by its content, not its place."""
+    """The cache identifies a checkpoint by its content, not its path."""
     opened(checkpoint, tmp_path / "cache")
     path = checkpoint.weight_files[0]
     weights = load_file(path)
@@ -68,14 +68,14 @@ def test_session_builds_anew_when_weights_change(checkpoint, tmp_path, built):
 
 
 def test_session_does_without_a_cache_folder(checkpoint, tmp_path, built):
-    """Where nothing can be written the graph is built in memory."""
+    """Without a writable folder the graph is built in memory."""
     (tmp_path / "file").write_text("in the way")
     opened(checkpoint, tmp_path / "file" / "cache")
     assert len(built) == 1 + 1
 
 
 def test_session_replaces_a_damaged_graph(checkpoint, tmp_path, built):
-    """A damaged file is no reason not to start, and is mended for the next time."""
+    """A damaged file does not stop the engine, and is replaced."""
     cache = tmp_path / "cache"
     opened(checkpoint, cache)
     next(cache.rglob("graph.onnx")).write_bytes(b"damaged")
@@ -86,7 +86,7 @@ def test_session_replaces_a_damaged_graph(checkpoint, tmp_path, built):
 
 
 def test_session_keeps_a_bounded_number_of_graphs(checkpoint, tmp_path, monkeypatch):
-    """The graphs used longest ago go."""
+    """The least recently used graphs are removed."""
     monkeypatch.setattr(session, "_GRAPHS_KEPT", 2)
     for version in range(4):
         monkeypatch.setattr(session, "GRAPH_VERSION", version)
@@ -95,7 +95,7 @@ def test_session_keeps_a_bounded_number_of_graphs(checkpoint, tmp_path, monkeypa
 
 
 def test_session_started_by_many_at_once_is_built_whole(checkpoint, tmp_path):
-    """Processes that start together all get sessions, and leave one graph and nothing half-built."""
+    """Processes that start together all get sessions, and leave one graph and no partial one."""
     cache = tmp_path / "cache"
     with ProcessPoolExecutor(3, get_context("spawn")) as processes:
         outputs = list(processes.map(output_names, [checkpoint] * 3, [cache] * 3))
@@ -104,8 +104,8 @@ def test_session_started_by_many_at_once_is_built_whole(checkpoint, tmp_path):
     assert len(list((cache / "graphs").iterdir())) == 1
 
 
-def test_session_clears_away_what_a_killed_build_left(checkpoint, tmp_path):
-    """A building folder of long ago goes, one of now stays: its process may be at work."""
+def test_session_removes_the_folder_of_a_killed_build(checkpoint, tmp_path):
+    """An old building folder is removed; a new one stays, since its process may be at work."""
     graphs = tmp_path / "cache" / "graphs"
     old, new = graphs / "building-old", graphs / "building-new"
     old.mkdir(parents=True)
@@ -117,7 +117,7 @@ def test_session_clears_away_what_a_killed_build_left(checkpoint, tmp_path):
 
 
 def test_session_is_built_for_this_processor_and_runtime(checkpoint, tmp_path, monkeypatch, built):
-    """Weights are stored as the kernels want them: another processor or ONNX Runtime builds its own."""
+    """Stored weights are prepacked, so another processor or ONNX Runtime builds its own graph."""
     opened(checkpoint, tmp_path / "cache")
     monkeypatch.setattr(session, "_processor", lambda: "another")
     opened(checkpoint, tmp_path / "cache")
@@ -128,15 +128,15 @@ def test_session_is_built_for_this_processor_and_runtime(checkpoint, tmp_path, m
 
 @pytest.mark.parametrize("int8", [False, True])
 def test_session_wide_and_narrow_agree(checkpoint, tmp_path, int8):
-    """A pass says the same whether one thread runs it or two."""
+    """A pass has the same logits on one thread and on two."""
     sessions = open_sessions(checkpoint, tmp_path / "cache", threads=2, int8=int8)
     assert sessions.wide is not sessions.narrow
     narrow, wide = (logits(checkpoint, each) for each in (sessions.narrow, sessions.wide))
     np.testing.assert_allclose(narrow, wide, atol=1e-5)
 
 
-def test_session_in_8_bits_stays_close_to_fp32(checkpoint, tmp_path):
-    """What whole numbers of seven bits and a sign lose is small beside the logits."""
+def test_session_int8_stays_close_to_fp32(checkpoint, tmp_path):
+    """The quantisation error is small compared with the logits."""
     exact, coarse = (
         logits(checkpoint, open_sessions(checkpoint, tmp_path / "cache", threads=1, int8=int8).narrow)
         for int8 in (False, True)
@@ -144,10 +144,10 @@ def test_session_in_8_bits_stays_close_to_fp32(checkpoint, tmp_path):
     assert 0 < np.abs(exact - coarse).mean() < 0.05 * exact.std()
 
 
-def test_session_in_8_bits_scales_every_token_by_itself(checkpoint, tmp_path, monkeypatch):
-    """A token with huge activations takes no precision from the others that are read with it.
+def test_session_int8_scales_every_token_by_itself(checkpoint, tmp_path, monkeypatch):
+    """A token with huge activations costs the other tokens of its pass no precision.
 
-    Its embedding is a thousand times as large as theirs; none of them sees it.
+    Its embedding is a thousand times as large as theirs, and none of them attends to it.
     """
     weights = checkpoint.weights()
     weights["model.embed_tokens.weight"][19] *= 1000
@@ -158,7 +158,7 @@ def test_session_in_8_bits_scales_every_token_by_itself(checkpoint, tmp_path, mo
     )
 
 
-def test_session_keeps_8_bits_apart_from_fp32(checkpoint, tmp_path, built):
+def test_session_stores_int8_apart_from_fp32(checkpoint, tmp_path, built):
     """Each has a stored graph of its own."""
     for int8 in (False, True, False, True):
         open_sessions(checkpoint, tmp_path / "cache", threads=1, int8=int8)
@@ -166,7 +166,7 @@ def test_session_keeps_8_bits_apart_from_fp32(checkpoint, tmp_path, built):
 
 
 def logits(checkpoint, session, tokens: int = 20) -> np.ndarray:
-    """What a session says after each of a text's first tokens."""
+    """Logits after each of a text's first tokens."""
     cache = KvCache(checkpoint.spec, 64)
     feed = Feed(
         ids=np.arange(tokens)[None],
@@ -176,16 +176,16 @@ def logits(checkpoint, session, tokens: int = 20) -> np.ndarray:
         rows=np.arange(tokens),
         slots=cache.allocate(tokens),
     )
-    return ForwardPass(checkpoint.spec, Sessions(session, session), cache).run(feed).logits
+    return ForwardPass(Sessions(session, session), cache).run(feed).logits
 
 
 def output_names(checkpoint, cache) -> list[str]:
-    """What a process that opens a checkpoint finds."""
+    """Outputs of the graph, in a process of its own."""
     return [output.name for output in open_sessions(checkpoint, cache, threads=1).narrow.get_outputs()]
 
 
 def test_session_names_a_missing_tensor(checkpoint, tmp_path):
-    """Weights that do not fit their configuration say which tensor is wrong."""
+    """The error for weights that do not fit their configuration names the tensor."""
     path = checkpoint.weight_files[0]
     weights = load_file(path)
     missing = "model.layers.1.mlp.up_proj.weight"
@@ -195,18 +195,12 @@ def test_session_names_a_missing_tensor(checkpoint, tmp_path):
 
 
 def test_session_names_a_tensor_of_the_wrong_shape(checkpoint, tmp_path):
-    """So do weights of another size."""
+    """A tensor of another size is named with its shape."""
     path = checkpoint.weight_files[0]
     save_file(load_file(path) | {"model.norm.weight": np.ones(31, np.float32)}, path)
     with pytest.raises(CheckpointError, match=r"model\.norm\.weight has shape \(31,\)"):
         opened(checkpoint, tmp_path / "cache")
     assert files(tmp_path / "cache") == []
-
-
-def test_session_cache_folder_follows_the_desktop_convention(monkeypatch, tmp_path):
-    """``XDG_CACHE_HOME`` moves it."""
-    monkeypatch.setitem(os.environ, "XDG_CACHE_HOME", str(tmp_path))
-    assert default_cache_folder() == tmp_path / "padellm"
 
 
 def test_session_leaves_small_floats_as_they_are(checkpoint, tmp_path):

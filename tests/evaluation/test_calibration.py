@@ -1,4 +1,4 @@
-"""Temperatures fitted to judged mentions."""
+"""Platt scaling fitted to judged mentions."""
 
 import random
 
@@ -25,7 +25,7 @@ def calibrated(judged, calibration):
     return [one._replace(score=calibration.of(PHRASES[one.label]).probability(one.score)) for one in judged]
 
 
-def test_temperatures_find_those_that_the_answers_were_drawn_with():
+def test_calibration_find_those_that_the_answers_were_drawn_with():
     """From many mentions of two labels, each label's temperature and offset come back."""
     truths = {
         "PER": Temperature(temperature=2.0, offset=0.5),
@@ -39,7 +39,7 @@ def test_temperatures_find_those_that_the_answers_were_drawn_with():
         assert fitted.offset == pytest.approx(truth.offset, abs=0.1)
 
 
-def test_temperatures_make_unseen_scores_reliable():
+def test_calibration_make_unseen_scores_reliable():
     """Scores that are far too sure end within 0.02 of the truth on mentions that were not fitted to."""
     truth = Temperature(temperature=3.0, offset=-1.0)
     unseen = drawn("PER", truth, 5000, seed=1)
@@ -48,8 +48,8 @@ def test_temperatures_make_unseen_scores_reliable():
     assert Reliability.of(calibrated(unseen, found)).error < 0.02
 
 
-def test_temperatures_of_a_label_with_few_mentions_stay_by_the_default():
-    """Three mentions of a label, all wrong, do not say that all of them always are."""
+def test_calibration_of_a_label_with_few_mentions_stay_by_the_default():
+    """Three wrong mentions of a label move its scores, but not down to nothing."""
     seen = drawn("PER", Temperature(temperature=1.5), 3000) + [Judged("LOC", 0.9, right=False)] * 3
     found = fit(seen, PHRASES)
     low, usual = (found.of(phrase).probability(0.9) for phrase in ("location", "person"))
@@ -57,8 +57,8 @@ def test_temperatures_of_a_label_with_few_mentions_stay_by_the_default():
 
 
 @pytest.mark.parametrize("right", [lambda score: score < 0.5, lambda score: True, lambda score: False])
-def test_temperatures_keep_the_order_of_scores_that_say_the_reverse(right):
-    """Where low scores are the right ones, or all or none are right, scores are flattened, never reversed."""
+def test_calibration_keep_the_order_of_scores_that_say_the_reverse(right):
+    """Scores are flattened, never reversed, if the low ones are right, or all are, or none."""
     seen = [Judged("PER", score, right(score)) for score in np.linspace(0.01, 0.99, 300)]
     found = fit(seen, PHRASES)
     assert isinstance(found, Calibration)
@@ -67,7 +67,7 @@ def test_temperatures_keep_the_order_of_scores_that_say_the_reverse(right):
     assert after.brier < before.brier
 
 
-def test_temperatures_need_mentions():
+def test_calibration_need_mentions():
     """Too few mentions are refused with their number."""
     with pytest.raises(ConfigurationError, match="7 mentions"):
         fit([Judged("PER", 0.5, right=True)] * 7, PHRASES)

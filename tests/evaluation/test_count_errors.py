@@ -1,4 +1,4 @@
-"""What wrong counts cost."""
+"""Scores under wrong counts."""
 
 import math
 
@@ -6,14 +6,10 @@ import pytest
 
 from stream.contract.messages import Policy
 from stream.evaluation.count_errors import (
-    CHANGES,
-    GOLD,
-    INVENTED,
-    OVER,
-    OWN,
-    UNDER,
-    Change,
+    PERTURBATIONS,
     CountErrors,
+    CountSource,
+    Perturbation,
     Recorder,
     differences,
 )
@@ -57,44 +53,44 @@ def names(text, label):
 
 @pytest.fixture
 async def decoded():
-    """Costs, the model that was asked, and its answers."""
+    """Scores, the model that was asked, and its answers."""
     template = tiny_template()
     model = Obedient(template, names)
     recorder = Recorder(model)
     got = await answer(DOCUMENTS, Extractor(recorder, template), LABELS)
     asked = len(model.prompts)
-    costs = await CountErrors(recorder, template, LABELS).cost(iter(DOCUMENTS))
-    return costs, model, asked, got.answers
+    scores = await CountErrors(recorder, template, LABELS).measure(iter(DOCUMENTS))
+    return scores, model, asked, got.answers
 
 
 async def test_count_errors_of_no_change_is_the_evaluation(decoded):
     """Under its own counts a model scores as it does when it is asked."""
-    costs, *_ = decoded
+    scores, *_ = decoded
     alone = await evaluate(
         DOCUMENTS, Extractor(Obedient(tiny_template(), names), tiny_template()), LABELS, policy=Policy.PAPER
     )
-    assert costs[Change(OWN)].score == alone.score
-    assert costs[Change(OWN)].changed == 0
+    assert scores[Perturbation(CountSource.OWN)].score == alone.score
+    assert scores[Perturbation(CountSource.OWN)].changed == 0
 
 
-def test_count_errors_change_what_they_say(decoded):
+def test_count_errors_change_the_counts_of_their_kind(decoded):
     """Under loses a mention of every counted pair, over and invented add one, and gold counts find all."""
-    costs, *_ = decoded
-    own = costs[Change(OWN)].score
-    assert (own.right, own.wrong, own.missed) == (5, 0, 1)
-    under, over, invented, gold = (costs[Change(kind)] for kind in (UNDER, OVER, INVENTED, GOLD))
-    assert (under.changed, under.score.right) == (4, 1)
+    scores, *_ = decoded
+    own = scores[Perturbation(CountSource.OWN)].score
+    assert (own.tp, own.fp, own.fn) == (5, 0, 1)
+    under, over, invented, gold = (scores[Perturbation(counts)] for counts in list(CountSource)[1:])
+    assert (under.changed, under.score.tp) == (4, 1)
     # Too much is asked for: "here" is in one text only, and not there where a mention was counted.
     assert (over.changed, over.score) == (4, own)
-    assert (invented.changed, invented.score.wrong) == (2, own.wrong + 1)
+    assert (invented.changed, invented.score.fp) == (2, own.fp + 1)
     assert gold.changed == 1
 
 
 def test_count_errors_of_smaller_shares_are_among_those_of_larger(decoded):
     """The more counts are changed, the more are, and none is decoded twice."""
-    costs, model, asked, _ = decoded
-    for kind in (UNDER, OVER, INVENTED):
-        changed = [costs[change].changed for change in CHANGES if change.kind == kind]
+    scores, model, asked, _ = decoded
+    for counts in (CountSource.UNDER, CountSource.OVER, CountSource.INVENTED):
+        changed = [scores[each].changed for each in PERTURBATIONS if each.counts is counts]
         assert changed == sorted(changed)
     again = [prompt.ids for prompt in model.prompts[asked:]]
     before = {prompt.ids for prompt in model.prompts[:asked]}
@@ -115,8 +111,9 @@ async def test_count_errors_stay_within_what_can_be_counted():
     document = annotated("Ann Ann Ann", PER=["Ann"])
     recorder = Recorder(Obedient(template, lambda text, label: ["Ann", "Ann"]))
     await answer([document], Extractor(recorder, template), ["PER"])
-    costs = await CountErrors(recorder, template, ["PER"]).cost(iter([document]))
-    assert costs[Change(OVER)].changed == costs[Change(GOLD)].changed == 0
+    scores = await CountErrors(recorder, template, ["PER"]).measure(iter([document]))
+    over, gold = (scores[Perturbation(counts)] for counts in (CountSource.OVER, CountSource.GOLD))
+    assert over.changed == gold.changed == 0
 
 
 async def test_count_errors_leave_unreadable_counts_alone():
@@ -129,6 +126,6 @@ async def test_count_errors_leave_unreadable_counts_alone():
 
     recorder = Recorder(Stammering(template, names))
     await answer(DOCUMENTS, Extractor(recorder, template), LABELS)
-    costs = await CountErrors(recorder, template, LABELS).cost(iter(DOCUMENTS))
-    assert {cost.changed for cost in costs.values()} == {0}
-    assert {cost.score.right for cost in costs.values()} == {0}
+    scores = await CountErrors(recorder, template, LABELS).measure(iter(DOCUMENTS))
+    assert {each.changed for each in scores.values()} == {0}
+    assert {each.score.tp for each in scores.values()} == {0}

@@ -1,8 +1,8 @@
-"""Where a system was wrong."""
+"""Kinds of mistakes, and the worst documents."""
 
 from stream.contract.messages import Policy
 from stream.corpora.predictions import PredictedDocument, PredictedMention
-from stream.evaluation.mistakes import Kind, kinds, mark, surest, worst
+from stream.evaluation.mistakes import MatchKind, kinds, mark, surest, worst
 from stream.evaluation.predictions import match
 from tests.evaluation.test_runner import annotated
 
@@ -34,27 +34,27 @@ def test_mistakes_have_kinds():
     """Each side's entities by what the other side has at their place, worked by hand."""
     result = marked(TEXT, PREDICTED, **GOLD)
     assert [(each.text, each.kind) for each in result.predicted] == [
-        ("Ann", Kind.BOUNDARY),
-        ("Bo", Kind.BOTH),
-        ("Rome", Kind.LABEL),
-        ("Ems", Kind.RIGHT),
-        ("and", Kind.INVENTED),
-        ("Zed", Kind.INVENTED),
+        ("Ann", MatchKind.BOUNDARY),
+        ("Bo", MatchKind.BOTH),
+        ("Rome", MatchKind.LABEL),
+        ("Ems", MatchKind.RIGHT),
+        ("and", MatchKind.INVENTED),
+        ("Zed", MatchKind.INVENTED),
     ]
     assert [(each.text, each.kind) for each in result.gold] == [
-        ("Ann Lee", Kind.BOUNDARY),
-        ("Bo Ek", Kind.BOTH),
-        ("Rome", Kind.LABEL),
-        ("Ems", Kind.RIGHT),
-        ("Oslo", Kind.MISSED),
+        ("Ann Lee", MatchKind.BOUNDARY),
+        ("Bo Ek", MatchKind.BOTH),
+        ("Rome", MatchKind.LABEL),
+        ("Ems", MatchKind.RIGHT),
+        ("Oslo", MatchKind.MISSED),
     ]
     assert kinds([result]) == {
-        Kind.BOUNDARY: 1,
-        Kind.BOTH: 1,
-        Kind.LABEL: 1,
-        Kind.RIGHT: 1,
-        Kind.INVENTED: 2,
-        Kind.MISSED: 1,
+        MatchKind.BOUNDARY: 1,
+        MatchKind.BOTH: 1,
+        MatchKind.LABEL: 1,
+        MatchKind.RIGHT: 1,
+        MatchKind.INVENTED: 2,
+        MatchKind.MISSED: 1,
     }
 
 

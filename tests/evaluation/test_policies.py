@@ -47,13 +47,13 @@ async def test_policies_duplicates_and_removals():
     """Of the pairs that were written, worked by hand: what has two labels, what goes, and what was right."""
     figures = ablate((await answer(DOCUMENTS, extractor(), LABELS)).answers, LABELS)
     # Written: PER "Ann Rome", PER and LOC "Rome", LOC "Paris"; PER "Bo".
-    assert figures[NONE].score == Score(right=3, wrong=2, missed=1)
+    assert figures[NONE].score == Score(tp=3, fp=2, fn=1)
     assert figures[NONE].duplicates == Accuracy(2, 5)
     assert figures[NONE].removed == Accuracy()
     assert figures[Policy.MULTI].duplicates == Accuracy(2, 4)
     assert figures[Policy.MULTI].removed == Accuracy(0, 1)
     # The place of lower score loses its label, though it is the right one.
-    assert figures[Policy.PAPER].score == Score(right=2, wrong=1, missed=2)
+    assert figures[Policy.PAPER].score == Score(tp=2, fp=1, fn=2)
     assert figures[Policy.PAPER].removed == Accuracy(1, 2)
     assert figures[Policy.PAPER].duplicates == Accuracy(0, 3)
     assert figures[GOLD].duplicates == Accuracy(0, 4)

@@ -1,4 +1,4 @@
-"""What other systems predicted."""
+"""Predictions of other systems."""
 
 import json
 
@@ -56,6 +56,28 @@ def test_predictions_without_offsets_are_found_in_the_text(tmp_path):
     assert [(e.start, e.end, e.score) for e in found.entities] == [(0, 3, 1), (5, 12, 1), (12, 14, 1)]
 
 
+@pytest.mark.parametrize(
+    ("text", "mentions", "starts"),
+    [
+        ("Merkels Rede", ["Merkel"], [0]),
+        ("Annual Ann", ["Ann"], [7]),
+        ("Annual Ann", ["Ann", "Ann"], [7, 0]),
+        ("Bo, Ed, Bo", ["Ed", "Bo"], [4, 8]),
+        ("Bo, Ed, Bo", ["Ed", "Bo", "Bo", "Bo"], [4, 8, 0, 0]),
+        ("Bo, Ed, Bo, Ed", ["Bo", "Ed", "Bo", "Ed"], [0, 4, 8, 12]),
+        ("ROME", ["Rome"], [4]),
+        ("New\u00a0York", ["New York"], [8]),
+        ("张三说张三，", ["张三", "张三"], [0, 3]),
+    ],
+)
+def test_predictions_are_placed_letter_by_letter(text, mentions, starts):
+    """Mentions go to free occurrences, whole words first, after the one before; nothing is repaired."""
+    found = PredictedDocument("", text, tuple(PredictedMention("PER", mention) for mention in mentions))
+    (placed,) = match("file", [found], [annotated(text)])
+    assert [entity.start for entity in placed.entities] == starts
+    assert [entity.text for entity in placed.entities] == mentions
+
+
 def test_predictions_with_offsets_keep_them(tmp_path):
     """A file that knows the place is believed, also where another would be found first."""
     entity = {"label": "LOC", "text": "Rome", "start": 5, "end": 9, "score": 0.25}
@@ -68,29 +90,27 @@ def test_predictions_with_offsets_keep_them(tmp_path):
     [
         ({"id": "z", "entities": []}, r'prediction 1: no document.* is "?z'),
         ({"id": "a", "text": "Bo in Rome", "entities": []}, 'its text is "Bo in Rome"'),
-        ({"entities": []}, "line 1: neither an id nor a text"),
+        ({"entities": []}, "line 1: there is neither an id nor a text"),
         ({"id": "a", "entities": [{"label": "PER"}]}, "line 1: .*its text and its label must be strings"),
-        ({"id": "a", "entities": [{"label": "PER", "text": "Ann", "start": 1, "end": 4}]}, r"at \(1, 4\)"),
+        (
+            {"id": "a", "entities": [{"label": "PER", "text": "Ann", "start": 1, "end": 4}]},
+            'at 1-4, .* "nn "',
+        ),
         ({"id": "a", "entities": [{"label": "PER", "text": "Ann", "score": 7}]}, "score 7"),
         ([{"texts": "Rome", "pred": {"LOC": [["Rome", "much"]]}}], "line 1: .*is no .mention, score. of"),
     ],
 )
 def test_predictions_that_cannot_be_are_named(tmp_path, line, says):
-    """What is wrong is said with the file and where in it."""
+    """A fault is reported with the file, the place in it and the reason."""
     with pytest.raises(ConfigurationError, match=rf"predictions\.jsonl.*{says}"):
         answers(write(tmp_path, line))
 
 
 def test_predictions_for_one_document_come_once(tmp_path):
     """A second prediction for a document has none left."""
-    with pytest.raises(
-        ConfigurationError, match="prediction 2: no document of the data, or none that is left"
-    ):
-        answers(write(tmp_path, *[{"id": "a", "entities": []}] * 2))
-    with pytest.raises(
-        ConfigurationError, match="prediction 2: no document of the data, or none that is left"
-    ):
-        answers(write(tmp_path, *[{"id": "a", "text": "Ann in Rome", "entities": []}] * 2))
+    for row in ({"id": "a", "entities": []}, {"id": "a", "text": "Ann in Rome", "entities": []}):
+        with pytest.raises(ConfigurationError, match=r"prediction 2: .* it has a prediction already"):
+            answers(write(tmp_path, row, row))
 
 
 def test_predictions_need_a_file_that_holds_some(tmp_path):
@@ -109,8 +129,8 @@ def test_predictions_of_the_authors_files(tmp_path):
     row = {"id": 0, "texts": "Ann in Rome", "pred": pred, "gt": {"PER": ["Ann"]}, "latency": 0.2}
     file.write_text(json.dumps([row], indent=4))
     figures = ablate(answers(file), LABELS)
-    assert figures[NONE].score == Score(right=2, wrong=1, missed=1)
-    assert figures[Policy.PAPER].score == Score(right=1, wrong=1, missed=2)
+    assert figures[NONE].score == Score(tp=2, fp=1, fn=1)
+    assert figures[Policy.PAPER].score == Score(tp=1, fp=1, fn=2)
 
 
 mentions = st.lists(

@@ -1,4 +1,4 @@
-"""How far scores are from the share that is right."""
+"""Reliability of scores."""
 
 import pytest
 from hypothesis import given

@@ -60,8 +60,8 @@ async def test_runner_scores_sets_of_texts():
 
     evaluation = await run(wrong)
     person, location = evaluation.by_label["PER"], evaluation.by_label["LOC"]
-    assert (person.right, person.wrong, person.missed) == (1, 0, 1)
-    assert (location.right, location.wrong, location.missed) == (2, 1, 0)
+    assert (person.tp, person.fp, person.fn) == (1, 0, 1)
+    assert (location.tp, location.fp, location.fn) == (2, 1, 0)
     assert evaluation.score.f1 == 2 * 3 / (2 * 3 + 1 + 1)
 
 

@@ -12,7 +12,7 @@ small_sets = st.sets(st.integers(0, 6))
 def test_scores_of_known_sets():
     """Precision, recall and F1 of a case worked by hand."""
     score = Score.of({"a", "b", "c"}, {"b", "c", "d", "e"})
-    assert (score.right, score.wrong, score.missed) == (2, 1, 2)
+    assert (score.tp, score.fp, score.fn) == (2, 1, 2)
     assert (score.precision, score.recall) == (2 / 3, 2 / 4)
     assert score.f1 == pytest.approx(2 * (2 / 3) * (2 / 4) / (2 / 3 + 2 / 4))
 
@@ -24,7 +24,7 @@ def test_scores_of_nothing_are_zero():
 
 @given(st.lists(st.tuples(small_sets, small_sets), max_size=5))
 def test_scores_add_up_to_the_score_of_all_documents(pairs):
-    """The sum over documents is the score of the union with each answer told apart by its document."""
+    """The sum over documents is the score of the union, in which answers of two documents differ."""
     added = sum((Score.of(predicted, gold) for predicted, gold in pairs), Score())
     predicted = {(index, one) for index, (ones, _) in enumerate(pairs) for one in ones}
     gold = {(index, one) for index, (_, ones) in enumerate(pairs) for one in ones}

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from stream.errors import InferenceRejected, InferenceUnavailable
+from stream.errors import InferenceRejected, InferenceStopped, InferenceUnavailable
 from stream.generation import Prompt
 from stream.inference.in_process import InProcessGenerator
 from tests.tiny_model import write_tiny_checkpoint
@@ -38,7 +38,7 @@ async def test_in_process_gathered_prompts_share_one_pass(generator):
     """What one ``gather`` sends reaches the engine together."""
     await asyncio.gather(*(generator.generate(Prompt((*TEXT, label), 1, -1)) for label in range(8)))
     statistics = generator.decoder.statistics()
-    assert (statistics.passes, statistics.tokens_read) == (1, len(TEXT) + 8)
+    assert (statistics.passes, statistics.tokens_computed) == (1, len(TEXT) + 8)
 
 
 async def test_in_process_cancelling_the_task_cancels_the_generation(generator):
@@ -58,6 +58,15 @@ async def test_in_process_rejects_what_the_engine_refuses(generator):
     """A prompt that is too long raises where it was awaited."""
     with pytest.raises(InferenceRejected, match="2048 positions"):
         await generator.generate(Prompt((1,) * 4000, 1, -1))
+
+
+async def test_in_process_engine_that_broke_down_is_gone_for_good(generator, monkeypatch):
+    """An engine whose thread died of a fault is not just not ready: waiting for it would be in vain."""
+    monkeypatch.setattr(generator.decoder, "_next", lambda: 1 / 0)
+    with pytest.raises(InferenceUnavailable, match="ZeroDivisionError"):
+        await generator.generate(Prompt(TEXT, 8, -1))
+    with pytest.raises(InferenceStopped, match="restart the process"):
+        await generator.ready()
 
 
 async def test_in_process_is_ready_until_closed(generator):

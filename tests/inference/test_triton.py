@@ -77,7 +77,7 @@ def test_triton_configuration_declares_every_tensor_the_client_sends() -> None:
     """What the client sends and asks for is in the contract, under the same type and a shape it allows."""
     config = _config("cpu")
     inputs = {each.name: each for each in config.input}
-    request = _request("tensorrt_llm", Prompt((1, 2, 3), 4, 5, (6, 7)))
+    request = _request(Prompt((1, 2, 3), 4, 5, (6, 7)))
     for tensor in request.inputs:
         declared = inputs[tensor.name]
         assert model_config_pb2.DataType.Name(declared.data_type) == f"TYPE_{tensor.datatype}"
@@ -111,15 +111,14 @@ def test_triton_request_is_what_tritonclient_would_build(prompt: Prompt) -> None
     slow = _get_inference_request(
         "tensorrt_llm", inputs, "", "", outputs, 0, False, False, 0, timeout=None, parameters=None
     )
-    assert _request("tensorrt_llm", prompt) == slow
+    assert _request(prompt) == slow
 
 
 @given(first=_PROMPTS, second=_PROMPTS)
 def test_triton_requests_all_carry_the_same_inputs(first: Prompt, second: Prompt) -> None:
     """Whatever the prompt, the inputs have the same names and types: Triton batches only such requests."""
     one, other = (
-        [(each.name, each.datatype) for each in _request("tensorrt_llm", prompt).inputs]
-        for prompt in (first, second)
+        [(each.name, each.datatype) for each in _request(prompt).inputs] for prompt in (first, second)
     )
     assert one == other
 
@@ -169,14 +168,15 @@ async def test_triton_knows_a_dead_backend() -> None:
     assert type(await _translated(grpc.StatusCode.INTERNAL, details)) is InferenceUnavailable
 
 
-async def test_triton_refuses_an_answer_that_lacks_log_probabilities() -> None:
-    """A model that leaves a tensor of the contract out is named, and what it answered."""
-    generator = TritonGenerator("127.0.0.1:1", model="other")
+@pytest.mark.parametrize("contents", [[b"\1\0\0\0"], [b"\1\0\0"], []])
+async def test_triton_refuses_an_answer_that_breaks_the_contract(contents: list[bytes]) -> None:
+    """An answer that lacks tensors, or their contents, names the model and the tensors that it has."""
+    generator = TritonGenerator("127.0.0.1:1")
     response = service_pb2.ModelInferResponse(
         outputs=[service_pb2.ModelInferResponse.InferOutputTensor(name="output_ids")],
-        raw_output_contents=[b"\1\0\0\0"],
+        raw_output_contents=contents,
     )
-    with pytest.raises(InferenceRejected, match=r"contract.*other.*output_ids"):
+    with pytest.raises(InferenceRejected, match=r"contract.*tensorrt_llm.*output_ids"):
         generator._completion(response)
     await generator.close()
 

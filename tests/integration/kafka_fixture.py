@@ -7,34 +7,34 @@ import pytest
 
 from stream.local.kafka import Kafka
 from stream.local.ports import free_ports
-from stream.local.reaper import Guard
+from stream.local.reaper import Reaper
 from stream.settings import Settings
-from tests.integration.running_part import RunningPart
+from tests.integration.running_service import RunningService
 
 
-class RunningKafka(RunningPart):
+class RunningKafka(RunningService):
     """A broker on free loopback ports, which it keeps over restarts; its data is kept too."""
 
-    def __init__(self, folder: Path, guard: Guard) -> None:
+    def __init__(self, folder: Path, reaper: Reaper) -> None:
         port, controller_port = free_ports(2)
-        part = Kafka(
+        service = Kafka(
             folder=folder,
             cache=Settings().cache_dir,
             port=port,
             controller_port=controller_port,
             log_file=folder / "kafka.log",
         )
-        super().__init__(part, guard)
+        super().__init__(service, reaper)
 
     @property
     def bootstrap(self) -> str:
         """127.0.0.1:port."""
-        return self.part.bootstrap
+        return self.service.bootstrap
 
 
 def _serve(folder: Path) -> Iterator[RunningKafka]:
-    with Guard() as guard:
-        broker = RunningKafka(folder, guard)
+    with Reaper() as reaper:
+        broker = RunningKafka(folder, reaper)
         try:
             broker.start()
             yield broker

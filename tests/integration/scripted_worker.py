@@ -1,18 +1,20 @@
 """The real worker over a scripted model, as a program of its own: tests start and kill it.
 
-The first word of a text is a person; what follows can tell the model to misbehave:
-``SLEEP s``, ``WAIT-FOR file`` (until it exists), ``AWAY-WHILE file`` (the model is away while it exists),
-``REJECT``, ``TIMEOUT``, ``FAULT``.
+The first word of a text is a person; orders after it make the model misbehave:
+``SLEEP s``, ``WAIT-FOR file`` (until it exists), ``AWAY-WHILE file`` (the model is unavailable while it
+exists), ``DIE-WHILE file`` (the model is gone for good, if the file exists), ``REJECT``, ``TIMEOUT``,
+``FAULT``.
 """
 
 import asyncio
 from pathlib import Path
 
-from stream.errors import InferenceRejected, InferenceTimeout, InferenceUnavailable
+from stream.errors import InferenceRejected, InferenceStopped, InferenceTimeout, InferenceUnavailable
 from stream.generation import Completion, Prompt
 from stream.ner.template import PromptTemplate
 from stream.settings import Settings
 from stream.worker.app import run
+from stream.worker.metrics import WorkerMetrics
 
 
 class ScriptedGenerator:
@@ -21,6 +23,7 @@ class ScriptedGenerator:
     def __init__(self, folder: Path) -> None:
         self._template = PromptTemplate.load(folder)
         self._person = self._template.encode_text("person").ids
+        self._stopped: InferenceStopped | None = None
 
     async def generate(self, prompt: Prompt) -> Completion:
         """Answer as the text orders."""
@@ -33,7 +36,9 @@ class ScriptedGenerator:
         return Completion(ids, (-0.01,) * len(ids))
 
     async def ready(self) -> bool:
-        """Always."""
+        """Until the model is gone for good."""
+        if self._stopped is not None:
+            raise self._stopped
         return True
 
     async def close(self) -> None:
@@ -46,7 +51,10 @@ class ScriptedGenerator:
             while order == "WAIT-FOR" and not _is_there(argument):  # noqa: ASYNC110 - another process sets it
                 await asyncio.sleep(0.05)
             if order == "AWAY-WHILE" and _is_there(argument):
-                raise InferenceUnavailable("the scripted model is away")
+                raise InferenceUnavailable("the scripted model is unavailable")
+            if order == "DIE-WHILE" and _is_there(argument):
+                self._stopped = InferenceStopped("the scripted model is gone for good")
+                raise self._stopped
             if order == "REJECT":
                 raise InferenceRejected("the scripted model refuses")
             if order == "TIMEOUT":
@@ -69,5 +77,9 @@ def _is_there(flag: str) -> bool:
     return Path(flag).exists()
 
 
+async def _make(_settings: Settings, folder: Path, _metrics: WorkerMetrics) -> ScriptedGenerator:
+    return ScriptedGenerator(folder)
+
+
 if __name__ == "__main__":
-    run(Settings(), make=lambda _settings, folder, _telemetry: ScriptedGenerator(folder))
+    run(Settings(), make=_make)

@@ -1,4 +1,4 @@
-"""Whatever is on the topic ends as an event or a dead letter that says why; the next document is served."""
+"""Every record on the topic ends as an event or a dead letter that says why; the next document is served."""
 
 import json
 from dataclasses import dataclass

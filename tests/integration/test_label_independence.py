@@ -2,17 +2,16 @@
 
 import asyncio
 from collections.abc import Sequence
-from importlib.resources import as_file, files
 from itertools import islice
 
 import pytest
 
-from stream.bundled import model_folder
+from stream.bundled import model_folder, sample_documents
 from stream.contract.messages import Document, Entity, Policy
-from stream.contract.reasons import OTHER_LABEL
+from stream.contract.reasons import RemovalReason
 from stream.inference.triton import TritonGenerator
 from stream.kafka.records import read_records
-from stream.local.reaper import Guard
+from stream.local.reaper import Reaper
 from stream.local.triton import why_unavailable
 from stream.ner.extractor import Extraction, Extractor
 from stream.ner.template import PromptTemplate
@@ -35,8 +34,7 @@ _TOLERANCE = 1e-4
 @pytest.fixture(scope="module")
 def texts() -> list[str]:
     """Sample texts."""
-    with as_file(files("stream.local") / "samples" / "documents.jsonl") as samples:
-        return [record.text for record in islice(read_records(str(samples)), _DOCUMENTS)]
+    return [record.text for record in islice(read_records(str(sample_documents())), _DOCUMENTS)]
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +43,8 @@ def answers(
 ) -> dict[Policy, list[list[Extraction]]]:
     """What all requests for each text got, by policy; each policy's requests were in flight together."""
     folder = model_folder(None)
-    with Guard() as guard:
-        server = RunningTriton(tmp_path_factory.mktemp("bundled-triton"), folder, guard)
+    with Reaper() as reaper:
+        server = RunningTriton(tmp_path_factory.mktemp("bundled-triton"), folder, reaper)
         try:
             server.start()
             return asyncio.run(_ask_all(server.url, PromptTemplate.load(folder), texts))
@@ -111,7 +109,7 @@ def test_labels_take_from_each_other_under_the_paper_policy_alone_what_they_repo
     taken = 0
     for everything, settled in zip(answers[Policy.MULTI], answers[Policy.PAPER], strict=True):
         for labels, multi, paper in zip(REQUESTS, everything, settled, strict=True):
-            lost = [one for one in paper.removed if one.reason == OTHER_LABEL]
+            lost = [one for one in paper.removed if one.reason == RemovalReason.OTHER_LABEL]
             taken += len(lost)
             for label in labels:
                 places = {

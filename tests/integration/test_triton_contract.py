@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tritonclient.grpc import InferenceServerException, InferInput, InferRequestedOutput
 from tritonclient.grpc.aio import InferenceServerClient
 
-from stream.engine.decoder import Decoder
+from stream.engine.decoder import Decoder, EngineOptions
 from stream.errors import InferenceRejected
 from stream.generation import Prompt
 from stream.inference.triton import BATCH_REFUSED, STREAMING_REFUSED, TritonGenerator
@@ -29,7 +29,7 @@ _TOLERANCE = 1e-5
 @pytest.fixture(scope="module")
 def decoder(tiny_checkpoint: Path) -> Iterator[Decoder]:
     """The same engine over the same weights, in this process."""
-    decoder = Decoder.load(tiny_checkpoint, threads=1)
+    decoder = Decoder.load(tiny_checkpoint, EngineOptions(threads=1))
     yield decoder
     decoder.close()
 

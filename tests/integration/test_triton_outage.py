@@ -12,7 +12,7 @@ from stream.errors import InferenceBusy, InferenceUnavailable
 from stream.generation import Prompt
 from stream.inference.breaker import BreakerState
 from stream.inference.triton import TritonGenerator
-from stream.local.reaper import Guard
+from stream.local.reaper import Reaper
 from tests.integration.triton_fixture import MODELS, RunningTriton
 
 pytestmark = pytest.mark.integration
@@ -30,8 +30,8 @@ def narrow_triton(tmp_path: Path, tiny_checkpoint: Path) -> Iterator[RunningTrit
     text = (MODELS / "tensorrt_llm" / "config.pbtxt").read_text()
     assert "max_queue_size: 4096" in text
     (model / "config.pbtxt").write_text(text.replace("max_queue_size: 4096", f"max_queue_size: {_QUEUE}"))
-    with Guard() as guard:
-        server = RunningTriton(tmp_path / "triton", tiny_checkpoint, guard, models=model.parent)
+    with Reaper() as reaper:
+        server = RunningTriton(tmp_path / "triton", tiny_checkpoint, reaper, models=model.parent)
         try:
             server.start()
             yield server
@@ -62,7 +62,7 @@ def _stub(server: RunningTriton) -> psutil.Process:
 
 
 def _regions(server: RunningTriton) -> list[Path]:
-    return list(Path("/dev/shm").glob(f"padellm_{server.part.grpc_port}_*"))
+    return list(Path("/dev/shm").glob(f"padellm_{server.service.grpc_port}_*"))
 
 
 async def test_triton_client_outlasts_a_restart(private_triton: RunningTriton) -> None:

@@ -35,10 +35,10 @@ def start_up(tmp_path: Path, model: Path) -> Iterator[Start]:
         name: value for name, value in os.environ.items() if not name.startswith(("PADELLM_", "BROKER"))
     }
 
-    def start(*arguments: str) -> subprocess.Popen[str]:
+    def start(*arguments: str, **variables: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "stream.cli", "up", "--model", str(model), "--json", *arguments]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        started.append(subprocess.Popen(command, cwd=tmp_path, env=environment, **pipes))
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen(command, cwd=tmp_path, env=environment | variables, **pipes))
         return started[-1]
 
     yield start
@@ -56,8 +56,8 @@ def _documents(folder: Path, count: int) -> Path:
     return path
 
 
-def _ready(process: subprocess.Popen[str]) -> dict[str, str]:
-    """Waits for the line that says where things are."""
+def _first_line(process: subprocess.Popen[str]) -> dict[str, str]:
+    """Wait for the first line of JSON: the addresses, or an event."""
     line = process.stdout.readline()
     assert line, process.communicate()[1]
     return json.loads(line)
@@ -85,7 +85,7 @@ def test_up_once_gives_every_document_one_outcome(start_up, tmp_path, inference)
         *lines, summary = map(json.loads, output.splitlines())
         assert sorted(int(line["document_id"]) for line in lines) == list(range(25))
         assert summary.keys() == {
-            "documents", "events", "dead_letters", "entities",
+            "documents", "events", "dead_letters", "repeats", "entities",
             "seconds", "documents_per_second", "p50_ms", "p99_ms",
         }  # fmt: skip
         assert (summary["documents"], summary["events"], summary["dead_letters"]) == (25, 25, 0)
@@ -103,11 +103,23 @@ def test_up_once_refuses_a_bad_file_before_it_starts_anything(start_up, tmp_path
     assert not (tmp_path / ".padellm" / "logs" / "kafka.log").exists()
 
 
+def test_up_once_streams_an_open_pipe_and_ends_on_sigterm(start_up, kafka):
+    """A line of an open pipe becomes an event at once, and waiting for the next holds up no end."""
+    options = ["--once", "--documents", "-", "--inference", "in-process"]
+    process = start_up(*options, BROKER=kafka.bootstrap, PADELLM_DOCUMENTS_TOPIC="piped")
+    process.stdin.write("Angela Merkel visited Paris.\n")
+    process.stdin.flush()
+    assert _first_line(process)["document_id"] == "stdin-1"
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=30)
+    assert process.returncode == 130
+
+
 @pytest.mark.parametrize("inference", ["in-process", "triton"])
 def test_up_leaves_no_process_after_kill_9(start_up, inference):
     """Killing `padellm up` itself with SIGKILL ends Kafka, Triton, its stubs and the worker."""
     process = start_up("--inference", inference)
-    _ready(process)
+    _first_line(process)
     processes = psutil.Process(process.pid).children(recursive=True)
     names = " ".join(" ".join(each.cmdline()) for each in processes)
     assert "kafka.Kafka" in names
@@ -120,7 +132,7 @@ def test_up_leaves_no_process_after_kill_9(start_up, inference):
 def test_up_restarts_the_worker_and_stops_on_sigterm(start_up):
     """A killed worker is started again and gets ready; SIGTERM ends all of it in order with status 0."""
     process = start_up("--inference", "in-process")
-    addresses = _ready(process)
+    addresses = _first_line(process)
     processes = psutil.Process(process.pid).children(recursive=True)
     (worker,) = [each for each in processes if "worker" in each.cmdline()]
     worker.kill()

@@ -16,7 +16,7 @@ async def test_worker_triton_away_under_load_loses_nothing(
     bench: Bench, private_triton: Any, tiny_checkpoint: Path, way: str, seconds: float
 ):
     """Triton goes under load, orderly or at once, and comes back: every document has its event."""
-    worker = bench.start_worker(REAL, triton_url=private_triton.url, model=tiny_checkpoint, window=8)
+    worker = bench.start_worker(REAL, triton_url=private_triton.url, model=tiny_checkpoint, max_in_flight=8)
     await worker.is_ready()
     await bench.produce(*(f"Ada{n} wrote the first program." for n in range(200)))
     await bench.outcomes(lambda records: len(records) >= 20)

@@ -6,20 +6,20 @@ from pathlib import Path
 import pytest
 
 from stream.local.ports import free_ports
-from stream.local.reaper import Guard
+from stream.local.reaper import Reaper
 from stream.local.triton import TritonServer, why_unavailable
-from tests.integration.running_part import RunningPart
+from tests.integration.running_service import RunningService
 from tests.tiny_model import write_tiny_checkpoint
 
 MODELS = Path(__file__).parents[2] / "triton_models" / "cpu"
 
 
-class RunningTriton(RunningPart):
+class RunningTriton(RunningService):
     """A server on free loopback ports, which it keeps over restarts."""
 
-    def __init__(self, folder: Path, checkpoint: Path, guard: Guard, *, models: Path = MODELS) -> None:
+    def __init__(self, folder: Path, checkpoint: Path, reaper: Reaper, *, models: Path = MODELS) -> None:
         http_port, grpc_port, metrics_port = free_ports(3)
-        part = TritonServer(
+        service = TritonServer(
             folder=folder,
             models=models,
             checkpoint=checkpoint,
@@ -29,12 +29,12 @@ class RunningTriton(RunningPart):
             metrics_port=metrics_port,
             log_file=folder / "triton.log",
         )
-        super().__init__(part, guard)
+        super().__init__(service, reaper)
 
     @property
     def url(self) -> str:
         """127.0.0.1:port, for gRPC."""
-        return self.part.url
+        return self.service.url
 
 
 @pytest.fixture(scope="session")
@@ -58,8 +58,8 @@ def private_triton(tmp_path: Path, tiny_checkpoint: Path) -> Iterator[RunningTri
 def _serve(folder: Path, checkpoint: Path) -> Iterator[RunningTriton]:
     if reason := why_unavailable():
         pytest.skip(reason)
-    with Guard() as guard:
-        server = RunningTriton(folder, checkpoint, guard)
+    with Reaper() as reaper:
+        server = RunningTriton(folder, checkpoint, reaper)
         try:
             server.start()
             yield server

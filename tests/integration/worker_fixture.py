@@ -37,7 +37,7 @@ class WorkerProcess:
     log: Path
 
     async def is_ready(self) -> None:
-        """Wait until /readyz says so."""
+        """Wait until /readyz answers 200."""
         deadline = time.monotonic() + _PATIENCE
         while (await self.page("/readyz"))[0] != 200:
             assert self.process.poll() is None, f"the worker ended: {self.log.read_text()[-3000:]}"
@@ -61,7 +61,7 @@ class WorkerProcess:
         return next((float(value) for sample, _, value in lines if sample == name), 0.0)
 
     def lines(self) -> list[dict[str, Any]]:
-        """What it has logged."""
+        """Log lines so far."""
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
 
     def kill(self) -> None:
@@ -98,13 +98,15 @@ class Bench:
         self.workers.append(worker)
         return worker
 
-    async def produce(self, *texts: str, partition: int | None = None) -> None:
+    async def produce(
+        self, *texts: str, partition: int | None = None, metadata: dict[str, str] | None = None
+    ) -> None:
         """Send documents with these texts, each with its number as id."""
         async with self.producer() as producer:
             sent = [
                 await producer.send(
                     self.settings.documents_topic,
-                    json.dumps({"id": f"doc-{number}", "text": text}).encode(),
+                    json.dumps({"id": f"doc-{number}", "text": text, "metadata": metadata or {}}).encode(),
                     key=f"doc-{number}".encode(),
                     partition=partition,
                 )

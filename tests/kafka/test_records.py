@@ -1,10 +1,10 @@
 """Documents in files."""
 
 import gzip
-import io
 import json
 import os
 import threading
+import zlib
 
 import pytest
 from hypothesis import given
@@ -55,10 +55,102 @@ def test_records_of_a_pipe_are_not_used_up_by_counting(tmp_path):
     writer.join()
 
 
-def test_records_come_from_stdin(monkeypatch):
-    """``-`` is standard input."""
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"one\ntwo\n")))
+@pytest.fixture
+def open_stdin(monkeypatch):
+    """The write end of a pipe that is standard input."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as stdin, os.fdopen(writing, "wb", buffering=0) as pipe:
+        monkeypatch.setattr("sys.stdin", stdin)
+        yield pipe
+
+
+@pytest.mark.parametrize(("first", "text"), [(b"one\n", "one"), (b'{"text": "one"}\n', "one")])
+def test_records_of_an_open_pipe_come_line_by_line(open_stdin, first, text):
+    """A line of standard input is a record while the pipe stays open for more."""
+    records = read_records("-")
+    open_stdin.write(first)
+    assert next(records).text == text
+    open_stdin.write(first.replace(b"one", b"two"))
+    assert next(records).text == "two"
+
+
+def test_records_of_an_open_pipe_come_line_by_line_from_gzip_too(open_stdin):
+    """A line that a packing program has flushed is a record while the pipe stays open."""
+    packer = zlib.compressobj(wbits=31)
+    records = read_records("-")
+    for text in ("one", "two"):
+        open_stdin.write(packer.compress(f"{text}\n".encode()) + packer.flush(zlib.Z_SYNC_FLUSH))
+        assert next(records).text == text
+
+
+def test_records_of_stdin_are_named_after_it(open_stdin):
+    """``-`` is standard input, and ids say so."""
+    open_stdin.write(b"one\ntwo")
+    open_stdin.close()
     assert [record.key for record in read_records("-")] == [b"stdin-1", b"stdin-2"]
+
+
+@pytest.mark.parametrize(
+    ("content", "texts"),
+    [
+        ("\ufeffAda\r\nKim\r\n", ["Ada", "Kim"]),
+        ("\ufeff\n\ufeffAda\n", ["Ada"]),
+        ('\ufeff{"text": "Ada"}\r\n\ufeff{"text": "Kim"}', ["Ada", "Kim"]),
+        ('\ufeff[\r\n{"text": "Ada"}\r\n]\r\n', ["Ada"]),
+        ("A\ufeffda\rKim\n", ["A\ufeffda\rKim"]),
+    ],
+)
+def test_records_hold_no_byte_order_mark_and_no_line_end(tmp_path, content, texts):
+    """A byte order mark before a line and line ends of both kinds are no part of a text, in any layout."""
+    assert [record.text for record in read_records(_file(tmp_path, content.encode()))] == texts
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '[\n  {"id": "a", "text": "one"},\n  {"text": "two"}\n]\n',
+        '[{"id": "a", "text": "one"}, {"text": "two"}]',
+    ],
+)
+def test_records_of_a_json_array_are_its_items(tmp_path, content):
+    """A JSON array gives its items as documents, however it is laid out."""
+    records = list(read_records(_file(tmp_path, content.encode(), "array.json")))
+    assert [(record.key, record.text) for record in records] == [(b"a", "one"), (None, "two")]
+
+
+@pytest.mark.parametrize("content", ["[]", "[ ]\n", "[\n]"])
+def test_records_of_an_empty_array_are_none(tmp_path, content):
+    """An array without items gives no documents."""
+    assert list(read_records(_file(tmp_path, content.encode()))) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        ('[{"text": "one"}, {"txt": "two"}]', r"item 2, is not a document: text: Field required"),
+        ('["one", "two"]', r"item 1, is not a document"),
+        ('[\n{"text": "one"}', r"a JSON array, is not a document: Invalid JSON"),
+    ],
+)
+def test_records_refuse_a_bad_array_by_item(tmp_path, content, place):
+    """An array with an item that is no document, or without an end, is refused; the item is named."""
+    with pytest.raises(ConfigurationError, match=rf"array\.json, {place}"):
+        list(read_records(_file(tmp_path, content.encode(), "array.json")))
+
+
+@pytest.mark.parametrize(
+    "line", ["[1] A footnote.", "[Applause] Thank you.", "[ ] buy milk", "[[Ada]] wrote."]
+)
+def test_records_take_text_in_brackets_for_text(tmp_path, line):
+    """Plain text may begin with a bracket."""
+    assert [record.text for record in read_records(_file(tmp_path, line.encode()))] == [line]
+
+
+def test_records_refuse_a_broken_archive(tmp_path):
+    """A gzip file without its end is named, with the reason."""
+    packed = gzip.compress(b'{"text": "one"}\n' * 100)[:-10]
+    with pytest.raises(ConfigurationError, match=r"documents\.jsonl cannot be read: .*end-of-stream"):
+        list(read_records(_file(tmp_path, packed)))
 
 
 @pytest.mark.parametrize(

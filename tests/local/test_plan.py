@@ -47,11 +47,13 @@ def test_plan_tells_the_worker_where_everything_is(settings, tmp_path):
 
 @pytest.mark.skipif(why_unavailable() is not None, reason="Triton cannot run here")
 def test_plan_hands_the_engines_settings_on_to_triton(settings, tmp_path):
-    """Threads, grounding and 8-bit integers reach the engine in Triton's environment."""
-    chosen = {"inference": Inference.TRITON, "engine_threads": 3, "grounded": True, "int8": True}
+    """Threads, KV cache, constraint and int8 reach the engine in Triton's environment."""
+    chosen = {"engine_threads": 3, "kv_cache_mb": 99, "constrained": True, "int8": True}
+    chosen["inference"] = Inference.TRITON
     environment = make_plan(settings.model_copy(update=chosen), data_dir=tmp_path).triton.environment()
     assert environment["PADELLM_ENGINE_THREADS"] == "3"
-    assert environment["PADELLM_GROUNDED"] == environment["PADELLM_INT8"] == "true"
+    assert environment["PADELLM_KV_CACHE_MB"] == "99"
+    assert environment["PADELLM_CONSTRAINED"] == environment["PADELLM_INT8"] == "true"
 
 
 def test_plan_moves_from_a_taken_port_and_says_so(settings, tmp_path, taken_port):

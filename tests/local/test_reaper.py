@@ -1,4 +1,4 @@
-"""The guard: nothing outlives the program that started it."""
+"""The reaper: nothing outlives the program that started it."""
 
 import os
 import signal
@@ -10,11 +10,11 @@ import psutil
 
 _OWNER = """
 import subprocess, sys, time
-from stream.local.reaper import Guard
-guard = Guard()
+from stream.local.reaper import Reaper
+reaper = Reaper()
 part = subprocess.Popen([sys.executable, "-c", sys.argv[1]], start_new_session=True)
-guard.watch(part.pid)
-print(part.pid, guard._process.pid, flush=True)
+reaper.watch(part.pid)
+print(part.pid, reaper._process.pid, flush=True)
 time.sleep(600)
 """
 
@@ -33,7 +33,7 @@ def _ended(pid: int) -> bool:
 
 
 def test_guard_ends_groups_after_kill_9():
-    """When the owner is killed with SIGKILL, its parts, their children and the guard end."""
+    """When the owner is killed with SIGKILL, its parts, their children and the reaper end."""
     owner = subprocess.Popen([sys.executable, "-c", _OWNER, _PART], stdout=subprocess.PIPE, text=True)
     pids = [int(pid) for line in (owner.stdout.readline(), owner.stdout.readline()) for pid in line.split()]
     assert len(pids) == 3

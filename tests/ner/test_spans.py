@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stream.ner.spans import Grounder, _longest_series
+from stream.ner.spans import SpanAligner, _longest_series
 
 # Of a script without capitals, where no span is widened.
 few_letters = st.text(alphabet="가나 ", max_size=14)
@@ -28,7 +28,7 @@ def slow_longest_series(candidates):
 @given(st.text(max_size=80), st.lists(st.text(max_size=6), max_size=6))
 def test_offsets_never_leave_the_text(text, mentions):
     """Every span lies in the text, holds something, and there is one answer for every mention."""
-    spans = Grounder(text).align(mentions)
+    spans = SpanAligner(text).align(mentions)
     assert len(spans) == len(mentions)
     for span in spans:
         assert span is None or 0 <= span[0] < span[1] <= len(text)
@@ -44,7 +44,7 @@ def test_offsets_find_whatever_is_in_the_text(text, data):
         start = data.draw(st.integers(0, len(text) - 1))
         end = data.draw(st.integers(start + 1, len(text)))
     mention = text[start:end]
-    (span,) = Grounder(text).align([mention])
+    (span,) = SpanAligner(text).align([mention])
     assert span is not None
     found = text[span[0] : span[1]]
     assert mention in found
@@ -66,7 +66,7 @@ def test_offsets_find_whatever_is_in_the_text(text, data):
 )
 def test_offsets_never_cut_a_word_of_a_script_with_capitals(text, mention, found):
     """A mention that breaks off within a word stands for the whole word; other scripts are left alone."""
-    (span,) = Grounder(text).align([mention])
+    (span,) = SpanAligner(text).align([mention])
     assert span is not None
     assert text[span[0] : span[1]] == found
 
@@ -88,7 +88,7 @@ def test_offsets_series_is_as_long_as_trying_everything(text, mentions):
 @given(few_letters, st.lists(st.text(alphabet="ab", min_size=1, max_size=3), max_size=4))
 def test_offsets_repeat_a_span_only_when_occurrences_run_out(text, mentions):
     """Two mentions share a span only if every occurrence of their text is taken."""
-    spans = [span for span in Grounder(text).align(mentions) if span is not None]
+    spans = [span for span in SpanAligner(text).align(mentions) if span is not None]
     for span in {span for span in spans if spans.count(span) > 1}:
         wanted = text[span[0] : span[1]]
         everywhere = [(i, i + len(wanted)) for i in range(len(text)) if text.startswith(wanted, i)]
@@ -113,7 +113,7 @@ def test_offsets_repeat_a_span_only_when_occurrences_run_out(text, mentions):
 )
 def test_offsets_map_in_order_and_on_word_boundaries(text, mentions, starts):
     """Mentions given in order map to rising occurrences, whole words before parts of words."""
-    assert [span and span[0] for span in Grounder(text).align(mentions)] == starts
+    assert [span and span[0] for span in SpanAligner(text).align(mentions)] == starts
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_offsets_map_in_order_and_on_word_boundaries(text, mentions, starts):
 )
 def test_offsets_tolerate_other_forms_of_the_same(text, mention, found):
     """White space, composition, width and case may differ; the span is the text's own form."""
-    (span,) = Grounder(text).align([mention])
+    (span,) = SpanAligner(text).align([mention])
     assert span is not None
     assert text[span[0] : span[1]] == found
 
@@ -143,7 +143,7 @@ def test_offsets_tolerate_other_forms_of_the_same(text, mention, found):
 )
 def test_offsets_do_not_guess(text, mention):
     """What is not there, or only there in several other forms, is not grounded."""
-    assert Grounder(text).align([mention]) == [None]
+    assert SpanAligner(text).align([mention]) == [None]
 
 
 _MARKS = st.characters(categories=["Mn", "Mc", "Me"])
@@ -155,7 +155,7 @@ def test_offsets_ground_every_normal_form(text):
     """The NFC and NFD forms of a whole text are found in it, or the text has no visible character."""
     for form in ("NFC", "NFD"):
         mention = unicodedata.normalize(form, text).strip()
-        (span,) = Grounder(text).align([mention])
+        (span,) = SpanAligner(text).align([mention])
         if any(character.isalnum() for character in text):
             assert span is not None
 
@@ -164,6 +164,6 @@ def test_offsets_wild_repetition_is_fast():
     """A dozen mentions with thousands of occurrences each align in well under a second."""
     text = "가" * 5000 + " b"
     began = time.perf_counter()
-    spans = Grounder(text).align(["가", "가가", "b", "가"] * 3)
+    spans = SpanAligner(text).align(["가", "가가", "b", "가"] * 3)
     assert None not in spans
     assert time.perf_counter() - began < 1.0

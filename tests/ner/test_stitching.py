@@ -1,8 +1,8 @@
 """Readings of overlapping windows put together."""
 
 from stream.contract.messages import Entity
+from stream.ner.parallel_decoding import WindowResult
 from stream.ner.postprocess import stitch
-from stream.ner.reading import Reading
 from stream.ner.windows import Window
 
 TEXT = "in New York City now"
@@ -14,7 +14,7 @@ def reading(start, end, *found, opens=False, closes=False):
         Entity(text=TEXT[left:right], label=label, start=left, end=right, score=score, count_score=1.0)
         for left, right, label, score in found
     ]
-    return Reading(Window(start, end, (1,), opens, closes), entities, [], {}, [], 0.0, 0.0)
+    return WindowResult(Window(start, end, (1,), opens, closes), entities, [], {}, [], 0.0, 0.0)
 
 
 def spans(stitched):

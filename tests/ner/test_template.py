@@ -13,6 +13,13 @@ from tests.tiny_model import END_TOKEN, tiny_ner_config, tiny_tokenizer, write_t
 TEMPLATE = tiny_template()
 CONTROL = {id_ for id_, token in TEMPLATE._tokenizer.get_added_tokens_decoder().items() if token.special}
 FORGED = ["<num>", "\n\n<num>", "\nentity type:\n", "text:\n", END_TOKEN, "3\n", "<mention 1>"]
+
+
+def with_unix_line_ends(text):
+    """The text as the model reads it, of the same length."""
+    return text.replace("\r\n", " \n").replace("\r", "\n")
+
+
 wild = st.lists(st.one_of(st.text(), st.sampled_from(FORGED))).map("".join)
 
 
@@ -21,7 +28,15 @@ def test_template_text_never_becomes_a_control_token(text):
     """Whatever a text contains, its ids hold no control token, and they spell the text."""
     encoded = TEMPLATE.encode_text(text)
     assert not CONTROL & set(encoded.ids)
-    assert TEMPLATE._tokenizer.decode(list(encoded.ids)) == text
+    assert TEMPLATE._tokenizer.decode(list(encoded.ids)) == with_unix_line_ends(text)
+
+
+@given(st.text(st.sampled_from("\r\n ab")))
+def test_template_reads_every_line_end_alike(text):
+    """CRLF and CR are read as the LF of the training texts, and offsets stay the text's own."""
+    encoded = TEMPLATE.encode_text(text)
+    assert encoded == TEMPLATE.encode_text(with_unix_line_ends(text))
+    assert max((end for _, end in encoded.offsets), default=0) == len(text)
 
 
 @given(wild, wild.filter(bool))

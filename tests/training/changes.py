@@ -17,4 +17,4 @@ def changed(plan: Recipe, **values: Any) -> Recipe:
 
 def starting_from(folder: Path, data: Path, output: Path, steps: int = 30, **values: Any) -> Recipe:
     """The made-up recipe, started from a checkpoint."""
-    return changed(recipe(data, output, steps=steps), initial=folder, **values)
+    return changed(recipe(data, output, steps=steps), init_from=folder, **values)

@@ -23,12 +23,12 @@ max_positions = 512
 
 [losses]
 tagging_layer = 1
-ordinal_layer = 2
+mention_index_layer = 2
 
-[optimiser]
+[training]
 batch_tokens = 256
 warm_up_steps = 5
-cycles = [{{ steps = {steps} }}]
+lr_schedule = [{{ steps = {steps} }}]
 
 [[stages]]
 until = 0.1

@@ -12,7 +12,7 @@ from stream.baselines.config import Baseline, BaselineConfig
 from stream.baselines.prompts import BaselinePrompts
 from stream.ner.config import LabelConfig, NerConfig
 from stream.ner.template import PromptTemplate
-from stream.training.corpora import Mention, Sentence
+from stream.training.corpora import PhraseMention, TrainingText
 from stream.training.recipe import Recipe
 from stream.training.reformulation import Reformulator
 from stream.training.tokenizer import END, token_id, train_tokenizer
@@ -23,14 +23,14 @@ PATTERNS = ["{PER} met {PER} in {LOC} .", "{LOC} is large .", "Nobody was there 
 
 def sentence(
     text: str, *spans: tuple[str, str], inventory: tuple[str, ...] = ("person", "location")
-) -> Sentence:
+) -> TrainingText:
     """A sentence whose mentions are given as (text, phrase), in text order."""
     mentions, at = [], 0
     for name, phrase in spans:
         at = text.index(name, at)
-        mentions.append(Mention(at, at + len(name), (phrase,)))
+        mentions.append(PhraseMention(at, at + len(name), (phrase,)))
         at += len(name)
-    return Sentence(text, tuple(mentions), inventory)
+    return TrainingText(text, tuple(mentions), inventory)
 
 
 def ner_config() -> NerConfig:
@@ -77,8 +77,8 @@ def recipe(data: Path, output: Path, steps: int = 60) -> Recipe:
             "plain": ["plain.txt.gz"],
             "tokenizer": {"vocabulary": 420},
             "model": {"hidden": 32, "layers": 3, "heads": 2, "feed_forward": 64, "max_positions": 512},
-            "losses": {"tagging_layer": 1, "ordinal_layer": 2},
-            "optimiser": {"cycles": [{"steps": steps}], "batch_tokens": 256, "warm_up_steps": 5},
+            "losses": {"tagging_layer": 1, "mention_index_layer": 2},
+            "training": {"lr_schedule": [{"steps": steps}], "batch_tokens": 256, "warm_up_steps": 5},
             "stages": [{"until": 0.1, "main": 1.0, "plain": 0.3}, {"until": 1.0, "main": 1.0}],
             "ner": ner_config().model_dump(),
             # Few patterns: sentences of the development set are bound to occur in training as well.

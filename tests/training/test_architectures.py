@@ -110,7 +110,7 @@ def test_architectures_texts_beyond_a_sliding_window_are_refused(data, tmp_path)
 
 def test_architectures_the_engine_does_not_serve_are_warned_of_and_refused_by_it(data, tmp_path):
     """Training says what the engine serves instead; the engine itself refuses the checkpoint."""
-    from stream.engine.decoder import Decoder
+    from stream.engine.decoder import Decoder, EngineOptions
     from stream.training.trainer import Trainer
 
     plan = changed(recipe(data, tmp_path / "run"), model=SHAPE | {"architecture": "gpt_neox"})
@@ -121,7 +121,7 @@ def test_architectures_the_engine_does_not_serve_are_warned_of_and_refused_by_it
     assert all(family in reason for family in FAMILIES)
     trainer.save()
     with pytest.raises(CheckpointError, match=r"GPTNeoXForCausalLM is not served.*LlamaForCausalLM"):
-        Decoder.load(plan.output / "checkpoint", graph_cache=tmp_path)
+        Decoder.load(plan.output / "checkpoint", EngineOptions(graph_cache=tmp_path))
 
 
 def test_architectures_baseline_that_the_engine_cannot_score_is_refused(data, tmp_path):
@@ -237,7 +237,7 @@ def test_architectures_engine_writes_what_transformers_writes(data, tmp_path, ar
     import torch
     from transformers import AutoModelForCausalLM
 
-    from stream.engine.decoder import Decoder
+    from stream.engine.decoder import Decoder, EngineOptions
     from stream.training.scoring import continue_greedily
     from stream.training.trainer import Trainer
 
@@ -256,7 +256,7 @@ def test_architectures_engine_writes_what_transformers_writes(data, tmp_path, ar
             prompts += [count, template.mention_prompt(count, 1, 1)]
     loaded = AutoModelForCausalLM.from_pretrained(plan.output / "checkpoint", dtype=torch.float32).eval()
     wanted = continue_greedily(loaded, [prompt.ids for prompt in prompts], 6, template.end_id)
-    decoder = Decoder.load(plan.output / "checkpoint", graph_cache=tmp_path)
+    decoder = Decoder.load(plan.output / "checkpoint", EngineOptions(graph_cache=tmp_path))
     try:
         asked = [Prompt(prompt.ids, 6, template.end_id) for prompt in prompts]
         written = [future.result(60) for future in decoder.submit_many(asked)]

@@ -2,10 +2,17 @@
 
 from random import Random
 
-from stream.training.augment import join, names_by_phrase, swap_names, upper_case
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream.training.augment import detokenise, join, names_by_phrase, parenthesise, swap_names, upper_case
 from tests.training.synthetic import sentence
 
 ADA = sentence("Ada saw Oslo .", ("Ada", "person"), ("Oslo", "location"))
+WORDS = st.sampled_from(
+    ["Ada", "Oslo", "(", ")", "-LPR-", "-RPR-", '"', "'", "'s", ",", ".", "-", "/", "$", "``", "''", "x"]
+)
 
 
 def spelled(result) -> list[str]:
@@ -54,3 +61,47 @@ def test_augment_names_are_collected_by_phrase():
     """Names stand under their phrase as often as they occur; very long ones are left out."""
     long = sentence("a b c d e f", ("a b c d e f", "person"))
     assert names_by_phrase([ADA, ADA, long]) == {"person": ["Ada", "Ada"], "location": ["Oslo", "Oslo"]}
+
+
+@pytest.mark.parametrize(
+    ("tokenised", "raw"),
+    [
+        ("Japan 's FIFA , -LPR- Reuters -RPR- .", "Japan's FIFA, (Reuters)."),
+        ('He said " yes " and left .', 'He said "yes" and left.'),
+        ("They do n't pay $ 5 !", "They don't pay $5!"),
+        ("`` Go '' , she said", '"Go", she said'),
+    ],
+)
+def test_detokenise_writes_text_as_people_do(tokenised, raw):
+    """Marks cling to their words, brackets are restored and quotes closed up."""
+    assert detokenise(sentence(tokenised)).text == raw
+
+
+def test_detokenise_joins_hyphens_only_where_the_corpus_spaced_them():
+    """``L - dopa`` becomes ``L-dopa`` for such a corpus; elsewhere a lone hyphen is a dash."""
+    spaced = sentence("L - dopa")
+    assert detokenise(spaced, spaced_hyphens=True).text == "L-dopa"
+    assert detokenise(spaced).text == "L - dopa"
+
+
+def test_detokenise_carries_mentions_along():
+    """A mention keeps its characters, closed up where the text is."""
+    tokenised = sentence(
+        "( Ada ) of Lloyd 's , Oslo", ("Ada", "person"), ("Lloyd 's", "person"), ("Oslo", "location")
+    )
+    assert spelled(detokenise(tokenised)) == ["Ada", "Lloyd's", "Oslo"]
+
+
+@given(st.lists(WORDS, min_size=1, max_size=12), st.booleans())
+def test_detokenise_loses_no_mention_of_whole_words(words, spaced_hyphens):
+    """Every word that is a mention is one afterwards, with the same letters."""
+    tokenised = sentence(" ".join(words), *((w, "person") for w in words if w.isalpha()))
+    for change in (lambda s: detokenise(s, spaced_hyphens=spaced_hyphens), parenthesise):
+        assert spelled(change(tokenised)) == spelled(tokenised)
+
+
+def test_parenthesise_changes_brackets_alone():
+    """Treebank brackets become parentheses, spacing stays."""
+    result = parenthesise(sentence("Ada -LPR- Oslo -RPR- .", ("Ada", "person"), ("Oslo", "location")))
+    assert result.text == "Ada ( Oslo ) ."
+    assert spelled(result) == ["Ada", "Oslo"]

@@ -17,12 +17,13 @@ def data(tmp_path_factory):
 @pytest.mark.parametrize("baseline", Baseline)
 def test_baselines_learn_a_small_corpus(data, tmp_path, baseline):
     """The same trainer teaches every format, and the exported checkpoint finds what it was taught."""
+    from stream.training.scoring import figures
     from stream.training.trainer import Trainer
 
     plan = recipe(data, tmp_path / "run", steps=600).model_copy(update={"format": baseline})
-    scores = Trainer(plan).run()
-    assert scores.f1 > 40
-    assert scores.count_accuracy_present > 90
+    scores = figures(Trainer(plan).run())
+    assert scores["f1"] > 40
+    assert scores["count_accuracy_present"] > 90
     config = BaselineConfig.load(plan.output / "checkpoint")
     assert config == BaselineConfig(format=baseline, ner=plan.ner)
     assert not (plan.output / "checkpoint" / "ner_config.json").exists()
@@ -37,7 +38,7 @@ def test_baselines_can_start_from_another_formats_checkpoint(data, tmp_path):
     first = Trainer(recipe(data, tmp_path / "first"))
     first.save()
     plan = recipe(data, tmp_path / "second").model_copy(
-        update={"format": Baseline.AUTOREG_STRUCT, "initial": tmp_path / "first" / "checkpoint"}
+        update={"format": Baseline.AUTOREG_STRUCT, "init_from": tmp_path / "first" / "checkpoint"}
     )
     second = Trainer(plan)
     kept = first.model.causal.get_input_embeddings().weight

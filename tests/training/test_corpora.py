@@ -3,7 +3,14 @@
 import pytest
 
 from stream.errors import ConfigurationError
-from stream.training.corpora import Mention, comparable, dev_texts, load_corpus, plain_paragraphs
+from stream.training.corpora import (
+    PhraseMention,
+    comparable,
+    dev_texts,
+    load_corpus,
+    load_scored,
+    plain_paragraphs,
+)
 from stream.training.sections import CorpusConfig
 from tests.training.synthetic import write_data, write_rows
 
@@ -27,7 +34,7 @@ def test_corpora_mentions_come_in_text_order_under_their_phrases(data):
     entities = [entity("Oslo", 7, 11, "LOC"), entity("Ada", 0, 3)]
     write_rows(data / "ner/names/train.jsonl.gz", [{"id": "1", "text": "Ada in Oslo", "entities": entities}])
     (only,) = load_corpus(data, CONFIG).sentences
-    assert only.mentions == (Mention(0, 3, ("person",)), Mention(7, 11, ("country", "location")))
+    assert only.mentions == (PhraseMention(0, 3, ("person",)), PhraseMention(7, 11, ("country", "location")))
     assert only.inventory == ("person", "country", "location")
 
 
@@ -36,6 +43,23 @@ def test_corpora_leave_out_unlisted_labels_and_bare_punctuation(data):
     entities = [entity("@", 0, 1), entity("Ada", 2, 5, "MISC")]
     write_rows(data / "ner/names/train.jsonl.gz", [{"id": "1", "text": "@ Ada", "entities": entities}])
     assert load_corpus(data, CONFIG).sentences[0].mentions == ()
+
+
+@pytest.mark.parametrize("leave_out", [None, 2])
+def test_corpora_are_scored_on_every_entity_under_its_phrases(data, leave_out):
+    """The gold of a score has what `padellm evaluate` counts, bare punctuation too, named by the phrases."""
+    entities = [entity("@", 0, 1), entity("Ada", 2, 5, "LOC"), entity("Ada", 2, 5, "MISC")]
+    row = {"text": "@ Ada", "entities": entities}
+    others = [{"id": str(n), "text": "None", "entities": []} for n in range(1, 3)]
+    split = "train" if leave_out else "dev"
+    write_rows(data / f"ner/names/{split}.jsonl.gz", [{"id": "0"} | row, *others])
+    first, *rest = load_scored(data, CONFIG.model_copy(update={"leave_out": leave_out}))
+    assert [(one.text, one.label) for one in first.entities] == [
+        ("@", "person"),
+        ("Ada", "country"),
+        ("Ada", "location"),
+    ]
+    assert [one.id for one in rest] == (["2"] if leave_out else ["1", "2"])
 
 
 def test_corpora_leave_out_sentences_of_development_sets(tmp_path):

@@ -65,10 +65,10 @@ def prompts_of(checkpoint: Path) -> list[Prompt]:
 
 def test_cross_model_engine_writes_the_same_greedy_tokens(checkpoint, tmp_path):
     """Our engine answers every prompt as transformers does, whatever the architecture."""
-    from stream.engine.decoder import Decoder
+    from stream.engine.decoder import Decoder, EngineOptions
 
     prompts = prompts_of(checkpoint)
-    decoder = Decoder.load(checkpoint, graph_cache=tmp_path)
+    decoder = Decoder.load(checkpoint, EngineOptions(graph_cache=tmp_path))
     try:
         answers = [future.result(60) for future in decoder.submit_many(prompts)]
     finally:
@@ -80,12 +80,12 @@ def test_cross_model_engine_writes_the_same_greedy_tokens(checkpoint, tmp_path):
 @pytest.mark.skipif(why_unavailable() is not None, reason="no Triton here")
 def test_cross_model_triton_serves_the_same_tokens_and_the_right_entities(checkpoint, tmp_path):
     """A real Triton serves the folder as it is: same tokens, and the entities that were taught are found."""
-    from stream.local.reaper import Guard
+    from stream.local.reaper import Reaper
     from tests.integration.triton_fixture import RunningTriton
 
     prompts = prompts_of(checkpoint)
-    with Guard() as guard:
-        server = RunningTriton(tmp_path / "triton", checkpoint, guard)
+    with Reaper() as reaper:
+        server = RunningTriton(tmp_path / "triton", checkpoint, reaper)
         try:
             server.start()
             answers, found = asyncio.run(ask(server.url, checkpoint, prompts))

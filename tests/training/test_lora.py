@@ -38,8 +38,8 @@ def test_lora_merged_export_gives_the_adapted_models_logits(data, tmp_path, arch
     from transformers import AutoModelForCausalLM
 
     folder = write_foreign(tmp_path / "foreign", architecture, tie_word_embeddings=tied)
-    options = {"weights": weights, "cycles": [{"steps": 20, "learning_rate": 1e-2}]}
-    plan = starting_from(folder, data, tmp_path / "run", export_weights="float32", optimiser=options)
+    options = {"weights": weights, "lr_schedule": [{"steps": 20, "learning_rate": 1e-2}]}
+    plan = starting_from(folder, data, tmp_path / "run", export_weights="float32", training=options)
     trainer = trained(changed(plan, lora=ADAPTERS))
     adapted = trainer.model.causal.eval()
     loaded = AutoModelForCausalLM.from_pretrained(plan.output / "checkpoint", dtype=torch.float32)
@@ -102,8 +102,8 @@ def test_lora_learns_the_answers(data, tmp_path):
     from stream.training.trainer import Trainer
 
     folder = write_foreign(tmp_path / "foreign", "qwen2", tie_word_embeddings=True)
-    rates = {"cycles": [{"steps": 120, "learning_rate": 1e-2}]}
-    plan = changed(starting_from(folder, data, tmp_path / "run", optimiser=rates), lora=ADAPTERS)
+    rates = {"lr_schedule": [{"steps": 120, "learning_rate": 1e-2}]}
+    plan = changed(starting_from(folder, data, tmp_path / "run", training=rates), lora=ADAPTERS)
     trainer = Trainer(plan)
     losses = [float(trainer.train_step(trainer.sampler[step])["answers"]) for step in range(120)]
     assert sum(losses[-10:]) < sum(losses[:10]) / 1.2
@@ -118,8 +118,8 @@ def test_lora_run_resumes_with_the_same_weights(data, tmp_path):
     folder = write_foreign(tmp_path / "foreign", "llama")
 
     def plan(output):
-        averaged = {"average": 0.9}
-        return changed(starting_from(folder, data, tmp_path / output, optimiser=averaged), lora=ADAPTERS)
+        averaged = {"ema_decay": 0.9}
+        return changed(starting_from(folder, data, tmp_path / output, training=averaged), lora=ADAPTERS)
 
     whole, first = trained(plan("whole"), 6), trained(plan("parts"), 3)
     state = torch.load(tmp_path / "parts" / "state.pt", weights_only=True)["model"]
@@ -137,7 +137,7 @@ def test_lora_needs_a_checkpoint_and_layers_that_are_there(data, tmp_path):
     """Adapters on nothing, and on layers that are not there, are refused with the option's name."""
     from stream.training.trainer import Trainer
 
-    with pytest.raises(ValueError, match=r"\[lora\] adapts a checkpoint: `initial`"):
+    with pytest.raises(ValueError, match=r"\[lora\] adapts a checkpoint: `init_from`"):
         changed(recipe(data, tmp_path / "run"), lora=ADAPTERS)
     folder = write_foreign(tmp_path / "foreign", "llama")
     plan = starting_from(folder, data, tmp_path / "run")

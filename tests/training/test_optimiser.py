@@ -16,12 +16,12 @@ def test_optimiser_muon_steps_matrices_of_layers_alone(tmp_path):
     from stream.training.trainer import Trainer
 
     plan = recipe(write_data(tmp_path / "data"), tmp_path / "run")
-    by_adamw, by_muon = Trainer(plan), Trainer(changed(plan, optimiser={"matrices": "muon"}))
+    by_adamw, by_muon = Trainer(plan), Trainer(changed(plan, training={"optimizer": "muon"}))
     before = {name: value.detach().clone() for name, value in by_muon.model.named_parameters()}
     for trainer in (by_adamw, by_muon):
         trainer.train_step(trainer.sampler[0])
     matrices = {id(p) for p in decoder_layers(by_muon.model.causal).parameters() if p.ndim == 2}
-    kept = 1 - plan.optimiser.learning_rate(0) * plan.optimiser.weight_decay
+    kept = 1 - plan.training.learning_rate(0) * plan.training.weight_decay
 
     def alignment(value, name) -> float:
         step = before[name] * kept - value
@@ -41,4 +41,4 @@ def test_optimiser_muon_steps_matrices_of_layers_alone(tmp_path):
 def test_optimiser_muon_refuses_parts_of_weights(tmp_path):
     """Where each process has a part of a matrix, none could make its step orthogonal."""
     with pytest.raises(ValueError, match="muon steps whole matrices: not with `sharded`"):
-        changed(recipe(tmp_path, tmp_path), sharded=True, optimiser={"matrices": "muon"})
+        changed(recipe(tmp_path, tmp_path), sharded=True, training={"optimizer": "muon"})

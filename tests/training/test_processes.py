@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from stream.local.ports import free_ports
@@ -49,7 +50,12 @@ def targets_of(batch, field):
 
 @pytest.mark.train
 @pytest.mark.parametrize(
-    "options", [{"accumulate": 3}, {"accumulate": 50}, {"accumulate": 2, "checkpointing": True}]
+    "options",
+    [
+        {"gradient_accumulation": 3},
+        {"gradient_accumulation": 50},
+        {"gradient_accumulation": 2, "gradient_checkpointing": True},
+    ],
 )
 def test_processes_gradients_of_shares_add_up(tmp_path, options):
     """Accumulation and checkpointing change neither losses nor gradients, also with more shares than rows."""
@@ -59,7 +65,7 @@ def test_processes_gradients_of_shares_add_up(tmp_path, options):
 
     data = write_data(tmp_path / "data")
     plan = changed(recipe(data, tmp_path / "run"), model={"dropout": 0.0})
-    whole, shared = Trainer(plan), Trainer(changed(plan, optimiser=options))
+    whole, shared = Trainer(plan), Trainer(changed(plan, training=options))
     for step in range(3):
         one, other = (trainer.train_step(trainer.sampler[step]) for trainer in (whole, shared))
         assert {name: float(part) for name, part in other.items()} == pytest.approx(
@@ -78,7 +84,7 @@ def test_processes_dropout_goes_through_checkpointing(tmp_path):
 
     data = write_data(tmp_path / "data")
     plan = changed(recipe(data, tmp_path / "run"), model={"dropout": 0.3})
-    trainers = [Trainer(plan), Trainer(changed(plan, optimiser={"checkpointing": True}))]
+    trainers = [Trainer(plan), Trainer(changed(plan, training={"gradient_checkpointing": True}))]
     for trainer in trainers:
         trainer.train_step(trainer.sampler[0])
     for one, other in zip(*(trainer.model.parameters() for trainer in trainers), strict=True):
@@ -105,7 +111,7 @@ def runs(folder):
 
 def train(folder, output, *changes):
     """The command, without what runs it."""
-    exact = ("model.dropout=0.0", "optimiser.average=0.9", 'export_weights="float32"', *changes)
+    exact = ("model.dropout=0.0", "training.ema_decay=0.9", 'export_weights="float32"', *changes)
     options = [part for change in exact for part in ("--set", change)]
     recipe, output = str(folder / "recipe.toml"), str(folder / output)
     return ["-m", "stream.cli", "train", recipe, "--output", output, *options, "--json"]
@@ -176,3 +182,24 @@ def test_processes_killed_together_go_on_together(runs, folder):
     weights, others = (load_file(each / "checkpoint" / "model.safetensors") for each in (alone, killed))
     for key, weight in weights.items():
         assert (others[key] - weight).abs().max() < 1e-6, key
+
+
+@pytest.mark.train
+def test_processes_end_with_their_launcher(folder):
+    """When `accelerate launch` is killed, the processes that it started end soon after it."""
+    command = [*two_processes(), *train(folder, "orphaned", "training.lr_schedule.0.steps=100000")]
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    run = subprocess.Popen([sys.executable, *command], cwd=ROOT, start_new_session=True, **pipes)
+    log, deadline = folder / "orphaned" / "metrics.jsonl", time.monotonic() + 240
+    while not (log.exists() and log.stat().st_size):
+        assert run.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    ranks = psutil.Process(run.pid).children(recursive=True)
+    assert len(ranks) >= 2
+    run.kill()
+    run.wait()
+    _, left = psutil.wait_procs(ranks, timeout=20)
+    for rank in left:
+        rank.kill()
+    assert not left

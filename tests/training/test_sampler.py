@@ -37,7 +37,7 @@ def test_sampler_thins_the_language_model_loss(sampler):
     """Half of the texts' tokens carry the language-model loss, all answers keep theirs."""
     batches = [sampler[step] for step in range(30, 50)]
     kept = sum((b.next_tokens != IGNORED).sum() for b in batches)
-    roots = sum((b.tags != IGNORED).sum() for b in batches)
+    roots = sum((b.bio_tags != IGNORED).sum() for b in batches)
     assert 0.35 < kept / roots < 0.6
 
 

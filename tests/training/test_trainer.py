@@ -5,6 +5,8 @@ import json
 
 import pytest
 
+from stream.errors import ConfigurationError
+from tests.training.changes import changed
 from tests.training.synthetic import recipe, write_data
 
 pytestmark = pytest.mark.train
@@ -12,7 +14,7 @@ pytestmark = pytest.mark.train
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A finished run: its recipe, trainer and scores."""
+    """A finished run: its recipe, trainer and evaluation."""
     from stream.training.trainer import Trainer
 
     folder = tmp_path_factory.mktemp("training")
@@ -35,8 +37,8 @@ def test_trainer_loss_falls(run):
 def test_trainer_reports_scores_of_the_whole_development_set(run):
     """The last line of the log is the development score that the run returns."""
     last = metrics(run[0])[-1]
-    assert (last["event"], last["f1"]) == ("dev", run[2].f1)
-    assert run[2].count_accuracy > 50
+    assert (last["event"], last["f1"]) == ("dev", 100 * run[2].score.f1)
+    assert run[2].counts.share > 0.5
 
 
 def test_trainer_checkpoint_gives_the_same_logits(run):
@@ -82,7 +84,7 @@ def test_trainer_draws_its_log(run):
 
     drawn = run[0].output / "plot.svg"
     texts = [element.text for element in ET.parse(drawn).iter() if element.tag.endswith("text")]
-    assert {"answers", "language_model", "tagging", "ordinal", "F1", "steps"} <= set(texts)
+    assert {"answers", "language_model", "tagging", "mention_index", "F1", "steps"} <= set(texts)
     draw_curves(metrics(run[0]), again := run[0].output / "again.svg")
     assert again.read_bytes() == drawn.read_bytes()
 
@@ -107,3 +109,37 @@ def test_trainer_resumed_run_goes_on_as_if_never_stopped(tmp_path):
     assert second.step == whole.step == 6
     for one, other in zip(second.model.parameters(), whole.model.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_trainer_pretrains_when_it_runs(tmp_path):
+    """Making a trainer trains nothing; a run begins with language modelling, from which its steps go on."""
+    import torch
+    from safetensors.torch import load_file
+
+    from stream.training.trainer import Trainer
+
+    stage = {"files": {"plain.txt.gz": 1}, "tokens": 320, "max_seq_len": 8, "batch_tokens": 16}
+    plan = changed(
+        recipe(write_data(tmp_path / "data"), tmp_path / "run", steps=1),
+        pretraining=stage,
+        training={"lr_schedule": [{"steps": 1, "learning_rate": 1e-9}], "ema_decay": 0.9},
+    )
+    trainer = Trainer(plan)
+    assert not (plan.output / "pretrained").exists()
+    trainer.run()
+    pretrained = load_file(plan.output / "pretrained" / "model.safetensors")
+    exported = load_file(plan.output / "checkpoint" / "model.safetensors")
+    assert exported.keys() == pretrained.keys()
+    for name, weight in exported.items():
+        assert torch.allclose(weight, pretrained[name], atol=1e-5), name
+    assert [line["event"] for line in metrics(plan)] == ["pretrained", "dev"]
+
+
+def test_trainer_refuses_too_little_plain_text(tmp_path):
+    """Texts that are shorter than two rows are refused with the option that cuts them."""
+    from stream.training.trainer import Trainer
+
+    stage = {"files": {"plain.txt.gz": 1}, "tokens": 320}
+    plan = changed(recipe(write_data(tmp_path / "data"), tmp_path / "run"), pretraining=stage)
+    with pytest.raises(ConfigurationError, match="fewer than two rows of max_seq_len = 512"):
+        Trainer(plan).run()

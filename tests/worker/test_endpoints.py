@@ -1,67 +1,99 @@
-"""The worker's pages."""
+"""HTTP endpoints of the worker."""
 
 from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 from aiohttp import ClientSession
 
 from stream.errors import ConfigurationError
-from stream.settings import Settings
-from stream.worker.endpoints import HealthPages, health_server
-from stream.worker.health_state import Outage, Vitals
-
-
-@pytest.fixture
-def vitals(telemetry):
-    """A worker that has just started."""
-    return Vitals(model=Outage("model", telemetry), broker=Outage("broker", telemetry))
+from stream.worker.endpoints import HealthEndpoints, health_server
 
 
 @asynccontextmanager
-async def _serving(vitals, telemetry, **options):
-    pages = HealthPages(Settings(**options), vitals, telemetry)
-    async with health_server(pages, "127.0.0.1", 0) as address, ClientSession(address) as session:
+async def _serving(health, metrics):
+    endpoints = HealthEndpoints(health, metrics)
+    async with health_server(endpoints, "127.0.0.1", 0) as address, ClientSession(address) as session:
         yield session
 
 
-async def test_health_ready_says_what_is_missing(vitals, telemetry):
-    """503 with the causes until broker and model answer and partitions are handed out; then 200."""
-    async with _serving(vitals, telemetry) as session:
-        async with session.get("/readyz") as answer:
-            assert answer.status == 503
-            assert set(await answer.json()) == {"ok", "model", "broker", "group"}
-        vitals.model.ended()
-        vitals.broker.ended()
-        vitals.joined = True
-        async with session.get("/readyz") as answer:
-            assert (answer.status, await answer.json()) == (200, {"ok": True})
+async def _get(session, path: str) -> tuple[int, dict]:
+    async with session.get(path) as answer:
+        return answer.status, await answer.json()
 
 
-async def test_health_live_says_what_is_stuck(vitals, telemetry):
+async def test_health_ready_names_each_cause(health, metrics):
+    """503 with the causes until broker and model work and partitions are assigned; then 200."""
+    async with _serving(health, metrics) as session:
+        status, causes = await _get(session, "/readyz")
+        assert (status, set(causes)) == (503, {"ok", "model", "broker", "group"})
+        health.model.worked("probe")
+        health.broker.worked("probe")
+        health.joined = True
+        assert await _get(session, "/readyz") == (200, {"ok": True})
+        health.missing_topic = "documents"
+        status, causes = await _get(session, "/readyz")
+        assert (status, causes["topic"]) == (
+            503,
+            "documents does not exist: create it with padellm topics",
+        )
+
+
+async def test_health_live_names_the_stall(health, metrics, monkeypatch):
     """503 with a reason when work waits and nothing moves."""
-    vitals.model.ended()
-    vitals.broker.ended()
-    async with _serving(vitals, telemetry, stall_limit=1e-9) as session, session.get("/livez") as answer:
-        assert answer.status == 503
-        assert "no partitions" in (await answer.json())["why"]
-    async with _serving(vitals, telemetry) as session, session.get("/livez") as answer:
-        assert answer.status == 200
+    health.model.worked("probe")
+    health.broker.worked("probe")
+    async with _serving(health, metrics) as session:
+        assert (await _get(session, "/livez"))[0] == 200
+        monkeypatch.setattr("stream.worker.health_state.STALL_LIMIT", 1e-9)
+        status, answer = await _get(session, "/livez")
+        assert status == 503
+        assert "no partitions" in answer["why"]
 
 
-async def test_health_shows_metrics_and_version(vitals, telemetry):
+async def test_health_live_names_outages(health, metrics):
+    """An outage leaves the worker alive, and its cause is named."""
+    health.model.worked("probe")
+    health.broker.failed("publish", "topic entities refuses messages")
+    async with _serving(health, metrics) as session:
+        status, answer = await _get(session, "/livez")
+    assert (status, answer["broker"]) == (200, "topic entities refuses messages")
+
+
+async def test_health_fatal_cause_fails_both(health, metrics):
+    """An engine that broke down fails /livez and /readyz with its cause."""
+    health.fatal = "the engine broke down"
+    async with _serving(health, metrics) as session:
+        status, answer = await _get(session, "/livez")
+        assert (status, answer["why"]) == (503, "the engine broke down")
+        status, answer = await _get(session, "/readyz")
+        assert (status, answer["worker"]) == (503, "the engine broke down")
+
+
+async def test_health_shows_metrics_and_version(health, metrics):
     """Prometheus' text and the version are there."""
-    async with _serving(vitals, telemetry) as session:
+    async with _serving(health, metrics) as session:
         async with session.get("/metrics") as answer:
             assert "padellm_in_flight 0.0" in await answer.text()
-        async with session.get("/version") as answer:
-            assert (await answer.json())["name"] == "padellm-stream"
+        assert (await _get(session, "/version"))[1]["name"] == "padellm-stream"
 
 
-async def test_health_says_when_its_port_is_taken(vitals, telemetry):
+async def test_health_version_without_a_distribution_is_unknown(health, metrics, monkeypatch):
+    """A checkout that was never installed answers 200, with an unknown version."""
+
+    def version(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("stream.worker.endpoints.version", version)
+    async with _serving(health, metrics) as session:
+        assert await _get(session, "/version") == (200, {"name": "padellm-stream", "version": "unknown"})
+
+
+async def test_health_port_that_is_taken_is_named(health, metrics):
     """The message names the address and the setting."""
-    pages = HealthPages(Settings(), vitals, telemetry)
-    async with health_server(pages, "127.0.0.1", 0) as address:
+    endpoints = HealthEndpoints(health, metrics)
+    async with health_server(endpoints, "127.0.0.1", 0) as address:
         port = int(address.rpartition(":")[2])
         with pytest.raises(ConfigurationError, match=f"127.0.0.1:{port}.*PADELLM_HEALTH_PORT"):
-            async with health_server(pages, "127.0.0.1", port):
+            async with health_server(endpoints, "127.0.0.1", port):
                 pass

@@ -1,13 +1,10 @@
-"""The window of documents in flight."""
+"""Admission of records."""
 
 import asyncio
 
-import pytest
-
 from stream.contract.record import Record
-from stream.worker.health_state import Outage, Vitals
-from stream.worker.intake import Intake, Window
-from stream.worker.offset_tracker import Ledger
+from stream.worker.intake import InFlightLimit, Intake
+from stream.worker.offset_tracker import OffsetTracker
 
 PARTITION = ("docs", 0)
 
@@ -29,25 +26,21 @@ class Gate:
             raise RuntimeError("not even a dead letter")
 
 
-@pytest.fixture
-def vitals(telemetry):
-    """Fresh vitals."""
-    return Vitals(model=Outage("model", telemetry), broker=Outage("broker", telemetry))
-
-
-def _intake(gate: Gate, vitals, telemetry, *, documents: int = 2, size: int = 1000) -> tuple[Intake, Ledger]:
-    ledger = Ledger()
-    return Intake(gate.handle, ledger, Window(documents, size, telemetry), vitals), ledger
+def _intake(
+    gate: Gate, health, metrics, *, documents: int = 2, size: int = 1000
+) -> tuple[Intake, OffsetTracker]:
+    tracker = OffsetTracker()
+    return Intake(gate.handle, tracker, InFlightLimit(documents, size, metrics), health), tracker
 
 
 async def _admit(intake: Intake, offset: int, *, value: bytes = b"x", current: bool = True) -> None:
     await intake.admit(PARTITION, 1, Record("docs", 0, offset, value=value), current=lambda: current)
 
 
-async def test_intake_bounds_documents_in_flight(vitals, telemetry):
-    """With the window full nothing more starts; when a place is free the next one does."""
+async def test_intake_bounds_documents_in_flight(health, metrics):
+    """With the most documents in flight nothing more starts; when a place is free the next one does."""
     gate = Gate()
-    intake, ledger = _intake(gate, vitals, telemetry)
+    intake, tracker = _intake(gate, health, metrics)
     await _admit(intake, 0)
     await _admit(intake, 1)
     third = asyncio.create_task(_admit(intake, 2))
@@ -57,14 +50,14 @@ async def test_intake_bounds_documents_in_flight(vitals, telemetry):
     await third
     await intake.drain(1)
     assert gate.started == [0, 1, 2]
-    assert ledger.committable() == {PARTITION: 3}
-    assert telemetry.registry.get_sample_value("padellm_in_flight") == 0
+    assert tracker.committable() == {PARTITION: 3}
+    assert metrics.registry.get_sample_value("padellm_in_flight") == 0
 
 
-async def test_intake_bounds_bytes_in_flight(vitals, telemetry):
-    """Large documents fill the window by their bytes; one beyond all bounds travels alone."""
+async def test_intake_bounds_bytes_in_flight(health, metrics):
+    """Large documents reach the limit by their bytes; one beyond all bounds travels alone."""
     gate = Gate()
-    intake, _ = _intake(gate, vitals, telemetry, documents=10, size=1000)
+    intake, _ = _intake(gate, health, metrics, documents=10, size=1000)
     await _admit(intake, 0, value=b"x" * 5000)
     second = asyncio.create_task(_admit(intake, 1))
     await asyncio.sleep(0.01)
@@ -75,35 +68,35 @@ async def test_intake_bounds_bytes_in_flight(vitals, telemetry):
     assert gate.started == [0, 1]
 
 
-async def test_intake_drops_what_has_been_taken_away(vitals, telemetry):
+async def test_intake_drops_what_has_been_taken_away(health, metrics):
     """A record whose generation ended while it waited is not started, and takes no place."""
     gate = Gate()
-    intake, ledger = _intake(gate, vitals, telemetry, documents=1)
+    intake, tracker = _intake(gate, health, metrics, documents=1)
     await _admit(intake, 0, current=False)
     await _admit(intake, 0, current=False)
     assert gate.started == []
-    assert ledger.first_open(PARTITION) is None
+    assert tracker.first_open(PARTITION) is None
 
 
-async def test_intake_drain_is_bounded(vitals, telemetry):
-    """What does not end within the limit is given back: its place is free, its offset is not committable."""
+async def test_intake_drain_is_bounded(health, metrics):
+    """A document that does not end in time is abandoned: its place is free, its offset not committable."""
     gate = Gate()
-    intake, ledger = _intake(gate, vitals, telemetry)
+    intake, tracker = _intake(gate, health, metrics)
     await _admit(intake, 0)
     await asyncio.wait_for(intake.drain(0.05), timeout=1)
     assert intake.in_flight == 0
-    assert ledger.committable() == {}
-    assert telemetry.registry.get_sample_value("padellm_in_flight") == 0
+    assert tracker.committable() == {}
+    assert metrics.registry.get_sample_value("padellm_in_flight") == 0
 
 
-async def test_intake_never_acknowledges_without_an_outcome(vitals, telemetry, monkeypatch):
+async def test_intake_never_acknowledges_without_an_outcome(health, metrics, monkeypatch):
     """When not even a dead letter can be sent the document is tried again, and acknowledged only then."""
     monkeypatch.setattr("stream.worker.intake.pauses", lambda **_: iter([0.0] * 5))
     gate = Gate()
     gate.failures = 2
     gate.open.set()
-    intake, ledger = _intake(gate, vitals, telemetry)
+    intake, tracker = _intake(gate, health, metrics)
     await _admit(intake, 0)
     await intake.drain(1)
     assert gate.started == [0, 0, 0]
-    assert ledger.committable() == {PARTITION: 1}
+    assert tracker.committable() == {PARTITION: 1}

@@ -1,9 +1,9 @@
-"""Which offsets may be committed."""
+"""Offsets that may be committed."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.worker.offset_tracker import Ledger
+from stream.worker.offset_tracker import OffsetTracker
 
 PARTITION = ("docs", 0)
 
@@ -15,57 +15,69 @@ def _slow_answer(offsets: list[int], finished: set[int]) -> int | None:
 
 
 @given(st.lists(st.integers(0, 200), min_size=1, max_size=30, unique=True).map(sorted), st.randoms())
-def test_ledger_commits_exactly_the_finished_prefix(offsets, random):
+def test_tracker_commits_exactly_the_finished_prefix(offsets, random):
     """In whatever order documents finish, whatever gaps the offsets have, the finished prefix counts."""
-    ledger = Ledger()
-    entries = {offset: ledger.open(PARTITION, 1, offset) for offset in offsets}
+    tracker = OffsetTracker()
+    entries = {offset: tracker.open(PARTITION, 1, offset) for offset in offsets}
     order = random.sample(offsets, len(offsets))
     for done, offset in enumerate(order, start=1):
-        ledger.finish(entries[offset])
-        assert ledger.committable().get(PARTITION) == _slow_answer(offsets, set(order[:done]))
-    assert ledger.committable() == {PARTITION: offsets[-1] + 1}
-    assert ledger.first_open(PARTITION) is None
+        tracker.finish(entries[offset])
+        assert tracker.committable().get(PARTITION) == _slow_answer(offsets, set(order[:done]))
+    assert tracker.committable() == {PARTITION: offsets[-1] + 1}
+    assert tracker.first_open(PARTITION) is None
 
 
-def test_ledger_commits_nothing_twice():
-    """What was committed is not committable again until more is finished; what failed to commit stays."""
-    ledger = Ledger()
-    first, second = ledger.open(PARTITION, 1, 5), ledger.open(PARTITION, 1, 6)
-    ledger.finish(first)
-    assert ledger.committable() == {PARTITION: 6}
-    assert ledger.committable() == {PARTITION: 6}
-    ledger.committed({PARTITION: 6})
-    assert ledger.committable() == {}
-    ledger.finish(second)
-    assert ledger.committable() == {PARTITION: 7}
+def test_tracker_commits_nothing_twice():
+    """A committed offset is not committable again until more is finished; one that failed to commit is."""
+    tracker = OffsetTracker()
+    first, second = tracker.open(PARTITION, 1, 5), tracker.open(PARTITION, 1, 6)
+    tracker.finish(first)
+    assert tracker.committable() == {PARTITION: 6}
+    assert tracker.committable() == {PARTITION: 6}
+    tracker.committed({PARTITION: 6})
+    assert tracker.committable() == {}
+    tracker.finish(second)
+    assert tracker.committable() == {PARTITION: 7}
 
 
-def test_ledger_ignores_what_finishes_after_its_generation():
+def test_tracker_ignores_what_finishes_after_its_generation():
     """A document of an earlier generation moves no offset of the present one."""
-    ledger = Ledger()
-    stale = ledger.open(PARTITION, 1, 5)
-    fresh = ledger.open(PARTITION, 2, 5)
-    ledger.finish(stale)
-    assert ledger.committable() == {}
-    assert ledger.first_open(PARTITION) == 5
-    ledger.finish(fresh)
-    assert ledger.committable() == {PARTITION: 6}
+    tracker = OffsetTracker()
+    stale = tracker.open(PARTITION, 1, 5)
+    fresh = tracker.open(PARTITION, 2, 5)
+    tracker.finish(stale)
+    assert tracker.committable() == {}
+    assert tracker.first_open(PARTITION) == 5
+    tracker.finish(fresh)
+    assert tracker.committable() == {PARTITION: 6}
 
 
-def test_ledger_ignores_what_finishes_after_its_partition_went():
+def test_tracker_ignores_what_finishes_after_its_partition_went():
     """Once a partition is revoked nothing of it can be committed."""
-    ledger = Ledger()
-    entry = ledger.open(PARTITION, 1, 5)
-    ledger.revoke([PARTITION])
-    ledger.finish(entry)
-    ledger.committed({PARTITION: 9})
-    assert ledger.committable() == {}
+    tracker = OffsetTracker()
+    entry = tracker.open(PARTITION, 1, 5)
+    tracker.forget([PARTITION])
+    tracker.finish(entry)
+    tracker.committed({PARTITION: 9})
+    assert tracker.committable() == {}
 
 
-def test_ledger_opens_an_offset_once_in_a_generation():
+def test_tracker_opens_an_offset_once_in_a_generation():
     """A record that is delivered again within a generation is not a second document."""
-    ledger = Ledger()
-    assert ledger.open(PARTITION, 1, 5)
-    assert ledger.open(PARTITION, 1, 5) is None
-    assert ledger.open(PARTITION, 1, 4) is None
-    assert ledger.open(PARTITION, 2, 4)
+    tracker = OffsetTracker()
+    assert tracker.open(PARTITION, 1, 5)
+    assert tracker.open(PARTITION, 1, 5) is None
+    assert tracker.open(PARTITION, 1, 4) is None
+    assert tracker.open(PARTITION, 2, 4)
+
+
+def test_tracker_opens_earlier_offsets_of_a_log_that_went_back():
+    """Once a partition was forgotten, earlier offsets of the same generation are documents again."""
+    tracker = OffsetTracker()
+    stale = tracker.open(PARTITION, 1, 1000)
+    tracker.forget([PARTITION])
+    entry = tracker.open(PARTITION, 1, 0)
+    tracker.finish(stale)
+    assert tracker.committable() == {}
+    tracker.finish(entry)
+    assert tracker.committable() == {PARTITION: 1}

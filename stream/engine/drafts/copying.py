@@ -1,37 +1,36 @@
 """Drafts copied from the prompt's own text (READER, arXiv 2508.09072; ANPD, arXiv 2404.08698).
 
-An answer is, as a rule, a piece of the text. Candidates are pieces that begin where answers are likely to
-begin and run on as far as they are likely to run; one run stands for all answers that begin with it, since
-where the answer ends shows in the logits. Three drafters share one width:
+An answer is usually a span of the text. Candidates are spans that start where answers are likely to start and
+continue as far as they are likely to continue. One candidate serves all answers that are its prefixes, since
+the logits show where the answer ends. Three drafters share one width:
 
-- ``memory``: answers to the same key that went by before and stand in this text;
-- ``shape``: pieces that look like answers;
-- ``ngram``: once something is produced, what follows its last tokens in the text.
+- ``memory``: earlier answers to the same key that occur in this text;
+- ``shape``: spans that look like answers;
+- ``ngram``: after the first tokens of an answer, continuations of their last n-gram in the text.
 """
 
 import math
 from collections import OrderedDict
 from collections.abc import Iterator
-from collections.abc import Sequence as Tokens
 from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush
 
 import numpy as np
 
 from stream.engine.drafts.draft import START, Draft, DraftBuilder
-from stream.engine.drafts.probe import CachedStates, States
-from stream.engine.drafts.rates import CopyRates, Ordinals, Prospects, Rates, Recent
+from stream.engine.drafts.probe import Features, ValueFeatures
+from stream.engine.drafts.rates import AnswerIndexer, CopyRates, LruTable, Rates, SpanRates
 from stream.engine.prefix_tree import TokenIds
-from stream.engine.prompt import Key, Question, Text, find, read_question
+from stream.engine.prompt import CopySource, Key, PromptParts
 from stream.engine.sequence import Sequence
 from stream.engine.token_shapes import TokenShapes
 
 
 class AnswerMemory:
-    """The answers given last to one key.
+    """Latest answers to one key.
 
     Args:
-        most: Answers remembered; the ones given longest ago go first.
+        most: Maximum number of distinct answers; the oldest is dropped first.
     """
 
     def __init__(self, most: int = 1024) -> None:
@@ -46,7 +45,7 @@ class AnswerMemory:
 
         Args:
             answer: At least one token.
-            copied: Whether it stands in the text it was given for.
+            copied: Whether it occurs in the text of its prompt.
         """
         self._given += 1
         self._invented += not copied
@@ -61,7 +60,7 @@ class AnswerMemory:
                 del self._by_first[oldest[0]]
 
     def within(self, text: TokenIds) -> Iterator[tuple[int, int]]:
-        """Where remembered answers stand in a text: start and length."""
+        """Occurrences of remembered answers in a text: start and length."""
         known = self._by_first
         for at, token in enumerate(text):
             for answer in known.get(token, ()):
@@ -69,7 +68,7 @@ class AnswerMemory:
                     yield at, len(answer)
 
     def usual(self, most: int = 3) -> list[TokenIds]:
-        """The commonest answers, where answers to this key are no copies as a rule."""
+        """Most frequent answers, if most answers to this key are not copies."""
         if 2 * self._invented <= self._given:
             return []
         return sorted(self._answers, key=self._answers.__getitem__, reverse=True)[:most]
@@ -80,191 +79,208 @@ MEMORY, SHAPE, NGRAM = "memory", "shape", "ngram"
 # On CoNLL-2003 with forced gold answers and the bundled model a document took 1.93 passes and 22.1 ms of CPU
 # time at 0.06, 1.95 and 22.6 ms at 0.1, 1.99 and 22.6 ms at 0.2, and 4.73 passes and 34.8 ms without drafts;
 # it drafted 10.1, 8.9 and 7.3 tokens. So a busy machine drafts less, but still drafts.
-_LEAST_CHANCE = 0.06
-_LEAST_CHANCE_BUSY = 0.2
-_LONGEST = 16
-_LEVELS = 4
+_MIN_PROBABILITY = 0.06
+_MIN_PROBABILITY_BUSY = 0.2
+_MAX_DEPTH = 16
+_MAX_NGRAM = 4
 _TEXTS = 256
 _KEYS = 256
-_LOOKED_AT = 16
-_OUTLOOKS = 256
+_FEATURE_TABLES = 16
+_PREDICTIONS = 256
 _REMEMBERED_STEP = math.log(0.9)
 _REMEMBERED_START = 2.0
 
 
 @dataclass(slots=True)
-class _Looked:
-    """The states of a text, once they were there."""
+class _CachedFeatures:
+    """Features of a text; None until all its tokens are cached."""
 
-    states: States | None = None
+    features: Features | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class _Outlook:
-    """What drafts of one key over a text of T tokens are made from.
+class _Prediction:
+    """Cached draft statistics for one key over one text of T tokens.
 
     Attributes:
-        prospects: Where answers begin, and how likely they go on.
-        sums: (T), log-probability of going on from the first token to each.
-        known: Length of the remembered answer that begins at a token, where there is one.
+        rates: Expected answers.
+        sums: (T), log-probability of continuing from the first token to each.
+        remembered: Length of the longest remembered answer at a start.
     """
 
-    prospects: Prospects
+    rates: SpanRates
     sums: list[float]
-    known: dict[int, int]
+    remembered: dict[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class _Scope:
-    """What is worth drafting.
+class _Limits:
+    """Limits of a draft.
 
     Attributes:
-        depth: Most tokens of a piece.
-        least: Probability below which a token is left out.
+        depth: Maximum number of tokens of a span.
+        probability: Minimum probability of a token.
     """
 
     depth: int
-    least: float
+    probability: float
 
 
 class CopyDrafter:
-    """A ``Proposer`` that learns from the answers as they go by.
+    """A ``Proposer`` that learns online from finished answers.
 
     Args:
         shapes: Of the model's tokens.
-        states: What the model holds of a text's tokens; None: it is not looked at.
+        features: Source of features of a text's tokens; None: drafts use no features.
     """
 
-    def __init__(self, shapes: TokenShapes, states: CachedStates | None = None) -> None:
+    def __init__(self, shapes: TokenShapes, features: ValueFeatures | None = None) -> None:
         self._shapes = shapes
-        self._states = states
-        self._rates = CopyRates(states.width if states is not None else 0)
-        self._looked_at: Recent[TokenIds, _Looked] = Recent(lambda _: _Looked(), _LOOKED_AT)
-        self._ordinals = Ordinals()
-        self._memories: Recent[Key, AnswerMemory] = Recent(lambda _: AnswerMemory(), _KEYS)
-        self._texts: Recent[TokenIds, Text] = Recent(lambda tokens: Text.analyse(tokens, shapes), _TEXTS)
-        # The prompts of a label share them; what is learned makes them old.
-        self._outlooks: dict[tuple[TokenIds, Key], _Outlook] = {}
+        self._features = features
+        self._rates = CopyRates(features.width if features is not None else 0)
+        self._cached_features: LruTable[TokenIds, _CachedFeatures] = LruTable(
+            lambda _: _CachedFeatures(), _FEATURE_TABLES
+        )
+        self._indexer = AnswerIndexer()
+        self._memories: LruTable[Key, AnswerMemory] = LruTable(lambda _: AnswerMemory(), _KEYS)
+        self._texts: LruTable[TokenIds, CopySource] = LruTable(
+            lambda tokens: CopySource.analyse(tokens, shapes), _TEXTS
+        )
+        # Shared by the prompts of a label; learning invalidates them.
+        self._predictions: dict[tuple[TokenIds, Key], _Prediction] = {}
 
     def propose(self, sequence: Sequence, width: int, *, busy: bool) -> Draft | None:
-        """Pieces of the prompt's text, the likeliest first."""
-        question = sequence.question or read_question(sequence.prompt.ids, self._shapes)
-        if question is None:
+        """Draft spans of the prompt's text, the most likely first."""
+        parts = sequence.parts or PromptParts.split(sequence.prompt.ids, self._shapes)
+        if parts is None:
             return None
-        sequence.question = question
-        text = self._texts.of(question.text)
-        if sequence.states is None:
-            sequence.states = self._states_of(sequence, question)
-        depth = min(_LONGEST, sequence.remaining - 1)
-        scope = _Scope(depth, _LEAST_CHANCE_BUSY if busy else _LEAST_CHANCE)
+        sequence.parts = parts
+        text = self._texts.get(parts.text)
+        if sequence.features is None:
+            sequence.features = self._features_of(sequence, parts)
+        depth = min(_MAX_DEPTH, sequence.remaining - 1)
+        limits = _Limits(depth, _MIN_PROBABILITY_BUSY if busy else _MIN_PROBABILITY)
         builder = DraftBuilder(width)
         if depth and sequence.produced:
-            self._continue(builder, text, sequence, question, scope)
+            self._continue(builder, text, sequence, parts, limits)
         elif depth:
-            self._begin(builder, text, sequence, question, scope)
+            self._start(builder, text, sequence, parts, limits)
         return builder.build()
 
-    def learn(self, sequence: Sequence, accepted: int, following: Tokens[int]) -> None:
-        """Single passes teach nothing that the whole answer does not."""
-
-    def finish(self, sequence: Sequence) -> None:
-        """Learn from an answer where it stands in its text, and remember it."""
-        question, answer = sequence.question, tuple(sequence.produced)
-        if question is None or not answer:
+    def learn(self, sequence: Sequence) -> None:
+        """Learn from an answer's position in its text, and remember the answer."""
+        parts, answer = sequence.parts, tuple(sequence.produced)
+        if parts is None or not answer:
             return
-        text = self._texts.of(question.text)
-        start = find(answer, text)
+        text = self._texts.get(parts.text)
+        start = text.find(answer)
         if start is not None:
             span = slice(start, start + len(answer))
-            ordinal = self._ordinals.of(question.tail)
-            self._rates.learn(text, question.key, ordinal, span, sequence.states)
-        self._memories.of(question.key).add(answer, copied=start is not None)
-        self._outlooks.clear()
+            index = self._indexer.of(parts.tail)
+            self._rates.learn(text, parts.key, index, span, sequence.features)
+        self._memories.get(parts.key).add(answer, copied=start is not None)
+        self._predictions.clear()
 
-    def _states_of(self, sequence: Sequence, question: Question) -> States | None:
-        """Looked up once for all prompts over a text."""
-        if self._states is None:
+    def _features_of(self, sequence: Sequence, parts: PromptParts) -> Features | None:
+        """Features of a text, computed once for all its prompts."""
+        if self._features is None:
             return None
-        looked = self._looked_at.of(question.text)
-        if looked.states is None:
-            looked.states = self._states.of(sequence, question)
-        return looked.states
+        cached = self._cached_features.get(parts.text)
+        if cached.features is None:
+            cached.features = self._features.of(sequence, parts)
+        return cached.features
 
-    def _expect(self, text: Text, sequence: Sequence, question: Question) -> _Outlook:
-        at = (question.text, question.key)
-        outlook = self._outlooks.get(at)
-        if outlook is None:
-            if len(self._outlooks) >= _OUTLOOKS:
-                self._outlooks.clear()
-            prospects = self._rates.prospects(text, question.key, sequence.states)
-            known: dict[int, int] = {}
-            for start, length in self._memories.of(question.key).within(text.tokens):
-                known[start] = max(known.get(start, 0), length)
-            sums = [0.0, *np.cumsum(np.log(prospects.steps)).tolist()]
-            outlook = self._outlooks[at] = _Outlook(prospects, sums, known)
-        return outlook
+    def _predict(self, text: CopySource, sequence: Sequence, parts: PromptParts) -> _Prediction:
+        at = (parts.text, parts.key)
+        prediction = self._predictions.get(at)
+        if prediction is None:
+            if len(self._predictions) >= _PREDICTIONS:
+                self._predictions.clear()
+            rates = self._rates.predict(text, parts.key, sequence.features)
+            remembered: dict[int, int] = {}
+            for start, length in self._memories.get(parts.key).within(text.tokens):
+                remembered[start] = max(remembered.get(start, 0), length)
+            sums = [0.0, *np.cumsum(np.log(rates.steps)).tolist()]
+            prediction = self._predictions[at] = _Prediction(rates, sums, remembered)
+        return prediction
 
-    def _begin(
-        self, builder: DraftBuilder, text: Text, sequence: Sequence, question: Question, scope: _Scope
+    def _start(
+        self,
+        builder: DraftBuilder,
+        text: CopySource,
+        sequence: Sequence,
+        parts: PromptParts,
+        limits: _Limits,
     ) -> None:
-        for answer in self._memories.of(question.key).usual():
-            builder.add_chain(answer[: scope.depth], MEMORY)
-        outlook = self._expect(text, sequence, question)
-        starts = outlook.prospects.starts_of(self._ordinals.of(question.tail)).copy()
-        starts[list(outlook.known)] *= _REMEMBERED_START
-        _add_pieces(builder, text, starts / starts.sum(), outlook, scope=scope, source=SHAPE)
+        for answer in self._memories.get(parts.key).usual():
+            builder.add_chain(answer[: limits.depth], MEMORY)
+        prediction = self._predict(text, sequence, parts)
+        starts = prediction.rates.starts_of(self._indexer.of(parts.tail)).copy()
+        starts[list(prediction.remembered)] *= _REMEMBERED_START
+        _add_spans(builder, text, starts / starts.sum(), prediction, limits=limits, source=SHAPE)
 
     def _continue(
-        self, builder: DraftBuilder, text: Text, sequence: Sequence, question: Question, scope: _Scope
+        self,
+        builder: DraftBuilder,
+        text: CopySource,
+        sequence: Sequence,
+        parts: PromptParts,
+        limits: _Limits,
     ) -> None:
-        levels = np.zeros(len(text.ids), np.int64)
-        alike = np.ones(len(text.ids), np.bool_)
-        for level, token in enumerate(sequence.produced[: -_LEVELS - 1 : -1], 1):
-            alike[:level] = False
-            alike[level:] &= text.ids[:-level] == token
-            levels[alike] = level
-        if not levels.any():
+        lengths = np.zeros(len(text.ids), np.int64)
+        matches = np.ones(len(text.ids), np.bool_)
+        for length, token in enumerate(sequence.produced[: -_MAX_NGRAM - 1 : -1], 1):
+            matches[:length] = False
+            matches[length:] &= text.ids[:-length] == token
+            lengths[matches] = length
+        if not lengths.any():
             return
-        weights = np.where(levels > 0, 8.0**levels, 0.0)
-        outlook = self._expect(text, sequence, question)
+        weights = np.where(lengths > 0, 8.0**lengths, 0.0)
+        prediction = self._predict(text, sequence, parts)
         starts = weights / weights.sum()
-        starts[1:] *= outlook.prospects.steps
-        _add_pieces(builder, text, starts, replace(outlook, known={}), scope=scope, source=NGRAM)
+        starts[1:] *= prediction.rates.steps
+        _add_spans(builder, text, starts, replace(prediction, remembered={}), limits=limits, source=NGRAM)
 
 
-def _add_pieces(
-    builder: DraftBuilder, text: Text, starts: Rates, outlook: _Outlook, *, scope: _Scope, source: str
+def _add_spans(
+    builder: DraftBuilder,
+    text: CopySource,
+    starts: Rates,
+    prediction: _Prediction,
+    *,
+    limits: _Limits,
+    source: str,
 ) -> None:
-    """Add the likeliest tokens of all pieces, each after the one before it.
+    """Add the most likely tokens of all spans, each after the one before it.
 
     Args:
-        builder: Takes them.
+        builder: Receives them.
         text: T tokens.
-        starts: (T), how likely the answer goes on at each token.
-        outlook: How likely pieces run on.
-        scope: What is worth drafting.
-        source: Who drafts what is not remembered.
+        starts: (T), probability that the answer starts or continues at each token.
+        prediction: Of the answers.
+        limits: Of the draft.
+        source: Drafter of tokens outside remembered answers.
     """
-    least, known, sums = math.log(scope.least), outlook.known, outlook.sums
-    # The next token of every piece: how unlikely it is, where the piece begins, where it is, what it follows.
+    least, remembered, sums = math.log(limits.probability), prediction.remembered, prediction.sums
+    # The next token of every span: negated score, start of the span, position, parent in the draft.
     waiting = []
-    for begin in np.flatnonzero(starts > scope.least).tolist():
-        score = math.log(starts[begin]) + (_REMEMBERED_STEP if begin in known else 0.0)
+    for start in np.flatnonzero(starts > limits.probability).tolist():
+        score = math.log(starts[start]) + (_REMEMBERED_STEP if start in remembered else 0.0)
         if score > least:
-            waiting.append((-score, begin, begin, START))
+            waiting.append((-score, start, start, START))
     heapify(waiting)
     while waiting:
-        unlikely, begin, at, parent = heappop(waiting)
-        remembered = at - begin < known.get(begin, 0)
-        index = builder.add(parent, text.tokens[at], MEMORY if remembered else source)
+        negated, start, at, parent = heappop(waiting)
+        inside = at - start < remembered.get(start, 0)
+        index = builder.add(parent, text.tokens[at], MEMORY if inside else source)
         following = at + 1
-        if index is None or following - begin >= scope.depth or following == len(text.tokens):
+        if index is None or following - start >= limits.depth or following == len(text.tokens):
             continue
-        score = math.log(starts[begin])
-        if following - begin < known.get(begin, 0):
+        score = math.log(starts[start])
+        if following - start < remembered.get(start, 0):
             score += _REMEMBERED_STEP
         else:
-            score += sums[following] - sums[begin]
-        score = min(score, -unlikely)
+            score += sums[following] - sums[start]
+        score = min(score, -negated)
         if score > least:
-            heappush(waiting, (-score, begin, following, index))
+            heappush(waiting, (-score, start, following, index))

@@ -1,4 +1,4 @@
-"""A Hugging Face model folder, read into what the graph builder needs: shapes and fp32 weights."""
+"""Shapes and fp32 weights of a Hugging Face model folder."""
 
 import json
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ FloatArray = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A model folder that can be run; its weights stay on disk until they are asked for.
+    """A model folder that can be run; its weights stay on disk until ``weights`` is called.
 
     Attributes:
         config_file: The configuration.
@@ -38,7 +38,7 @@ class Checkpoint:
         """Read the configuration of a model folder and find its weights.
 
         Raises:
-            CheckpointError: A file is missing or malformed, or the model is of a kind that is not served.
+            CheckpointError: A file is missing or malformed, or the engine does not serve such a model.
         """
         config_file = folder / CONFIG_FILE
         config = _read_json(config_file)
@@ -51,7 +51,7 @@ class Checkpoint:
             spec = ModelSpec.read(config, tied=bool(tied))
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
-                f"{config_file} lacks or garbles a field the model needs: {error!r}"
+                f"{config_file}: a required field is missing or malformed: {error!r}"
             ) from error
         return cls(spec, config_file, weight_files)
 
@@ -59,7 +59,7 @@ class Checkpoint:
         """All tensors by their Hugging Face name, as fp32.
 
         Raises:
-            CheckpointError: A file is damaged or holds a type of number that is not served.
+            CheckpointError: A file is damaged, or a tensor has a data type that is not served.
         """
         tensors: dict[str, FloatArray] = {}
         for path in self.weight_files:
@@ -83,9 +83,7 @@ def _weight_files(folder: Path) -> tuple[Path, ...]:
     names = sorted(set(_read_json(index).get("weight_map", {}).values()))
     missing = [name for name in names if not (folder / name).is_file()]
     if missing or not names:
-        raise CheckpointError(
-            f"{index} names weight files that are not there: {', '.join(missing) or 'none'}"
-        )
+        raise CheckpointError(f"{index} names weight files that do not exist: {', '.join(missing) or 'none'}")
     return tuple(folder / name for name in names)
 
 

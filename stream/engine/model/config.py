@@ -1,4 +1,4 @@
-"""What a model's config.json says of its shapes and its kind, and which kinds are served."""
+"""Shapes and architecture of a model, from its config.json, and the architectures that are served."""
 
 import math
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ _SLIDING = "sliding_attention"
 
 @dataclass(frozen=True, slots=True)
 class Llama3Scaling:
-    """Llama 3.1's stretching of low rotary frequencies (``rope_type: llama3``)."""
+    """Llama 3.1's scaling of low rotary frequencies (``rope_type: llama3``)."""
 
     factor: float
     low_frequency_factor: float
@@ -29,7 +29,7 @@ class Llama3Scaling:
 
 @dataclass(frozen=True, slots=True)
 class Rotary:
-    """How a layer turns positions into angles (RoPE, arXiv 2104.09864)."""
+    """Rotary position embedding of a layer (RoPE, arXiv 2104.09864)."""
 
     base: float
     scaling: Llama3Scaling | None = None
@@ -37,8 +37,8 @@ class Rotary:
     def inverse_frequencies(self, head_width: int) -> NDArray[np.float64]:
         """Angular step per position of each pair of a head's dimensions.
 
-        With ``llama3`` scaling, wavelengths longer than the model was first trained on are divided by
-        ``factor``, short ones are kept, and those in between are blended.
+        With ``llama3`` scaling, frequencies with wavelengths beyond the original context are divided by
+        ``factor``, high frequencies are kept, and those in between are interpolated.
 
         Returns:
             Array of shape (head_width / 2).
@@ -56,18 +56,18 @@ class Rotary:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """What tells an architecture's layers from Llama's.
+    """Differences of an architecture's layers from Llama's.
 
     Attributes:
         activation: Of the gated MLP, as config.json names it: ``silu`` or ``gelu_pytorch_tanh``.
-        norms_behind: Whether attention and MLP are normalised behind as well as before, by RMSNorms whose
-            gains are stored less 1, and embeddings are multiplied by the root of their width (Gemma 3).
-        slides: Whether attention reaches a window back where the configuration names one; else only where
-            ``use_sliding_window`` says so as well, or never.
+        post_norms: Whether attention and MLP have an RMSNorm after them too, gains are stored minus 1, and
+            embeddings are multiplied by the square root of their width (Gemma 3).
+        slides: Whether ``sliding_window`` alone limits attention; otherwise ``use_sliding_window`` must be
+            true as well.
     """
 
     activation: str = "silu"
-    norms_behind: bool = False
+    post_norms: bool = False
     slides: bool = False
 
 
@@ -76,7 +76,7 @@ FAMILIES = {
     "MistralForCausalLM": Family(slides=True),
     "Qwen2ForCausalLM": Family(),
     "Qwen3ForCausalLM": Family(),
-    "Gemma3ForCausalLM": Family("gelu_pytorch_tanh", norms_behind=True, slides=True),
+    "Gemma3ForCausalLM": Family("gelu_pytorch_tanh", post_norms=True, slides=True),
 }
 """The architectures that are served."""
 
@@ -88,11 +88,11 @@ class ModelSpec:
     Attributes:
         heads: Query heads; a multiple of ``kv_heads`` (grouped-query attention).
         head_width: Width of one head; ``heads * head_width`` may differ from ``hidden``.
-        max_positions: Longest sequence, in tokens, answer included.
+        max_positions: Maximum length of a sequence, in tokens, answer included.
         rotaries: One for every layer.
         tied: Whether the output head is the embedding itself.
-        attention_scale: What products of queries and keys are multiplied by.
-        family: What tells its layers from Llama's.
+        attention_scale: Factor of the products of queries and keys.
+        family: Differences of its layers from Llama's.
     """
 
     vocabulary: int
@@ -115,7 +115,7 @@ class ModelSpec:
 
     @classmethod
     def read(cls, config: Config, *, tied: bool) -> "ModelSpec":
-        """Of a configuration that ``refuse_unserved`` let pass.
+        """Read a configuration that ``refuse_unserved`` accepted.
 
         Args:
             config: The content of config.json.
@@ -123,8 +123,8 @@ class ModelSpec:
 
         Raises:
             KeyError: A field is missing.
-            TypeError: A field holds something else than it should.
-            ValueError: Likewise.
+            TypeError: A field has another type.
+            ValueError: A field has another value.
         """
         family = FAMILIES[config["architectures"][0]]
         heads, hidden, layers = (
@@ -139,7 +139,7 @@ class ModelSpec:
             heads=heads,
             kv_heads=int(config.get("num_key_value_heads") or heads),
             head_width=head_width,
-            # Within the window, attention that slides is attention to everything.
+            # Within the window, sliding attention is full attention.
             max_positions=min(positions, window or positions),
             norm_epsilon=float(config["rms_norm_eps"]),
             rotaries=tuple(_rotary(config, kind) for kind in _layer_kinds(config, family, layers)),
@@ -150,14 +150,14 @@ class ModelSpec:
 
 
 def refuse_unserved(config: Config, path: Path) -> None:
-    """Refuse a model of a kind that the engine cannot run.
+    """Refuse a model that the engine cannot run.
 
     Args:
         config: The content of config.json.
-        path: Where it is from.
+        path: That file, for the message.
 
     Raises:
-        CheckpointError: The reason, and what is served instead.
+        CheckpointError: The engine cannot run it. The message names the field and the served values.
     """
     architecture = next(iter(config.get("architectures") or ()), None)
     family = FAMILIES.get(str(architecture))
@@ -189,7 +189,7 @@ def refuse_unserved(config: Config, path: Path) -> None:
 
 
 def _window(config: Config, family: Family) -> int | None:
-    """How far back some layer attends, where that is not all the way."""
+    """Attention window of the sliding layers, in tokens; None where all attention is full."""
     if family.slides or config.get("use_sliding_window"):
         window: int | None = config.get("sliding_window")
         return window
@@ -197,8 +197,8 @@ def _window(config: Config, family: Family) -> int | None:
 
 
 def _layer_kinds(config: Config, family: Family, layers: int) -> list[str]:
-    """Which rotary parameters each layer takes, where a family has two."""
-    if not family.norms_behind:
+    """Layer type of each layer, which selects its rotary parameters in families with two sets."""
+    if not family.post_norms:
         return [""] * layers
     every = int(config.get("sliding_window_pattern") or config.get("_sliding_window_pattern") or 6)
     kinds = config.get("layer_types") or [

@@ -1,8 +1,8 @@
 """The ONNX graph of one forward pass over one tree of tokens, built from a checkpoint's weights.
 
-Everything runs as one sequence of N new tokens behind P cached ones; which token sees which is said by the
-mask alone, so one graph serves prompts, branches and several candidate continuations alike. Rotation is done
-outside the attention operator because only so every token has a position of its own.
+Everything runs as one sequence of N new tokens after P cached ones. The tree attention mask alone separates
+prompts, branches and drafts, so one graph serves all of them. Rotary embedding runs outside the attention
+operator, since only then can every token have its own position.
 """
 
 from collections.abc import Mapping
@@ -26,11 +26,11 @@ _LEAST = 1e-12
 
 
 class Operators:
-    """Collects them; each method that adds one returns the name of its output.
+    """Collects a graph's operators; each method that adds one returns the name of its output.
 
     Args:
         weights: By their Hugging Face names.
-        int8: Whether matrix products are of 8-bit integers.
+        int8: Whether matrix products are int8-quantised.
     """
 
     def __init__(self, weights: Mapping[str, FloatArray], *, int8: bool) -> None:
@@ -41,26 +41,26 @@ class Operators:
         self._outputs: list[onnx.ValueInfoProto] = []
 
     def add(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        """Any operator with one output."""
+        """Add an operator with one output."""
         return self.add_several(operator, inputs, [output], **attributes)[0]
 
     def add_several(
         self, operator: str, inputs: list[str], outputs: list[str], **attributes: Any
     ) -> list[str]:
-        """Any operator."""
+        """Add an operator."""
         self._nodes.append(helper.make_node(operator, inputs, outputs, **attributes))
         return outputs
 
     def product(self, name: str, matrix: FloatArray, output: str) -> str:
-        """A matrix product with a constant."""
+        """Add a matrix product with a constant."""
         if not self._int8:
             return self.add("MatMul", [name, self.constant(f"{output}.weight", matrix)], output)
-        # A column of zeros has no scale of its own.
+        # A column of zeros would have scale 0.
         scales = np.maximum(np.abs(matrix).max(axis=0), _LEAST) / _INT8
         whole = self.add(
             "MatMulIntegerToFloat",
             [
-                self._in_8_bits(name),
+                self._quantised(name),
                 self.constant(f"{output}.weight", np.rint(matrix / scales).astype(np.int8)),
                 self.constant("one", np.array(1, np.float32)),
                 self.constant(f"{output}.scales", scales.astype(np.float32)),
@@ -72,7 +72,7 @@ class Operators:
         return self.add("Mul", [whole, f"{name}.scales"], output)
 
     def linear(self, name: str, parts: list[str], widths: list[int], fan_in: int, output: str) -> str:
-        """One matrix product for several projections of the same input, with their biases, if any."""
+        """Add one matrix product for several projections of the same input, with their biases, if any."""
         matrices = [
             self.tensor(f"{part}.weight", (width, fan_in)).T
             for part, width in zip(parts, widths, strict=True)
@@ -88,48 +88,48 @@ class Operators:
         return self.add("Add", [product, bias], f"{output}.biased")
 
     def output(self, name: str, shape: list[int | str]) -> None:
-        """Let a value be one of the graph's outputs."""
+        """Make a value one of the graph's outputs."""
         self._outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
 
     def has(self, name: str) -> bool:
-        """Whether the model has a tensor."""
+        """True if the model has a tensor of this name."""
         return name in self._weights
 
     def tensor(self, name: str, shape: tuple[int, ...] | None = None) -> FloatArray:
         """A tensor of the model.
 
         Raises:
-            CheckpointError: There is none of this name and shape.
+            CheckpointError: No tensor has this name and shape.
         """
         tensor = self._weights.get(name)
         if tensor is None:
             raise CheckpointError(
-                f"the weights hold no tensor {name}, which the model's configuration calls for"
+                f"the weights hold no tensor {name}, which the model's configuration requires"
             )
         if shape is not None and tensor.shape != shape:
             raise CheckpointError(
-                f"tensor {name} has shape {tensor.shape}, but the configuration says {shape}"
+                f"tensor {name} has shape {tensor.shape}, but the configuration requires {shape}"
             )
         return tensor
 
     def weight(self, name: str, shape: tuple[int, ...]) -> str:
-        """A tensor of the model as a constant."""
+        """Add a tensor of the model as a constant."""
         return self.constant(name, self.tensor(name, shape))
 
     def constant(self, name: str, value: NDArray[Any]) -> str:
-        """A constant; of one name there is one."""
+        """Add a constant, once for each name."""
         if name not in self._constants:
             self._constants[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
         return name
 
     def model(self, name: str, inputs: list[onnx.ValueInfoProto]) -> onnx.ModelProto:
-        """The graph of all that was added."""
+        """The graph of all added operators."""
         graph = helper.make_graph(self._nodes, name, inputs, self._outputs, list(self._constants.values()))
         opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(FUSED, 1)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION)
 
-    def _in_8_bits(self, name: str) -> str:
-        """An activation in 8 bits, every token divided by its own scale."""
+    def _quantised(self, name: str) -> str:
+        """An activation as int8, with a scale per token."""
         sizes = self.add("Abs", [name], f"{name}.sizes")
         last_axis = self.constant("last_axis", np.array([-1], np.int64))
         greatest = self.add("ReduceMax", [sizes, last_axis], f"{name}.greatest", keepdims=1)
@@ -142,37 +142,37 @@ class Operators:
 
 
 GRAPH_VERSION = 3
-"""To be raised whenever the graph built from the same checkpoint changes."""
+"""To be raised whenever the same checkpoint gives another graph."""
 
-MOST_PASS_TOKENS = 4096
-"""New tokens that one pass may have."""
+MAX_PASS_TOKENS = 4096
+"""Maximum number of new tokens in a pass."""
 
 
 def build_graph(spec: ModelSpec, weights: Mapping[str, FloatArray], *, int8: bool = False) -> onnx.ModelProto:
     """Build the graph.
 
-    The engine reads one row (B = 1); the padded batches it is compared with have several.
+    The engine has one row (B = 1); the padded batches of the benchmark have several.
 
-    Inputs: ``ids`` (B, N) and ``positions`` (B, N) int64; ``past`` (B, P) int64, rows of the pool;
-    ``mask`` (B, 1, N, P + N) float32, added to the attention scores; ``rows`` (R) int64, the tokens whose
-    continuation is asked for; ``keys_l``, ``values_l`` (slots, kv_width) float32, the pool of layer l.
+    Inputs: ``ids`` (B, N) and ``positions`` (B, N) int64; ``past`` (B, P) int64, slots of the KV cache;
+    ``mask`` (B, 1, N, P + N) float32, added to the attention scores; ``rows`` (R) int64, the tokens with
+    logits; ``keys_l``, ``values_l`` (slots, kv_width) float32, the KV cache of layer l.
 
     Outputs: ``logits`` (B * R, vocabulary); ``new_keys_l`` and ``new_values_l`` (B, N, kv_width).
 
     Args:
         spec: The model's shapes.
         weights: By their Hugging Face names.
-        int8: Whether the layers' matrix products are of 8-bit integers: weights with a scale for every
-            column, activations with a scale for every token. The output head stays fp32.
+        int8: Whether the layers' matrix products are int8-quantised: weights with a scale per column,
+            activations with a scale per token. The output head stays fp32.
 
     Raises:
-        CheckpointError: A weight is missing or has another shape than the configuration says.
+        CheckpointError: A weight is missing, or its shape contradicts the configuration.
     """
     return _GraphBuilder(spec, Operators(weights, int8=int8)).build()
 
 
 class _GraphBuilder:
-    """Each method adds one part and returns the name of its output."""
+    """Adds a model part by part; each method returns the name of its output."""
 
     def __init__(self, spec: ModelSpec, operators: Operators) -> None:
         self._spec = spec
@@ -187,13 +187,13 @@ class _GraphBuilder:
         for layer in range(spec.layers):
             attended = self._attention(layer, normed)
             before = "post_attention_layernorm"
-            if spec.family.norms_behind:
+            if spec.family.post_norms:
                 attended = self._norm(attended, f"{layers}.{layer}.{before}.weight", f"l{layer}.behind")
                 before = "pre_feedforward_layernorm"
             gain = f"{layers}.{layer}.{before}.weight"
             normed, residual = self._add_and_norm(attended, residual, gain, f"l{layer}.mid")
             fed = self._mlp(layer, normed)
-            if spec.family.norms_behind:
+            if spec.family.post_norms:
                 gain = f"{layers}.{layer}.post_feedforward_layernorm.weight"
                 fed = self._norm(fed, gain, f"l{layer}.fed")
             if layer + 1 < spec.layers:
@@ -206,7 +206,7 @@ class _GraphBuilder:
 
     def _embed(self, embedding: str) -> str:
         embedded = self._operators.add("Gather", [embedding, "ids"], "embedded")
-        if not self._spec.family.norms_behind:
+        if not self._spec.family.post_norms:
             return embedded
         root = self._operators.constant("root", np.array(self._spec.hidden**0.5, np.float32))
         return self._operators.add("Mul", [embedded, root], "embedded_wide")
@@ -237,9 +237,9 @@ class _GraphBuilder:
         )
         return operators.linear(attended, [f"{at}.o_proj"], [spec.hidden], query_width, f"l{layer}.o")
 
-    def _with_past(self, pool: str, new: str) -> str:
-        past = self._operators.add("Gather", [pool, "past"], f"{pool}.past")
-        return self._operators.add("Concat", [past, new], f"{pool}.all", axis=1)
+    def _with_past(self, cached: str, new: str) -> str:
+        past = self._operators.add("Gather", [cached, "past"], f"{cached}.past")
+        return self._operators.add("Concat", [past, new], f"{cached}.all", axis=1)
 
     def _rotate(self, name: str, layer: int, heads: int, output: str) -> str:
         rotary = self._spec.rotaries[layer]
@@ -256,8 +256,8 @@ class _GraphBuilder:
 
     def _rotary_tables(self, rotary: Rotary) -> list[str]:
         steps = rotary.inverse_frequencies(self._spec.head_width)
-        # The operator takes no more tokens than its tables have rows, whatever positions these stand at.
-        angles = np.outer(np.arange(max(self._spec.max_positions, MOST_PASS_TOKENS)), steps)
+        # The operator takes no more tokens than its tables have rows, whatever their positions.
+        angles = np.outer(np.arange(max(self._spec.max_positions, MAX_PASS_TOKENS)), steps)
         number = len(self._tables)
         return [
             self._operators.constant(f"rotary_{part}_{number}", table.astype(np.float32))
@@ -265,7 +265,7 @@ class _GraphBuilder:
         ]
 
     def _head_norm(self, name: str, gain: str, width: int) -> str:
-        """Norm of every head by itself (Qwen 3, Gemma 3); other models have no such weight."""
+        """Normalise every head by itself (Qwen 3, Gemma 3); other models have no such weight."""
         operators = self._operators
         if not operators.has(gain):
             return name
@@ -322,7 +322,7 @@ class _GraphBuilder:
 
     def _gain(self, name: str, width: int) -> str:
         gain = self._operators.tensor(name, (width,))
-        return self._operators.constant(name, gain + 1 if self._spec.family.norms_behind else gain)
+        return self._operators.constant(name, gain + 1 if self._spec.family.post_norms else gain)
 
     def _inputs(self) -> list[onnx.ValueInfoProto]:
         integer, real = TensorProto.INT64, TensorProto.FLOAT

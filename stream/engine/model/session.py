@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions over a checkpoint's graph, and the model that several decoders share."""
+"""ONNX Runtime sessions over a checkpoint's graph, and the loaded model."""
 
 import hashlib
 import os
@@ -20,6 +20,7 @@ from stream.engine.model.config import ModelSpec
 from stream.engine.model.graph import GRAPH_VERSION, build_graph
 from stream.engine.token_shapes import TokenShapes
 from stream.errors import CheckpointError
+from stream.settings import user_cache_folder
 
 GRAPH_FILE = "graph.onnx"
 TENSORS_FILE = "graph.tensors"
@@ -27,46 +28,40 @@ _GRAPHS_KEPT = 4
 _BUILDING = "building-"
 _ABANDONED = 3600  # seconds
 
-# A thread that waits between two operators of a pass gives its core away after so many microseconds. Three
-# passes took 13.8 ms with 20, 14.9 with 5 and 17.1 with 0 on two idle cores; where another program held one
-# of them 26, 21 and 22, and 45 with no end to waiting, which keeps the working thread from its core.
+# A thread that waits between two operators of a pass yields its core after so many microseconds. Three
+# passes took 13.8 ms with 20, 14.9 with 5 and 17.1 with 0 on two idle cores. With another program on one of
+# them they took 26, 21 and 22 ms, and 45 without a limit, since spinning starves the working thread.
 _SPIN_MICROSECONDS = "10"
-_SPINS_BRIEFLY = (1, 26)  # the first ONNX Runtime in which waiting has an end
+_SPINS_BRIEFLY = (1, 26)  # the first ONNX Runtime that can limit spinning
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Sessions:
-    """Two ways to run one graph; where it lies on disk they share the memory of its weights.
+    """Two sessions over one graph; loaded from disk they share the memory of its weights.
 
     Attributes:
-        narrow: Runs a pass on the thread that calls; several threads may call at once.
-        wide: Spreads a pass over several threads; the same as ``narrow`` where there is one thread only.
+        narrow: Runs a pass on the calling thread; several threads may call at once.
+        wide: Spreads a pass over several threads; the same as ``narrow`` with one thread.
     """
 
     narrow: onnxruntime.InferenceSession
     wide: onnxruntime.InferenceSession
 
 
-def default_cache_folder() -> Path:
-    """Where built graphs are kept: ``$XDG_CACHE_HOME/padellm``, or else ``~/.cache/padellm``."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "padellm"
-
-
 def open_sessions(
     checkpoint: Checkpoint, cache_folder: Path, *, threads: int, int8: bool = False
 ) -> Sessions:
-    """Open sessions over the checkpoint's graph, building the graph when the cache does not hold it.
+    """Open sessions over the checkpoint's graph, building the graph if it is not cached.
 
     A cache folder that cannot be written is no error: the graph is then built in memory each time.
 
     Args:
         checkpoint: The model.
-        cache_folder: Where built graphs are kept.
+        cache_folder: Folder for built graphs.
         threads: Of a pass in the wide session.
-        int8: Whether matrix products are of 8-bit integers, as ``build_graph`` has it.
+        int8: Whether matrix products are int8-quantised.
 
     Raises:
         CheckpointError: The weights do not fit the configuration, or the model is too large for memory.
@@ -79,7 +74,7 @@ def open_sessions(
     except OSError as error:
         _log.warning("graph cache cannot be written", folder=str(folder), error=str(error))
         return _sessions(_serialise(_build(checkpoint, int8=int8), folder), threads)
-    with suppress(OSError):  # a filled cache may be read-only
+    with suppress(OSError):  # a prebuilt cache may be read-only
         os.utime(folder)
     try:
         return _sessions(str(folder / GRAPH_FILE), threads)
@@ -94,7 +89,7 @@ def _build(checkpoint: Checkpoint, *, int8: bool) -> onnx.ModelProto:
 
 
 def _content_key(checkpoint: Checkpoint, *, int8: bool) -> str:
-    """Of all that a stored graph depends on; its weights lie as this processor's kernels want them."""
+    """Hash of everything a stored graph depends on, this processor included: weights are prepacked for it."""
     described = f"graph {GRAPH_VERSION} int8 {int8}\n{onnxruntime.__version__}\n{_processor()}\n"
     digest = hashlib.sha256(described.encode())
     for path in (checkpoint.config_file, *checkpoint.weight_files):
@@ -107,7 +102,7 @@ def _content_key(checkpoint: Checkpoint, *, int8: bool) -> str:
 
 
 def _processor() -> str:
-    """What this processor can do, as far as the system tells."""
+    """Features of this processor."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith(("flags", "Features")):
@@ -126,15 +121,15 @@ def _store(graph: onnx.ModelProto, folder: Path) -> None:
         try:
             ready.rename(folder)
         except OSError:
-            # Another process was faster; its graph is the same.
+            # Another process was faster with the same graph.
             if not (folder / GRAPH_FILE).is_file():
                 raise
 
 
 def _prepare(plain: Path, ready: Path) -> None:
-    """Store a graph with its weights as the kernels want them.
+    """Store a graph with prepacked weights.
 
-    They are then mapped when a session loads them, not copied: sessions and processes share them.
+    A session maps such weights instead of copying them, so sessions and processes share them.
     """
     options = _options(1)
     options.optimized_model_filepath = str(ready)
@@ -148,7 +143,7 @@ def _prepare(plain: Path, ready: Path) -> None:
 
 
 def _forget_oldest(graphs: Path) -> None:
-    """Remove the graphs used longest ago, and what a process left that died while it built one."""
+    """Remove the least recently used graphs, and folders of builds that were killed."""
     used = {}
     for folder in graphs.iterdir():
         with suppress(OSError):  # another process removes them too
@@ -165,8 +160,8 @@ def _serialise(graph: onnx.ModelProto, folder: Path) -> bytes:
         serialised: bytes = graph.SerializeToString()
     except (ValueError, EncodeError) as error:
         raise CheckpointError(
-            f"a model over 2 GB needs a folder to build its graph in, and {folder} cannot be written: "
-            "set XDG_CACHE_HOME to one that can"
+            f"a model over 2 GB needs a folder for its graph, and {folder} cannot be written: "
+            "set PADELLM_CACHE_DIR to a writable folder"
         ) from error
     return serialised
 
@@ -195,11 +190,11 @@ def _options(threads: int) -> onnxruntime.SessionOptions:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model in memory.
+    """A loaded model, which several decoders may share.
 
     Attributes:
         spec: Its shapes.
-        sessions: Run its graph.
+        sessions: Over its graph.
         shapes: Of its tokens.
         threads: Of a pass in the wide session.
     """
@@ -217,16 +212,16 @@ class Model:
 
         Args:
             folder: The model.
-            threads: Threads that a pass may be spread over.
-            int8: Whether matrix products are of 8-bit integers: more than twice as fast, and no longer exact.
-                Answers then depend a little on what is read beside them, so strategies agree only mostly.
-            graph_cache: Where built graphs are kept; by default the user's cache folder.
+            threads: Maximum threads of a pass.
+            int8: Whether matrix products are int8-quantised: more than twice as fast, and no longer exact.
+                Answers then depend slightly on the other tokens of their passes.
+            graph_cache: Folder for built graphs; by default the user's cache folder.
 
         Raises:
             CheckpointError: The folder holds no model that can be served.
         """
         checkpoint = Checkpoint.open(folder)
-        cache = graph_cache or default_cache_folder()
+        cache = graph_cache or user_cache_folder()
         sessions = open_sessions(checkpoint, cache, threads=threads, int8=int8)
         shapes = TokenShapes.load(folder, checkpoint.spec.vocabulary)
         return cls(checkpoint.spec, sessions, shapes, threads)

@@ -1,0 +1,48 @@
+"""Checks of a real broker."""
+
+import uuid
+from typing import Any
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from stream.doctor.broker import check_broker
+from stream.settings import Settings
+
+pytestmark = pytest.mark.integration
+
+
+async def _create(bootstrap: str, *topics: NewTopic) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        await admin.create_topics(list(topics))
+    finally:
+        await admin.close()
+
+
+async def test_doctor_warns_of_topics_that_lose_records(kafka: Any) -> None:
+    """A compacted topic and one for small messages are warnings, each with the property to change."""
+    name = f"doctor-{uuid.uuid4().hex[:8]}"
+    settings = Settings(
+        broker=kafka.bootstrap,
+        documents_topic=name,
+        entities_topic=f"{name}-entities",
+        dead_letters_topic=f"{name}-dead",
+    )
+    large = {"max.message.bytes": str(settings.max_message_bytes)}
+    await _create(
+        kafka.bootstrap,
+        NewTopic(settings.documents_topic, 2, 1, topic_configs=large),
+        NewTopic(settings.entities_topic, 1, 1, topic_configs={"max.message.bytes": "1000000"}),
+        NewTopic(settings.dead_letters_topic, 1, 1, topic_configs={**large, "cleanup.policy": "compact"}),
+    )
+    findings = {finding.subject: finding async for finding in check_broker(settings)}
+    documents, entities, dead = (
+        findings[f"topic {topic}"]
+        for topic in (settings.documents_topic, settings.entities_topic, settings.dead_letters_topic)
+    )
+    assert (documents.grade, documents.fix) == ("ok", "")
+    assert entities.grade == dead.grade == "warn"
+    assert "max.message.bytes" in entities.fix
+    assert "cleanup.policy" in dead.fix

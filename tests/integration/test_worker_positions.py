@@ -1,0 +1,98 @@
+"""Positions that move: logs that went back, topics made anew, partitions that are added. On a real broker."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
+
+from stream.kafka.topics import ensure_topics
+from tests.integration.worker_fixture import Bench, event_ids
+
+pytestmark = pytest.mark.integration
+_SOON = 40.0  # 30 s for the metadata, and the rebalance
+
+
+@asynccontextmanager
+async def _admin(bench: Bench) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bench.settings.broker)
+    await admin.start()
+    try:
+        yield admin
+    finally:
+        await admin.close()
+
+
+async def _commit(bench: Bench, offset: int) -> None:
+    """Commit an offset of partition 0 for the workers' group."""
+    partition = TopicPartition(bench.settings.documents_topic, 0)
+    async with AIOKafkaConsumer(
+        bootstrap_servers=bench.settings.broker, group_id=bench.settings.group, enable_auto_commit=False
+    ) as consumer:
+        consumer.assign([partition])
+        await consumer.commit({partition: offset})
+
+
+async def test_worker_position_beyond_the_end_starts_at_the_beginning(bench: Bench):
+    """A committed offset beyond the log's end, after a restore, hides no record; the log line names it."""
+    await bench.produce(*(f"Ada{n}" for n in range(8)), partition=0)
+    await _commit(bench, 1000)
+    worker = bench.start_worker()
+    await worker.is_ready()
+    records = await bench.outcomes(lambda records: len(records) >= 8)
+    assert len(event_ids(records, bench.settings.entities_topic)) == 8
+    await bench.until_committed({0: 8})
+    (line,) = [line for line in worker.lines() if line["event"].startswith("log ends before the position")]
+    assert (line["partition"], line["position"], line["start"]) == (0, 1000, 0)
+
+
+async def test_worker_position_follows_a_topic_made_anew(bench: Bench):
+    """A topic that is deleted and made again is read soon, its documents have ids of their own."""
+    worker = bench.start_worker()
+    await worker.is_ready()
+    await bench.produce(*(f"Ada{n}" for n in range(4)), partition=0)
+    await bench.outcomes(lambda records: len(records) >= 4)
+    await bench.until_committed({0: 4})
+    topic = bench.settings.documents_topic
+    async with _admin(bench) as admin:
+        await admin.delete_topics([topic])
+        await _until(worker, f"{topic} does not exist")
+        await ensure_topics(bench.settings)  # where the broker has not made it by itself
+    await bench.produce(*(f"Eva{n}" for n in range(4)), partition=0)
+    began = time.monotonic()
+    records = await bench.outcomes(lambda records: len(records) >= 8)
+    assert time.monotonic() - began < _SOON
+    events = [json.loads(record.value) for record in records]
+    assert {event["entities"][0]["text"] for event in events} == {
+        *(f"Ada{n}" for n in range(4)),
+        *(f"Eva{n}" for n in range(4)),
+    }
+    assert len({event["event_id"] for event in events}) == 8
+    await worker.is_ready()
+
+
+async def test_worker_position_starts_in_new_partitions(bench: Bench):
+    """Partitions that are added while a worker runs are read soon."""
+    worker = bench.start_worker()
+    await worker.is_ready()
+    async with _admin(bench) as admin:
+        await admin.create_partitions({bench.settings.documents_topic: NewPartitions(total_count=5)})
+    await bench.produce("Ada", partition=4)
+    began = time.monotonic()
+    await bench.outcomes(lambda records: len(records) >= 1)
+    assert time.monotonic() - began < _SOON
+
+
+async def _until(worker, cause: str) -> None:
+    """Wait until /readyz fails with this cause."""
+    deadline = time.monotonic() + _SOON
+    while True:
+        status, text = await worker.page("/readyz")
+        if status == 503 and cause in text:
+            return
+        assert time.monotonic() < deadline, text
+        await asyncio.sleep(0.2)

@@ -1,0 +1,139 @@
+"""Publishing until Kafka has acknowledged."""
+
+import asyncio
+import itertools
+from typing import Any
+
+import pytest
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    OutOfOrderSequenceNumber,
+    TopicAuthorizationFailedError,
+    UnknownError,
+)
+
+from stream.errors import DeliveryError
+from stream.settings import Settings
+from stream.worker.publisher import KeyRequired, MessageTooLarge, Outgoing, Publisher
+
+MESSAGE = Outgoing("topic", b"key", b"value", ())
+NEVER = "never acknowledged"
+
+
+class ScriptedProducer:
+    """A producer that plays its script: errors of ``send``, or ``NEVER``; then it acknowledges at once."""
+
+    def __init__(self, *script: Any) -> None:
+        self._script = list(script)
+        self.stopped = False
+
+    async def send(self, _topic: str, **_message: Any) -> asyncio.Future[None]:
+        """Play the script."""
+        answer = self._script.pop(0) if self._script else None
+        if isinstance(answer, Exception):
+            raise answer
+        acknowledged = asyncio.get_running_loop().create_future()
+        if answer != NEVER:
+            acknowledged.set_result(None)
+        return acknowledged
+
+    async def stop(self) -> None:
+        """Note it."""
+        self.stopped = True
+
+
+@pytest.fixture
+def start(health, metrics, monkeypatch):
+    """Start a publisher over producers that it connects one after the other."""
+    monkeypatch.setattr("stream.worker.publisher._SILENCE", 0.05)
+    monkeypatch.setattr("stream.worker.publisher.pauses", lambda **_: itertools.repeat(0.0))
+
+    async def starting(*producers: ScriptedProducer) -> Publisher:
+        publisher = Publisher(Settings(), metrics, health.broker)
+        left = iter(producers)
+
+        async def connected() -> ScriptedProducer:
+            return next(left)
+
+        monkeypatch.setattr(publisher, "_connected", connected)
+        await publisher.start()
+        return publisher
+
+    return starting
+
+
+async def test_publisher_full_buffer_replaces_no_producer(start):
+    """A buffer that is full while the broker is away is waited for: its messages are still to go out."""
+    producer = ScriptedProducer(KafkaTimeoutError(), KafkaTimeoutError())
+    publisher = await start(producer)
+    await asyncio.wait_for(publisher.publish(MESSAGE), timeout=5)
+    assert not producer.stopped
+
+
+async def test_publisher_replaced_producer_leaves_nobody_waiting(start, health):
+    """Messages that a replaced producer has not acknowledged go out through the next one."""
+    broken, sound = ScriptedProducer(NEVER, NEVER, OutOfOrderSequenceNumber()), ScriptedProducer()
+    publisher = await start(broken, sound)
+    await asyncio.wait_for(asyncio.gather(*(publisher.publish(MESSAGE) for _ in range(3))), timeout=5)
+    assert broken.stopped
+    assert not sound.stopped
+    assert health.broker.cause is None
+
+
+async def test_publisher_retriable_error_is_retried(start, metrics):
+    """A lost connection costs tries and no message."""
+    producer = ScriptedProducer(KafkaConnectionError(), KafkaConnectionError())
+    await (await start(producer)).publish(MESSAGE)
+    assert metrics.registry.get_sample_value("padellm_retries_total", {"of": "publish"}) == 2
+
+
+async def test_publisher_size_limit_is_no_outage(start, health):
+    """A message that its topic refuses for its size is refused once and for all."""
+    publisher = await start(ScriptedProducer(MessageSizeTooLargeError()))
+    with pytest.raises(MessageTooLarge, match=r"topic topic refuses .* \(its max.message.bytes\)"):
+        await publisher.publish(MESSAGE)
+    assert health.broker.cause is None
+
+
+async def test_publisher_missing_key_is_no_outage(start, health):
+    """A message without a key that a compacted topic refuses is refused once and for all."""
+    publisher = await start(ScriptedProducer(UnknownError()), ScriptedProducer())
+    with pytest.raises(KeyRequired, match="topic topic refuses a message without a key"):
+        await publisher.publish(Outgoing("topic", None, b"value", ()))
+    assert health.broker.cause is None
+
+
+async def test_publisher_refusal_stays_visible_until_it_ends(start, health):
+    """A topic that refuses all messages is a cause that a probe of the broker does not hide."""
+    refusing = [ScriptedProducer(TopicAuthorizationFailedError()) for _ in range(20)]
+    publisher = await start(*refusing, ScriptedProducer(NEVER))
+    publishing = asyncio.create_task(publisher.publish(MESSAGE))
+    while health.broker.cause is None:  # noqa: ASYNC110 - the status has no event
+        await asyncio.sleep(0)
+    health.broker.worked("probe")
+    assert "topic topic refuses messages: TopicAuthorizationFailedError" in health.broker.cause
+    publishing.cancel()
+    await asyncio.gather(publishing, return_exceptions=True)
+
+
+async def test_publisher_closed_while_it_connects_keeps_no_producer(start, monkeypatch):
+    """A producer that connects after the publisher was closed is stopped."""
+    publisher = await start(ScriptedProducer())
+    late, connect = ScriptedProducer(), asyncio.Event()
+
+    async def connected() -> ScriptedProducer:
+        await connect.wait()
+        return late
+
+    monkeypatch.setattr(publisher, "_connected", connected)
+    starting = asyncio.create_task(publisher.start())
+    await asyncio.sleep(0)
+    await publisher.close()
+    connect.set()
+    with pytest.raises(DeliveryError, match="closed"):
+        await starting
+    assert late.stopped
+    with pytest.raises(DeliveryError, match="closed"):
+        await publisher.publish(MESSAGE)
