@@ -143,8 +143,8 @@ def run(base, tmp_path_factory):
     from tests.training.synthetic import write_data
 
     place = tmp_path_factory.mktemp("run")
-    options = {"cycles": [{"steps": 20, "learning_rate": 1e-2}]}
-    plan = starting_from(base, write_data(place / "data"), place / "run", optimiser=options)
+    options = {"lr_schedule": [{"steps": 20, "learning_rate": 1e-2}]}
+    plan = starting_from(base, write_data(place / "data"), place / "run", training=options)
     trainer = Trainer(changed(plan, lora={"rank": 4, "alpha": 8.0}))
     for step in range(20):
         trainer.train_step(trainer.sampler[step])
@@ -171,7 +171,7 @@ def test_adapter_of_a_run_is_what_peft_reads(base, run):
 @pytest.mark.train
 def test_adapter_of_a_run_is_served_by_its_name_token_for_token(base, run, tmp_path, monkeypatch):
     """A bundled adapter is found by name, merged with its base, and decoded as transformers decodes it."""
-    from stream.engine.decoder import Decoder
+    from stream.engine.decoder import Decoder, EngineOptions
     from stream.ner.template import PromptTemplate
     from tests.training.synthetic import rows
 
@@ -199,7 +199,7 @@ def test_adapter_of_a_run_is_served_by_its_name_token_for_token(base, run, tmp_p
     counted = [template.count_prompt(text, label) for text in texts]
     prompts = counted + [template.mention_prompt(prompt, 2, 1) for prompt in counted]
     causal = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    decoder = Decoder.load(folder, threads=1, graph_cache=tmp_path / "graphs")
+    decoder = Decoder.load(folder, EngineOptions(threads=1, graph_cache=tmp_path / "graphs"))
     try:
         found = [future.result() for future in decoder.submit_many(prompts)]
     finally:
