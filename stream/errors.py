@@ -1,7 +1,7 @@
 """Everything this package raises on purpose.
 
 PadellmError
-├── ConfigurationError        a setting, checkpoint or file is wrong; says which and how to mend it
+├── ConfigurationError        a setting, checkpoint or file is wrong; names it and its fix
 │   └── CheckpointError       a model folder cannot be served
 ├── BadDocument               this input can never become an event: dead letter, no retry
 ├── InferenceError            the model did not answer
@@ -22,7 +22,7 @@ class PadellmError(Exception):
 
 
 class ConfigurationError(PadellmError):
-    """A setting, checkpoint or file is wrong; the message says which one and how to mend it."""
+    """A setting, checkpoint or file is wrong; the message names it and its fix."""
 
 
 class CheckpointError(ConfigurationError):

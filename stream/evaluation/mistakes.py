@@ -1,9 +1,11 @@
 """Entities by kind of match, and a system's worst answers."""
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import accumulate
 
 from stream.contract.messages import Entity, Policy
 from stream.corpora.document import AnnotatedDocument, GoldEntity
@@ -99,17 +101,18 @@ def _marked(document: AnnotatedDocument, entities: Sequence[Entity], labels: Seq
     ours = [entity for entity in entities if entity.label in labels]
     theirs = [entity for entity in document.entities if entity.label in labels]
     aligned = align(ours, theirs)
+    predicted_places, gold_places = _TakenPlaces(ours), _TakenPlaces(theirs)
     right = [entity for entity, _ in aligned.exact]
     shifted = [entity for entity, _ in aligned.overlapping]
     predicted = [
         *((entity, MatchKind.RIGHT) for entity in right),
         *((entity, MatchKind.BOUNDARY) for entity in shifted),
-        *((entity, _kind(entity, theirs, MatchKind.INVENTED)) for entity in aligned.wrong),
+        *((entity, gold_places.kind(entity, MatchKind.INVENTED)) for entity in aligned.wrong),
     ]
     gold = [
         *((entity, MatchKind.RIGHT) for _, entity in aligned.exact),
         *((entity, MatchKind.BOUNDARY) for _, entity in aligned.overlapping),
-        *((entity, _kind(entity, ours, MatchKind.MISSED)) for entity in aligned.missed),
+        *((entity, predicted_places.kind(entity, MatchKind.MISSED)) for entity in aligned.missed),
     ]
     return MarkedDocument(
         document,
@@ -125,9 +128,18 @@ def _place(marked: tuple[Entity | GoldEntity, MatchKind]) -> tuple[int, int]:
     return entity.start, entity.end
 
 
-def _kind(one: Entity | GoldEntity, others: Sequence[Entity | GoldEntity], alone: MatchKind) -> MatchKind:
-    """The kind of an entity without a partner of its label, from the other side's entities at its place."""
-    if any((one.start, one.end) == (other.start, other.end) for other in others):
-        return MatchKind.LABEL
-    overlaps = any(one.start < other.end and other.start < one.end for other in others)
-    return MatchKind.BOTH if overlaps else alone
+class _TakenPlaces:
+    """Places of one side's entities; a look-up costs the logarithm of their number."""
+
+    def __init__(self, entities: Sequence[Entity | GoldEntity]) -> None:
+        ordered = sorted((entity.start, entity.end) for entity in entities)
+        self._spans = set(ordered)
+        self._starts = [start for start, _ in ordered]
+        self._ends = list(accumulate((end for _, end in ordered), max))
+
+    def kind(self, one: Entity | GoldEntity, alone: MatchKind) -> MatchKind:
+        """The kind of an entity of the other side that has no partner of its label."""
+        if (one.start, one.end) in self._spans:
+            return MatchKind.LABEL
+        before = bisect_left(self._starts, one.end)
+        return MatchKind.BOTH if before and self._ends[before - 1] > one.start else alone

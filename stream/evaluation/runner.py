@@ -124,10 +124,14 @@ class Evaluation:
             self._add_counts(answer.document, answer.counts)
 
     def _add_texts(self, document: AnnotatedDocument, entities: Sequence[Entity]) -> None:
+        gold: dict[str, list[str]] = {label: [] for label in self.by_label}
+        predicted: dict[str, list[str]] = {label: [] for label in self.by_label}
+        for texts, found in ((gold, document.entities), (predicted, entities)):
+            for entity in found:
+                if entity.label in texts:
+                    texts[entity.label].append(entity.text)
         for label in self.by_label:
-            gold = [entity.text for entity in document.entities if entity.label == label]
-            predicted = [entity.text for entity in entities if entity.label == label]
-            self.by_label[label] += Score.of(predicted, gold)
+            self.by_label[label] += Score.of(predicted[label], gold[label])
 
     def _add_places(self, document: AnnotatedDocument, entities: Sequence[Entity]) -> None:
         alignment = align(entities, document.entities)

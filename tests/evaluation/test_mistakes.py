@@ -1,9 +1,11 @@
 """Kinds of mistakes, and the worst documents."""
 
 from stream.contract.messages import Policy
+from stream.corpora.document import AnnotatedDocument, GoldEntity
 from stream.corpora.predictions import PredictedDocument, PredictedMention
 from stream.evaluation.mistakes import MatchKind, kinds, mark, surest, worst
 from stream.evaluation.predictions import match
+from tests.bounds import bounded
 from tests.evaluation.test_runner import annotated
 
 LABELS = ["PER", "LOC"]
@@ -66,3 +68,23 @@ def test_mistakes_worst_and_surest_come_first():
     assert worst([right, sure, many], 5) == [many, sure]
     assert surest([right, many, sure], 5) == [sure, many]
     assert worst([sure, many], 1) == [many]
+
+
+def test_mistakes_of_a_book_cost_what_they_should():
+    """Ten thousand mistakes are marked within a second and 100 MB: each is one look-up."""
+    text = " ".join(f"w{number}" for number in range(10_000))
+    words = [(f"w{number}", found) for number, found in enumerate(_offsets(text))]
+    gold = [GoldEntity(start=start, end=end, text=word, label="LOC") for word, (start, end) in words]
+    document = AnnotatedDocument(id="book", text=text, entities=gold)
+    predicted = tuple(PredictedMention("PER", word, 0.5, start, end) for word, (start, end) in words)
+    (answer,) = match("file", [PredictedDocument("book", text, predicted)], [document])
+    with bounded(seconds=1, megabytes=100):
+        (result,) = mark([answer], LABELS, Policy.MULTI)
+    assert {each.kind for each in result.predicted} == {MatchKind.LABEL}
+
+
+def _offsets(text):
+    position = 0
+    for word in text.split(" "):
+        yield position, position + len(word)
+        position += len(word) + 1
