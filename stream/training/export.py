@@ -2,7 +2,7 @@
 
 import copy
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from uuid import uuid4
 
@@ -25,6 +25,7 @@ def export(
     tokenizer: CheckpointTokenizer,
     config: NerConfig | BaselineConfig,
     dtype: torch.dtype,
+    add: Callable[[Path], None] | None = None,
 ) -> None:
     """Write weights, tokenizer and NER configuration, then put them in place of ``folder``.
 
@@ -36,6 +37,7 @@ def export(
         tokenizer: Saved beside them.
         config: Configuration of the method, or of a baseline.
         dtype: Of the weights written.
+        add: Writes more into the folder.
     """
     for left_behind in folder.parent.glob(f".{folder.name}-*"):  # by a run that was killed
         shutil.rmtree(left_behind)
@@ -46,7 +48,9 @@ def export(
     tokenizer.save(fresh, model.config.get_text_config().max_position_embeddings)
     name = BASELINE_FILE_NAME if isinstance(config, BaselineConfig) else FILE_NAME
     (fresh / name).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    for path in fresh.iterdir():
+    if add:
+        add(fresh)
+    for path in (path for path in fresh.rglob("*") if path.is_file()):
         path.chmod(0o644)  # weights are written for their owner alone; a server runs as another user
     replace_folder(fresh, folder)
 

@@ -189,8 +189,8 @@ class TrainingConfig(Section):
             which costs as much as reading some hundreds of tokens: for fresh models, and batches of a
             thousand tokens and more.
         bf16_autocast: Round the factors of matrix products to bfloat16 (sums stay float32): always on a GPU;
-            on processors with AVX512-BF16 or AMX twice as fast, on others slow. Weights and the optimizer's
-            moments stay float32.
+            on processors with AVX512-BF16 or AMX twice as fast, on others slow; ``measured`` takes the faster
+            type, by a measurement at the start. Weights and the optimizer's moments stay float32.
         weights: Type of the weights in training and of the optimizer's moments. ``bfloat16`` halves the
             memory, but loses a change below 1/256 of a weight: for checkpoints under adapters, which stay
             float32 themselves.
@@ -210,7 +210,7 @@ class TrainingConfig(Section):
 
     lr_schedule: tuple[LrCycle, ...] = Field(min_length=1)
     optimizer: Literal["adamw", "muon"] = "adamw"
-    bf16_autocast: bool = False
+    bf16_autocast: bool | Literal["measured"] = False
     weights: Literal["float32", "bfloat16"] = "float32"
     batch_tokens: int = Field(default=512, ge=1)
     gradient_accumulation: int = Field(default=1, ge=1)

@@ -11,12 +11,14 @@ from transformers import PreTrainedModel
 from stream.engine.model.checkpoint import CONFIG_FILE
 from stream.engine.model.config import refuse_unserved
 from stream.errors import CheckpointError, ConfigurationError
+from stream.training.adapted_products import fuse_adapters
 from stream.training.causal import build_model, decoder_layers, load_causal
 from stream.training.export import export
 from stream.training.lora import add_adapters
 from stream.training.metrics import Metrics
 from stream.training.preparation import plain_stream
 from stream.training.pretraining import pretrain
+from stream.training.product_type import in_bfloat16
 from stream.training.recipe import Recipe
 from stream.training.sections import PretrainingConfig
 from stream.training.tokenizer import CheckpointTokenizer, begins_sequences
@@ -47,6 +49,8 @@ def starting_model(recipe: Recipe, tokenizer: CheckpointTokenizer, device: torch
         if recipe.lora:
             # FSDP parts weights of one type only.
             add_adapters(model, recipe.lora, list(tokenizer.added), rounded=recipe.sharded)
+            if device.type == "cpu" and not recipe.sharded:
+                fuse_adapters(model)
         return model.to(device)
     model = _fresh(recipe, tokenizer, device)
     _check(model, recipe, tokenizer)
@@ -70,7 +74,8 @@ def pretrained_folder(
     torch.manual_seed(recipe.seed)
     model = _fresh(recipe, tokenizer, device).to(device)
     stream = plain_stream(recipe, stage, tokenizer)
-    loss = pretrain(model, stream, stage, device, recipe.seed, bf16=recipe.training.bf16_autocast)
+    bf16 = in_bfloat16(device, recipe.training.bf16_autocast)
+    loss = pretrain(model, stream, stage, device, recipe.seed, bf16=bf16)
     metrics.write("pretrained", 0, loss=round(loss, 4))
     weights = model.state_dict()
     export(model, weights, folder, tokenizer=tokenizer, config=recipe.exported, dtype=torch.float16)

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from stream.baselines.prompts import BaselinePrompts
 from stream.evaluation.runner import Evaluation
 from stream.ner.template import PromptTemplate
+from stream.training.adapter import write_adapter
 from stream.training.causal import decoder_layers, load_causal
 from stream.training.export import export, replace_folder, weights_type
 from stream.training.lora import merged
@@ -28,6 +29,7 @@ from stream.training.optimiser import make_optimisers
 from stream.training.packing import PackedBatch, count_targets, split
 from stream.training.preparation import load_training_data, make_tokenizer
 from stream.training.processes import Processes, end_with_parent
+from stream.training.product_type import in_bfloat16
 from stream.training.recipe import Recipe
 from stream.training.reformulation import Reformulator
 from stream.training.run_state import RunState, put_weights, whole_weights
@@ -54,6 +56,7 @@ class Trainer:
         self.processes = Processes(recipe.device, sharded=recipe.sharded)
         torch.set_num_threads(recipe.threads)
         torch.manual_seed(recipe.seed)
+        self._bf16 = in_bfloat16(self.processes.device, recipe.training.bf16_autocast)
         recipe.output.mkdir(parents=True, exist_ok=True)
         self.metrics = Metrics(recipe.output / "metrics.jsonl")
         self.stopping = EarlyStopping(self.metrics, recipe.patience)
@@ -184,7 +187,7 @@ class Trainer:
         return summed
 
     def _descend(self, batch: PackedBatch, targets: dict[str, int] | None = None) -> dict[str, Tensor]:
-        on_cpu = self.recipe.training.bf16_autocast
+        on_cpu = self._bf16
         with bf16_autocast(self.processes.device, on_cpu=on_cpu):
             losses = self._losses(batch, targets)
         # Gradients become the mean over processes, and are to be the sum over shares.
@@ -252,10 +255,13 @@ class Trainer:
         weights = whole_weights(causal, kept=self.processes.is_first)
         if not self.processes.is_first:
             return
-        dtype = weights_type(recipe.export_weights, recipe.init_from)
+        dtype, add = weights_type(recipe.export_weights, recipe.init_from), None
         if recipe.lora:
+            add = partial(write_adapter, causal, weights, tokenizer=self.tokenizer, recipe=recipe)
             weights = merged(weights, recipe.lora, list(self.tokenizer.added), dtype)
-        export(causal, weights, folder, tokenizer=self.tokenizer, config=recipe.exported, dtype=dtype)
+        export(
+            causal, weights, folder, tokenizer=self.tokenizer, config=recipe.exported, dtype=dtype, add=add
+        )
 
     def _save_state(self) -> None:
         self.state.save(self._state_file, write=self.processes.is_first)

@@ -1,0 +1,1 @@
+"""Pretrained checkpoints that bundled adapters change: fetched once, kept in the user's cache."""
