@@ -30,7 +30,6 @@ class InProcessGenerator:
         self._collected: list[tuple[Prompt, Sequence[int] | None, asyncio.Future[Completion]]] = []
         self._settled: deque[tuple[asyncio.Future[Completion], Future[Completion]]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._closing = False
         decoder.when_settled(self._wake_loop)
 
     @classmethod
@@ -65,17 +64,16 @@ class InProcessGenerator:
         """Return whether a prompt sent now would be served.
 
         Raises:
-            InferenceStopped: The engine broke down; its last log line names the cause.
+            InferenceStopped: The engine broke down; the message names the cause.
         """
-        if self.decoder.closed and not self._closing:
+        if (cause := self.decoder.failure) is not None:
             raise InferenceStopped(
-                "the engine in this process broke down: see the log, and restart the process"
+                f"the engine in this process broke down ({cause!r}): see the log, and restart the process"
             )
         return not self.decoder.closed
 
     async def close(self) -> None:
         """Stop the engine; calls in flight are cancelled."""
-        self._closing = True
         await asyncio.to_thread(self.decoder.close)
 
     def _submit_collected(self) -> None:
