@@ -15,7 +15,7 @@ from tests.integration.running_service import RunningService
 class RunningKafka(RunningService):
     """A broker on free loopback ports, which it keeps over restarts; its data is kept too."""
 
-    def __init__(self, folder: Path, reaper: Reaper, kind: type[Kafka]) -> None:
+    def __init__(self, folder: Path, reaper: Reaper, kind: type[Kafka] = Kafka) -> None:
         port, controller_port = free_ports(2)
         service = kind(
             folder=folder,
