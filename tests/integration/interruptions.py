@@ -27,6 +27,7 @@ from tests.integration.worker_fixture import Bench, WorkerProcess, bench_at
 from tests.tiny_model import write_tiny_checkpoint
 
 _SETTLED = 1.0  # seconds of traffic before and after
+_LONG_SESSION = 60.0  # longer than a restart, as the setting wants it
 
 
 @dataclass(frozen=True)
@@ -166,8 +167,8 @@ def assignments(worker: WorkerProcess) -> list[list[int]]:
 def _start(
     bench: Bench, delivery: Delivery, number: int, *, static: bool, **options: object
 ) -> WorkerProcess:
-    identity = {"instance_id": f"worker-{number}"} if static else {}
-    return bench.start_worker(delivery=delivery, **identity, **options)
+    identity = {"instance_id": f"worker-{number}", "session_timeout": _LONG_SESSION} if static else {}
+    return bench.start_worker(**identity, delivery=delivery, **options)
 
 
 async def _shared(workers: list[WorkerProcess]) -> None:

@@ -37,7 +37,11 @@ async def test_worker_upgrade_older_of_one_instance_id_is_fenced(bench: Bench):
 
 async def test_worker_upgrade_restarted_leader_finds_new_partitions(bench: Bench):
     """A static member that led its group and was restarted sees added partitions; exactly once."""
-    options: dict[str, Any] = {"delivery": Delivery.EXACTLY_ONCE, "instance_id": "one"}
+    options: dict[str, Any] = {
+        "delivery": Delivery.EXACTLY_ONCE,
+        "instance_id": "one",
+        "session_timeout": 120.0,
+    }
     first = bench.start_worker(**options)
     await first.is_ready()
     first.terminate()
