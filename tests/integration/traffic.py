@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer
 from tests.integration.worker_fixture import Bench
 
 PARTITIONS = 4
-_PACE = 0.1
+_PACE = 0.25
 _PATIENCE = 90.0
 
 
@@ -40,6 +40,7 @@ class OutcomeReader:
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
         self.seen: list[SeenOutcome] = []
+        self._documents: set[str] = set()
 
     async def __aenter__(self) -> Self:
         self._reading = asyncio.create_task(self._read())
@@ -50,15 +51,19 @@ class OutcomeReader:
 
     async def until(self, count: int) -> None:
         """Wait until so many different documents have their outcomes."""
-        deadline = time.monotonic() + _PATIENCE
-        while len({each.document for each in self.seen}) < count:
-            assert time.monotonic() < deadline, f"{len(self.seen)} outcomes seen, {count} expected"
+        began = time.monotonic()
+        while len(self._documents) < count:
+            last = max(began, self.seen[-1].at) if self.seen else began
+            assert time.monotonic() - last < _PATIENCE, f"{len(self._documents)} of {count} outcomes: {self}"
             assert not self._reading.done(), self._reading
             await asyncio.sleep(0.02)
 
     def repeats(self) -> int:
         """Outcomes beyond the first of each document."""
-        return sum(count - 1 for count in Counter(each.document for each in self.seen).values())
+        return len(self.seen) - len(self._documents)
+
+    def __repr__(self) -> str:
+        return f"outcomes by partition: {dict(Counter(each.partition for each in self.seen))}"
 
     def longest_gaps(self, since: float) -> dict[int, float]:
         """Longest time without an outcome, by partition, in seconds.
@@ -85,11 +90,13 @@ class OutcomeReader:
         ) as consumer:
             while True:
                 for records in (await consumer.getmany(timeout_ms=100)).values():
-                    self.seen += [_seen(record) for record in records]
+                    new = [_seen(record) for record in records]
+                    self.seen += new
+                    self._documents.update(each.document for each in new)
 
 
 class Traffic(OutcomeReader):
-    """A reader, and a document for each partition every 100 ms until ``stop``; to be entered."""
+    """A reader, and a document for each partition every 250 ms until ``stop``; to be entered."""
 
     def __init__(self, bench: Bench) -> None:
         super().__init__(bench)
