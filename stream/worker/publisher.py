@@ -151,7 +151,7 @@ class Publisher:
                     raise KeyRequired(
                         f"topic {message.topic} refuses a message without a key: {error!r}"
                     ) from error
-                self._broker.failed(operation, _explained(error, message.topic))
+                self._broker.failed(operation, explained(error, message.topic))
                 await asyncio.sleep(pause)
             else:
                 self._broker.worked(operation)
@@ -232,7 +232,8 @@ def assert_fits(message: Outgoing, largest: int) -> None:
         )
 
 
-def _explained(error: Exception, topic: str) -> str:
+def explained(error: Exception, topic: str) -> str:
+    """Say why a topic takes no message, and what to do."""
     if isinstance(error, UnknownTopicOrPartitionError):
         return f"topic {topic} does not exist: create it with padellm topics"
     if isinstance(error, BrokerResponseError) and not error.retriable:
