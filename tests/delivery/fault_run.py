@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.delivery.history import now
+from tests.integration.kafka_cluster import RunningCluster
 from tests.integration.kafka_fixture import RunningKafka
 from tests.integration.worker_fixture import Bench, WorkerProcess
 
@@ -20,7 +21,7 @@ class FaultRun:
     Attributes:
         random: Seeded; decides victims and pauses.
         bench: Topics and workers.
-        broker: The broker.
+        broker: The broker, or all brokers of a cluster.
         away: The model is unavailable while this file exists.
         bug: Planted bug of the workers.
         actions: Deeds of the fault, each with its time.
@@ -28,7 +29,7 @@ class FaultRun:
 
     random: random.Random
     bench: Bench
-    broker: RunningKafka
+    broker: RunningKafka | RunningCluster
     away: Path
     bug: str | None = None
     actions: list[dict[str, Any]] = field(default_factory=list)
@@ -53,7 +54,7 @@ class FaultRun:
         """Let the run go on for so many seconds."""
         await asyncio.sleep(self.random.uniform(shortest, longest))
 
-    def note(self, action: str, worker: WorkerProcess | None = None) -> None:
-        """Note a deed, done to a worker or to the broker."""
-        subject = "broker" if worker is None else f"worker-{self.bench.workers.index(worker)}"
+    def note(self, action: str, worker: WorkerProcess | None = None, *, to: str = "broker") -> None:
+        """Note a deed, done to a worker, or else to what ``to`` names."""
+        subject = to if worker is None else f"worker-{self.bench.workers.index(worker)}"
         self.actions.append({"time": now(), "action": action, "to": subject})

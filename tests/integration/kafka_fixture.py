@@ -31,6 +31,11 @@ class RunningKafka(RunningService):
         """127.0.0.1:port."""
         return self.service.bootstrap
 
+    @property
+    def nodes(self) -> dict[int, RunningService]:
+        """Itself, by its id, as of a cluster of one."""
+        return {1: self}
+
 
 def serve(folder: Path, kind: type[Kafka] = Kafka) -> Iterator[RunningKafka]:
     """A broker of a kind, until the next step."""

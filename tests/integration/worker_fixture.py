@@ -25,7 +25,7 @@ from tests.tiny_model import write_tiny_checkpoint
 
 _SCRIPTED = (str(Path(__file__).with_name("scripted_worker.py")),)
 REAL = ("-m", "stream.cli", "worker")
-_PATIENCE = 60.0
+_PATIENCE = 120.0
 
 
 @dataclass

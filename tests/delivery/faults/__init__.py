@@ -4,6 +4,7 @@ from tests.delivery.faults import (
     baseline,
     broker_away,
     broker_bounce,
+    broker_roles,
     freeze,
     freeze_alone,
     kill,
@@ -27,4 +28,4 @@ FAULTS = {
         mixed,
         model_errors,
     )
-}
+} | broker_roles.FAULTS
