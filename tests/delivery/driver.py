@@ -36,6 +36,7 @@ from tests.delivery.anomalies import (
 )
 from tests.delivery.documents import SentDocument, documents
 from tests.delivery.fault_run import FaultRun
+from tests.delivery.forked_worker import ForkedWorker
 from tests.delivery.history import (
     Ack,
     Entry,
@@ -109,7 +110,7 @@ async def run_under(
         bug: Bug to plant into the workers, a name of ``recording_worker.BUGS``.
     """
     began, since = time.monotonic(), now()
-    bench = Bench(_settings(broker.bootstrap, model, delivery, ordered=ordered), folder, [])
+    bench = Bench(_settings(broker.bootstrap, model, delivery, ordered=ordered), folder, [], ForkedWorker)
     await ensure_topics(bench.settings, partitions=partitions)
     run = FaultRun(random.Random(f"{fault} {seed}"), bench, broker, folder / "away", bug)
     texts = documents(random.Random(seed), count, run.away, pace=pace, ordered=ordered)
@@ -244,10 +245,10 @@ async def _watch_outcomes(bench: Bench, journal: Journal) -> None:
 
 
 async def _watch_pages(run: FaultRun, journal: Journal) -> None:
-    """Ask each worker twice a second for its counters and its readiness."""
+    """Ask each worker once a second for its counters and its readiness."""
     while True:
         await asyncio.gather(*(_ask(run, worker, journal) for worker in run.alive()))
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(1)
 
 
 async def _ask(run: FaultRun, worker: WorkerProcess, journal: Journal) -> None:
