@@ -1,11 +1,12 @@
 """A real Apache Kafka for tests: `kafka` for a whole run, `private_kafka` for one that stops or kills it."""
 
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from stream.local.kafka import Kafka
+from stream.local.kafka import Kafka, _new_cluster_id
 from stream.local.ports import free_ports
 from stream.local.reaper import Reaper
 from stream.settings import Settings
@@ -15,7 +16,7 @@ from tests.integration.running_service import RunningService
 class RunningKafka(RunningService):
     """A broker on free loopback ports, which it keeps over restarts; its data is kept too."""
 
-    def __init__(self, folder: Path, reaper: Reaper, kind: type[Kafka]) -> None:
+    def __init__(self, folder: Path, reaper: Reaper, kind: Callable[..., Kafka] = Kafka) -> None:
         port, controller_port = free_ports(2)
         service = kind(
             folder=folder,
@@ -32,7 +33,27 @@ class RunningKafka(RunningService):
         return self.service.bootstrap
 
 
-def serve(folder: Path, kind: type[Kafka] = Kafka) -> Iterator[RunningKafka]:
+class OldTransactionsKafka(Kafka):
+    """A broker with transaction.version=0, as of Kafka 3."""
+
+    def _format(self) -> None:
+        options = (
+            "-t",
+            _new_cluster_id(),
+            "-c",
+            str(self._properties_file),
+            "--feature",
+            "transaction.version=0",
+        )
+        subprocess.run(
+            [*self._java_command(), "kafka.tools.StorageTool", "format", *options],
+            capture_output=True,
+            timeout=120,
+            check=True,
+        )
+
+
+def serve(folder: Path, kind: Callable[..., Kafka] = Kafka) -> Iterator[RunningKafka]:
     """A broker of a kind, until the next step."""
     with Reaper() as reaper:
         broker = RunningKafka(folder, reaper, kind)
