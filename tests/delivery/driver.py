@@ -6,6 +6,7 @@ The seed decides the documents, the victims and the pauses; the machine decides 
 import asyncio
 import json
 import random
+import struct
 import time
 import uuid
 from collections import Counter
@@ -24,7 +25,6 @@ from stream.kafka.topics import ensure_topics
 from stream.settings import Settings
 from tests.delivery import faults
 from tests.delivery.anomalies import AT_LEAST_ONCE, duplicates, found
-from tests.delivery.committed_offset import OFFSETS_TOPIC, CommittedOffset
 from tests.delivery.fault_run import FaultRun
 from tests.delivery.history import (
     Ack,
@@ -43,6 +43,8 @@ from tests.delivery.recording_worker import content, now
 from tests.integration.kafka_fixture import RunningKafka
 from tests.integration.worker_fixture import Bench, WorkerProcess
 
+_OFFSETS = "__consumer_offsets"
+_OFFSET_KEYS = (0, 1)  # versions of keys that name a committed offset
 _INTERVAL = 0.025  # seconds between documents
 _REST = 120.0
 _STRAGGLERS = 5.0
@@ -287,19 +289,46 @@ async def _read_topics(bench: Bench) -> list[Record]:
 async def _read_commits(bench: Bench) -> list[Record]:
     """Every offset that the group has committed, in order, from the coordinator's own log."""
     commits: list[Record] = []
-    async for record in _records(bench.settings.broker, (OFFSETS_TOPIC,)):
-        committed = CommittedOffset.read(record.key, record.value)
-        if committed is not None and committed.group == bench.settings.group:
+    async for record in _records(bench.settings.broker, (_OFFSETS,)):
+        if record.value is None:
+            continue
+        key = _Fields(record.key)
+        if key.number(">h") not in _OFFSET_KEYS:
+            continue
+        group, topic, partition = key.text(), key.text(), key.number(">i")
+        if group == bench.settings.group:
+            value = _Fields(record.value)
+            value.number(">h")
             commits.append(
                 Commit(
                     process="broker",
                     time=record.timestamp / 1000,
-                    topic=committed.topic,
-                    partition=committed.partition,
-                    offset=committed.offset,
+                    topic=topic,
+                    partition=partition,
+                    offset=value.number(">q"),
                 )
             )
     return commits
+
+
+class _Fields:
+    """Fields of a record of the coordinator's log, one after another."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    def number(self, form: str) -> int:
+        """The next number."""
+        (number,) = struct.unpack_from(form, self._data, self._at)
+        self._at += struct.calcsize(form)
+        return int(number)
+
+    def text(self) -> str:
+        """The next string, with its length before it."""
+        length = self.number(">h")
+        self._at += length
+        return self._data[self._at - length : self._at].decode()
 
 
 async def _records(bootstrap: str, topics: Iterable[str]) -> AsyncIterator[Any]:

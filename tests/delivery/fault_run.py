@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stream.worker.consumer import SESSION_TIMEOUT
 from tests.delivery.recording_worker import now
+from tests.delivery.network.isolation import Isolation
+from tests.delivery.network.proxy import KafkaProxy
 from tests.integration.kafka_fixture import RunningKafka
 from tests.integration.worker_fixture import Bench, WorkerProcess
 
@@ -21,6 +24,7 @@ class FaultRun:
         random: Seeded; decides victims and pauses.
         bench: Topics and workers.
         broker: The broker.
+        proxy: Proxy that a worker's traffic may pass.
         away: The model is unavailable while this file exists.
         bug: Planted bug of the workers.
         actions: Deeds of the fault, each with its time.
@@ -29,17 +33,42 @@ class FaultRun:
     random: random.Random
     bench: Bench
     broker: RunningKafka
+    proxy: KafkaProxy
     away: Path
     bug: str | None = None
     actions: list[dict[str, Any]] = field(default_factory=list)
 
-    def start_worker(self) -> WorkerProcess:
-        """Start a worker that keeps a journal."""
+    def start_worker(self, **overrides: object) -> WorkerProcess:
+        """Start a worker that keeps a journal; overrides are settings."""
         name = f"worker-{len(self.bench.workers)}"
         journal = self.bench.folder / f"{name}.jsonl"
         journal.touch()
         bugs = () if self.bug is None else (self.bug,)
-        return self.bench.start_worker(("-m", _PROGRAM, name, str(journal), *bugs))
+        return self.bench.start_worker(("-m", _PROGRAM, name, str(journal), *bugs), **overrides)
+
+    async def start_proxied(self) -> WorkerProcess:
+        """Start a worker behind the proxy in the place of another, and wait until both have work."""
+        replaced = self.victim()
+        worker = self.start_worker(broker=self.proxy.bootstrap)
+        self.note("start behind the proxy", worker)
+        await worker.is_ready()
+        self.note("SIGTERM", replaced)
+        await asyncio.to_thread(replaced.terminate)
+        await self.pause(1, 3)
+        return worker
+
+    async def cut_off(self, worker: WorkerProcess, isolation: Isolation) -> None:
+        """Cut the worker behind the proxy off for longer than its session."""
+        self.note("isolate", worker)
+        async with self.proxy.under(isolation):
+            await self.outlast_session()
+        isolation.end()
+        self.note("connect", worker)
+        await self.pause(2, 4)
+
+    async def outlast_session(self) -> None:
+        """Let the run go on until the group has given away the partitions of a worker that is silent."""
+        await self.pause(SESSION_TIMEOUT + 4, SESSION_TIMEOUT + 8)
 
     def alive(self) -> list[WorkerProcess]:
         """Workers whose process runs."""

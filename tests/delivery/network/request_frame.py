@@ -9,9 +9,10 @@ from enum import IntEnum
 
 
 class Api(IntEnum):
-    """Requests that a producer with transactions sends, by their key."""
+    """Requests of a worker that move something, by their key."""
 
     PRODUCE = 0
+    COMMIT = 8
     INIT_PRODUCER_ID = 22
     ADD_PARTITIONS = 24
     ADD_OFFSETS = 25
@@ -19,6 +20,7 @@ class Api(IntEnum):
     COMMIT_OFFSETS = 28
 
 
+TRANSACTIONAL = frozenset({Api.INIT_PRODUCER_ID, Api.ADD_PARTITIONS, Api.ADD_OFFSETS, Api.END, Api.COMMIT_OFFSETS})
 # All of these begin with the transactional id. From these versions on strings are compact, and tags follow.
 _COMPACT_FROM = {
     Api.PRODUCE: 9,
