@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stream.worker.consumer import SESSION_TIMEOUT
-from tests.delivery.recording_worker import now
+from tests.delivery.history import now
 from tests.delivery.network.isolation import Isolation
 from tests.delivery.network.proxy import KafkaProxy
 from tests.integration.kafka_fixture import RunningKafka
@@ -38,32 +38,30 @@ class FaultRun:
     bug: str | None = None
     actions: list[dict[str, Any]] = field(default_factory=list)
 
-    def start_worker(self, **overrides: object) -> WorkerProcess:
-        """Start a worker that keeps a journal; overrides are settings."""
+    def start_worker(self) -> WorkerProcess:
+        """Start a worker that keeps a journal; the first one behind the proxy."""
         name = f"worker-{len(self.bench.workers)}"
         journal = self.bench.folder / f"{name}.jsonl"
         journal.touch()
         bugs = () if self.bug is None else (self.bug,)
-        return self.bench.start_worker(("-m", _PROGRAM, name, str(journal), *bugs), **overrides)
+        return self.bench.start_worker(
+            ("-m", _PROGRAM, name, str(journal), *bugs),
+            broker=self.broker.bootstrap if self.bench.workers else self.proxy.bootstrap,
+        )
 
-    async def start_proxied(self) -> WorkerProcess:
-        """Start a worker behind the proxy in the place of another, and wait until both have work."""
-        replaced = self.victim()
-        worker = self.start_worker(broker=self.proxy.bootstrap)
-        self.note("start behind the proxy", worker)
-        await worker.is_ready()
-        self.note("SIGTERM", replaced)
-        await asyncio.to_thread(replaced.terminate)
-        await self.pause(1, 3)
-        return worker
+    @property
+    def proxied(self) -> WorkerProcess:
+        """The worker behind the proxy: the first."""
+        return self.bench.workers[0]
 
-    async def cut_off(self, worker: WorkerProcess, isolation: Isolation) -> None:
+    async def cut_off(self, isolation: Isolation) -> None:
         """Cut the worker behind the proxy off for longer than its session."""
-        self.note("isolate", worker)
+        await self.pause(1, 4)
+        self.note("isolate", self.proxied)
         async with self.proxy.under(isolation):
             await self.outlast_session()
         isolation.end()
-        self.note("connect", worker)
+        self.note("connect", self.proxied)
         await self.pause(2, 4)
 
     async def outlast_session(self) -> None:

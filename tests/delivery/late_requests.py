@@ -12,10 +12,9 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import typer
@@ -23,14 +22,13 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import for_code
 
 from stream.kafka.topics import ensure_topics
-from stream.local.ports import free_ports
 from stream.local.reaper import Reaper
 from stream.settings import Delivery, Settings
 from tests.delivery.network.held_requests import Arrival, HeldRequests
-from tests.delivery.network.proxied_kafka import ProxiedKafka
 from tests.delivery.network.proxy import KafkaProxy
 from tests.delivery.transaction_log import TransactionLog
 from tests.integration.kafka_fixture import OldTransactionsKafka, RunningKafka
+from tests.integration.proxied_kafka import ProxiedKafka
 from tests.integration.worker_fixture import Bench
 from tests.tiny_model import write_tiny_checkpoint
 
@@ -83,7 +81,7 @@ async def hold_requests(
     """Run a worker behind a proxy that holds requests of its transactions into the next ones.
 
     Args:
-        broker: A ``ProxiedKafka``.
+        broker: The broker.
         model: Tiny checkpoint of the scripted model.
         folder: For journals and logs.
         seed: Decides which requests are held, and until when.
@@ -95,7 +93,7 @@ async def hold_requests(
     held = HeldRequests(random.Random(seed), kafka.proxied_port, ways)
     bench = Bench(_settings(broker.bootstrap, model), folder, [])
     await ensure_topics(bench.settings)
-    async with KafkaProxy(kafka.proxy_port, kafka.proxied_port) as proxy, proxy.under(held):
+    async with KafkaProxy(kafka) as proxy, proxy.under(held):
         try:
             worker = bench.start_worker(
                 (*_PROGRAM, "worker-0", str(folder / "worker-0.jsonl"), *([bug] if bug else [])),
@@ -206,7 +204,8 @@ def main() -> int:
     ways = ["silent"] * asked.silent
     ways += [chance.choice(others) for _ in range(asked.holds - asked.silent)]
     with Reaper() as reaper:
-        broker = RunningKafka(asked.folder / "kafka", reaper, proxied(old=asked.old_broker))
+        kind = OldTransactionsKafka if asked.old_broker else ProxiedKafka
+        broker = RunningKafka(asked.folder / "kafka", reaper, kind)
         broker.start()
         try:
             model = write_tiny_checkpoint(asked.folder / "model")
@@ -224,21 +223,6 @@ def main() -> int:
             broker.stop()
     _print(verdict)
     return int(verdict.kept is asked.planted)
-
-
-def proxied(*, old: bool = False) -> Callable[..., ProxiedKafka]:
-    """A kind of broker with ports for a proxy.
-
-    Args:
-        old: With transaction.version=0, as of Kafka 3.
-    """
-    proxied_port, proxy_port = free_ports(2)
-    kind = _OldProxiedKafka if old else ProxiedKafka
-    return partial(kind, proxied_port=proxied_port, proxy_port=proxy_port)
-
-
-class _OldProxiedKafka(ProxiedKafka, OldTransactionsKafka):
-    """Both."""
 
 
 def _print(verdict: LateVerdict) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from random import Random
+from typing import NamedTuple
 
 import pytest
 from aiokafka.protocol.api import RequestHeader_v1, RequestHeader_v2
@@ -21,6 +22,11 @@ from tests.delivery.network.slow_link import SlowLink
 
 _LENGTH = struct.Struct(">i")
 Ask = Callable[[int], Awaitable[bytes]]
+
+
+class _Ports(NamedTuple):
+    proxied_port: int
+    proxy_port: int
 
 
 def _end(correlation: int) -> bytes:
@@ -47,10 +53,10 @@ async def _network() -> AsyncIterator[tuple[KafkaProxy, list[bytes]]]:
         except (asyncio.IncompleteReadError, OSError):
             writer.close()
 
-    port, broker_port = free_ports(2)
-    server = await asyncio.start_server(answer, LOOPBACK, broker_port)
+    broker = _Ports(*free_ports(2))
+    server = await asyncio.start_server(answer, LOOPBACK, broker.proxied_port)
     try:
-        async with KafkaProxy(port, broker_port) as proxy:
+        async with KafkaProxy(broker) as proxy:
             yield proxy, arrived
     finally:
         server.close()

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 from aiokafka import TopicPartition
@@ -15,7 +16,8 @@ from aiokafka.record.memory_records import MemoryRecords
 
 from stream.contract.headers import read_dead_letter
 from stream.settings import Settings
-from tests.delivery.committed_offset import OFFSETS_TOPIC, CommittedOffset
+from tests.delivery import coordinator_log
+from tests.delivery.history import Commit
 
 _MOST = 8 * 1024 * 1024
 
@@ -78,7 +80,7 @@ class TransactionLog:
         client = AIOKafkaClient(bootstrap_servers=settings.broker)
         await client.bootstrap()
         try:
-            for topic in (settings.entities_topic, settings.dead_letters_topic, OFFSETS_TOPIC):
+            for topic in (settings.entities_topic, settings.dead_letters_topic, coordinator_log.TOPIC):
                 for partition in sorted(await client._wait_on_metadata(topic)):
                     await _read_partition(client, settings, (topic, partition), transactions, commits)
         finally:
@@ -111,7 +113,7 @@ async def _read_partition(
     commits: defaultdict[int, list[int]],
 ) -> None:
     """Enter what a partition holds; an offset counts when its transaction's marker comes."""
-    pending: dict[int, list[tuple[tuple[int, int], list[CommittedOffset]]]] = defaultdict(list)
+    pending: dict[int, list[tuple[tuple[int, int], list[Commit]]]] = defaultdict(list)
     async for batch in _batches(client, place):
         records = [*batch]
         if batch.is_control_batch:
@@ -122,25 +124,29 @@ async def _read_partition(
                     commits[each.partition].append(each.offset)
             continue
         offsets = [
-            each
+            commit
             for record in records
-            if place[0] == OFFSETS_TOPIC
-            and (each := CommittedOffset.read(record.key, record.value)) is not None
-            and (each.group, each.topic) == (settings.group, settings.documents_topic)
+            if place[0] == coordinator_log.TOPIC
+            and (commit := coordinator_log.commit_of(_stored(record), settings.group)) is not None
         ]
         if not batch.is_transactional:
             for each in offsets:
                 commits[each.partition].append(each.offset)
             continue
-        if place[0] == OFFSETS_TOPIC and not offsets:  # another group's
+        if place[0] == coordinator_log.TOPIC and not offsets:  # another group's
             continue
         name = batch.producer_id, batch.producer_epoch
         transaction = transactions[name]
         transaction.ends[place] = None
         transaction.offsets += [(each.partition, each.offset) for each in offsets]
-        if place[0] != OFFSETS_TOPIC:
+        if place[0] != coordinator_log.TOPIC:
             transaction.outcomes += [_source(place[0], record, settings) for record in records]
         pending[batch.producer_id].append((name, offsets))
+
+
+def _stored(record: Any) -> Any:
+    """A record of a raw batch as the coordinator's log is read: here its batch is known."""
+    return SimpleNamespace(key=record.key, value=record.value, timestamp=record.timestamp, producer=None)
 
 
 def _source(topic: str, record: Any, settings: Settings) -> tuple[int, int]:

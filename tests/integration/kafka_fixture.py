@@ -1,29 +1,32 @@
 """A real Apache Kafka for tests: `kafka` for a whole run, `private_kafka` for one that stops or kills it."""
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from stream.local.kafka import Kafka, _new_cluster_id
+from stream.local.kafka import _new_cluster_id
 from stream.local.ports import free_ports
 from stream.local.reaper import Reaper
 from stream.settings import Settings
+from tests.integration.proxied_kafka import ProxiedKafka
 from tests.integration.running_service import RunningService
 
 
 class RunningKafka(RunningService):
     """A broker on free loopback ports, which it keeps over restarts; its data is kept too."""
 
-    def __init__(self, folder: Path, reaper: Reaper, kind: Callable[..., Kafka] = Kafka) -> None:
-        port, controller_port = free_ports(2)
+    def __init__(self, folder: Path, reaper: Reaper, kind: type[ProxiedKafka] = ProxiedKafka) -> None:
+        port, controller_port, proxied_port, proxy_port = free_ports(4)
         service = kind(
             folder=folder,
             cache=Settings().cache_dir,
             port=port,
             controller_port=controller_port,
             log_file=folder / "kafka.log",
+            proxied_port=proxied_port,
+            proxy_port=proxy_port,
         )
         super().__init__(service, reaper)
 
@@ -33,7 +36,7 @@ class RunningKafka(RunningService):
         return self.service.bootstrap
 
 
-class OldTransactionsKafka(Kafka):
+class OldTransactionsKafka(ProxiedKafka):
     """A broker with transaction.version=0, as of Kafka 3."""
 
     def _format(self) -> None:
@@ -53,7 +56,7 @@ class OldTransactionsKafka(Kafka):
         )
 
 
-def serve(folder: Path, kind: Callable[..., Kafka] = Kafka) -> Iterator[RunningKafka]:
+def serve(folder: Path, kind: type[ProxiedKafka] = ProxiedKafka) -> Iterator[RunningKafka]:
     """A broker of a kind, until the next step."""
     with Reaper() as reaper:
         broker = RunningKafka(folder, reaper, kind)

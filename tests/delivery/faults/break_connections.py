@@ -10,7 +10,8 @@ _SHARE = 0.1
 
 async def inject(run: FaultRun) -> None:
     """Break a worker's connections at a part of these requests, and of their replies."""
-    worker = await run.start_proxied()
+    worker = run.proxied
+    await run.pause(1, 3)
     breaks = Breaks(run.random, {Api.PRODUCE, Api.COMMIT, *TRANSACTIONAL}, _SHARE)
     run.note("break connections", worker)
     async with run.proxy.under(breaks):

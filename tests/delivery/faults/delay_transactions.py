@@ -10,7 +10,8 @@ _LONGEST = 14.0  # a producer waits 10 s for an answer
 
 async def inject(run: FaultRun) -> None:
     """Delay half of these requests and half of their replies, some beyond the producer's patience."""
-    worker = await run.start_proxied()
+    worker = run.proxied
+    await run.pause(1, 3)
     run.note("delay ends and offsets", worker)
     delays = Delays(run.random, {Api.END, Api.COMMIT_OFFSETS, Api.COMMIT}, _LONGEST)
     async with run.proxy.under(delays):

@@ -10,7 +10,8 @@ from tests.delivery.network.request_frame import Api
 
 async def inject(run: FaultRun) -> None:
     """Cut a worker off as it asks for the end (for acknowledgements at least once), freeze it, go on late."""
-    frozen = await run.start_proxied()
+    frozen = run.proxied
+    await run.pause(1, 3)
     exactly_once = run.bench.settings.delivery is Delivery.EXACTLY_ONCE
     isolation = Isolation(at={Api.END if exactly_once else Api.PRODUCE})
     async with run.proxy.under(isolation):

@@ -6,4 +6,4 @@ from tests.delivery.network.isolation import Isolation
 
 async def inject(run: FaultRun) -> None:
     """Cut a worker off until the group has given its partitions away; then all that was held arrives."""
-    await run.cut_off(await run.start_proxied(), Isolation())
+    await run.cut_off(Isolation())

@@ -6,4 +6,4 @@ from tests.delivery.network.isolation import Isolation
 
 async def inject(run: FaultRun) -> None:
     """Hold the replies to a worker for longer than its session."""
-    await run.cut_off(await run.start_proxied(), Isolation(requests=False))
+    await run.cut_off(Isolation(requests=False))

@@ -6,4 +6,4 @@ from tests.delivery.network.isolation import Isolation
 
 async def inject(run: FaultRun) -> None:
     """Hold a worker's requests until the group has given its partitions away."""
-    await run.cut_off(await run.start_proxied(), Isolation(replies=False))
+    await run.cut_off(Isolation(replies=False))

@@ -80,17 +80,28 @@ class Link:
         self._client.close()
 
 
+class ProxiedBroker(Protocol):
+    """Ports of a broker that a proxy stands before.
+
+    Attributes:
+        proxied_port: Port of the broker's listener.
+        proxy_port: Port for clients, which that listener advertises.
+    """
+
+    proxied_port: int
+    proxy_port: int
+
+
 class KafkaProxy:
     """Passes connections on to a broker's listener, frame by frame.
 
     Args:
-        port: Port for clients, which the broker's listener advertises.
-        broker_port: Port of that listener.
+        broker: Knows the ports.
     """
 
-    def __init__(self, port: int, broker_port: int) -> None:
-        self._port = port
-        self._broker_port = broker_port
+    def __init__(self, broker: ProxiedBroker) -> None:
+        self._port = broker.proxy_port
+        self._broker_port = broker.proxied_port
         self._links: set[asyncio.Task[None]] = set()
         self.passage: Passage = OpenPassage()
 

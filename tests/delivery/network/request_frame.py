@@ -20,7 +20,9 @@ class Api(IntEnum):
     COMMIT_OFFSETS = 28
 
 
-TRANSACTIONAL = frozenset({Api.INIT_PRODUCER_ID, Api.ADD_PARTITIONS, Api.ADD_OFFSETS, Api.END, Api.COMMIT_OFFSETS})
+TRANSACTIONAL = frozenset(
+    {Api.INIT_PRODUCER_ID, Api.ADD_PARTITIONS, Api.ADD_OFFSETS, Api.END, Api.COMMIT_OFFSETS}
+)
 # All of these begin with the transactional id. From these versions on strings are compact, and tags follow.
 _COMPACT_FROM = {
     Api.PRODUCE: 9,

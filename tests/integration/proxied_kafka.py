@@ -1,4 +1,4 @@
-"""A broker with a second listener, whose clients find a proxy at the address that it advertises."""
+"""A broker with a second listener, which sends its clients to a proxy before it."""
 
 from dataclasses import dataclass
 
