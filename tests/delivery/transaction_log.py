@@ -44,10 +44,9 @@ class LoggedTransaction:
         ends = {*self.ends.values()}
         if len(ends) > 1:
             return True
-        behind = {(partition, offset + 1) for partition, offset in self.outcomes}
-        return ends == {True} and not (
-            len(self.offsets) == 1 and self.outcomes and max(behind) == self.offsets[0]
-        )
+        # A doubled commit of the same offset does no harm.
+        behind = max(((partition, offset + 1) for partition, offset in self.outcomes), default=None)
+        return ends == {True} and {*self.offsets} != {behind}
 
     @property
     def is_open(self) -> bool:
@@ -99,9 +98,9 @@ class TransactionLog:
 
     @property
     def back(self) -> int:
-        """Number of commits of an offset lower than one before it, or equal to it."""
+        """Number of commits of an offset lower than the one before it."""
         return sum(
-            later <= earlier for offsets in self.commits.values() for earlier, later in pairwise(offsets)
+            later < earlier for offsets in self.commits.values() for earlier, later in pairwise(offsets)
         )
 
 

@@ -25,7 +25,8 @@ class Arrival(NamedTuple):
         held: Request.
         way: ``lost`` where its connection broke instead, ``silent`` where nothing happened to its connection,
             ``doubled`` where it arrived in time, too.
-        moment: Request of the next transaction before which it arrived.
+        moment: Request of the next transaction before which it arrived; before ``ADD_PARTITIONS``, the first,
+            the last transaction may not have its markers yet, and takes what was its own.
         code: Broker's answer, 0 where it took the request.
     """
 
