@@ -12,6 +12,7 @@ from stream.contract.messages import Document, EntityEvent, Source
 from stream.contract.reasons import Reason, Stage
 from stream.contract.record import Record
 from stream.errors import BadDocument, InferenceError, InferenceTimeout
+from stream.generation import origin
 from stream.settings import Inference, Settings
 from stream.worker.codec import decode_document, encode_event
 from stream.worker.dead_letters import DeadLetters
@@ -93,6 +94,7 @@ class Handler:
             document = self._document(record)
             stage = Stage.INFERENCE
             # Each document has a task, and so a context, of its own.
+            origin.set(record.position)
             structlog.contextvars.bind_contextvars(document=document.id)
             extraction = await self._extractor.extract(document)
             stage = Stage.PUBLISH
