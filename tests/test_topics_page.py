@@ -1,4 +1,4 @@
-"""The page docs/topics.md: each shape of a record, through the worker, to the entities that the page shows."""
+"""The page docs/topics.md: each shape of a record, through the worker, to the entities shown."""
 
 import json
 import re
