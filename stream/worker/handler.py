@@ -13,6 +13,7 @@ from stream.contract.messages import EntityEvent, Source
 from stream.contract.reasons import Reason, Stage
 from stream.contract.record import Record
 from stream.errors import BadDocument, InferenceError, InferenceTimeout
+from stream.generation import origin
 from stream.offsets import OffsetUnit
 from stream.settings import Inference, Settings
 from stream.worker.codec import Decoded, decode, encode_event
@@ -104,6 +105,7 @@ class Handler:
             unit = document.offsets or self._settings.offsets
             stage = Stage.INFERENCE
             # Each document has a task, and so a context, of its own.
+            origin.set(record.position)
             structlog.contextvars.bind_contextvars(document=document.id)
             content = await self._content(decoded, unit)
             stage = Stage.PUBLISH

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import typer
 
+from stream.local.kafka import Kafka
 from stream.local.reaper import Reaper
+from stream.settings import Delivery
 from tests.delivery.driver import Verdict, run_under
 from tests.delivery.faults import FAULTS
 from tests.delivery.planted import PLANTED
@@ -30,6 +32,9 @@ def main() -> int:
     parser.add_argument("--faults", nargs="*", choices=[*FAULTS], default=[*FAULTS])
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--documents", type=int, default=600)
+    parser.add_argument("--pace", type=float, default=40, help="documents a second")
+    parser.add_argument("--delivery", type=Delivery, choices=[*Delivery], default=Delivery.AT_LEAST_ONCE)
+    parser.add_argument("--ordered", action="store_true", help="let documents share keys")
     parser.add_argument("--folder", type=Path, default=Path(".padellm/faults"))
     parser.add_argument("--no-planted", action="store_true", help="leave the planted bugs out")
     asked = parser.parse_args()
@@ -43,7 +48,7 @@ def main() -> int:
     )
     failed, log = 0, asked.folder / "kills.jsonl"
     with Reaper() as reaper:
-        broker = RunningKafka(asked.folder / "kafka", reaper)
+        broker = RunningKafka(asked.folder / "kafka", reaper, Kafka)
         model = write_tiny_checkpoint(asked.folder / "model")
         broker.start()
         try:
@@ -52,7 +57,18 @@ def main() -> int:
                 folder = asked.folder / f"{name.replace(' ', '-')}-{seed}"
                 folder.mkdir()
                 verdict = asyncio.run(
-                    run_under(fault, seed, broker, model, folder, documents=asked.documents, bug=bug)
+                    run_under(
+                        fault,
+                        seed,
+                        broker,
+                        model,
+                        folder,
+                        count=asked.documents,
+                        pace=asked.pace,
+                        delivery=asked.delivery,
+                        ordered=asked.ordered,
+                        bug=bug,
+                    )
                 )
                 _log(log, verdict, fault=fault, seed=seed, bug=bug)
                 typer.echo(_row(name, seed, verdict))

@@ -6,7 +6,6 @@ The seed decides the documents, the victims and the pauses; the machine decides 
 import asyncio
 import json
 import random
-import struct
 import time
 import uuid
 from collections import Counter
@@ -15,20 +14,29 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from aiohttp import ClientError
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.consumer import fetcher
 from aiokafka.errors import KafkaError
 
 from stream.contract.headers import read_dead_letter
 from stream.kafka.topics import ensure_topics
-from stream.settings import Settings
-from tests.delivery import faults
-from tests.delivery.anomalies import AT_LEAST_ONCE, duplicates, found
+from stream.settings import Delivery, Settings
+from tests.delivery import coordinator_log, faults
+from tests.delivery.anomalies import (
+    ALL,
+    AT_LEAST_ONCE,
+    AT_LEAST_ONCE_IN_ORDER,
+    Anomaly,
+    duplicates,
+    found,
+)
+from tests.delivery.documents import SentDocument, documents
 from tests.delivery.fault_run import FaultRun
 from tests.delivery.history import (
     Ack,
-    Commit,
     Entry,
     History,
     Journal,
@@ -38,17 +46,15 @@ from tests.delivery.history import (
     Record,
     Report,
     Send,
+    content,
+    now,
 )
-from tests.delivery.recording_worker import content, now
 from tests.integration.kafka_fixture import RunningKafka
 from tests.integration.worker_fixture import Bench, WorkerProcess
 
-_OFFSETS = "__consumer_offsets"
-_OFFSET_KEYS = (0, 1)  # versions of keys that name a committed offset
-_INTERVAL = 0.025  # seconds between documents
+_PACE = 40.0
 _REST = 120.0
 _STRAGGLERS = 5.0
-_ORDERS = ("REJECT", "FAULT", "TIMEOUT")
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,10 @@ async def run_under(
     model: Path,
     folder: Path,
     *,
-    documents: int,
+    count: int,
+    pace: float = _PACE,
+    delivery: Delivery = Delivery.AT_LEAST_ONCE,
+    ordered: bool = False,
     bug: str | None = None,
 ) -> Verdict:
     """Run workers under a fault until all is at rest, and check what happened.
@@ -86,20 +95,24 @@ async def run_under(
         broker: The broker; runs before and after.
         model: Tiny checkpoint of the scripted model.
         folder: Empty folder for journals and logs.
-        documents: Documents to send.
+        count: Documents to send.
+        pace: Documents a second.
+        delivery: What the workers promise.
+        ordered: Whether many documents share a key, and outcomes of a key must come in order. Exactly once
+            promises that; at least once does with one document in flight.
         bug: Bug to plant into the workers, a name of ``recording_worker.BUGS``.
     """
     began = time.monotonic()
-    bench = Bench(_settings(broker.bootstrap, model), folder, [])
+    bench = Bench(_settings(broker.bootstrap, model, delivery, ordered=ordered), folder, [])
     await ensure_topics(bench.settings)
     run = FaultRun(random.Random(f"{fault} {seed}"), bench, broker, folder / "away", bug)
-    texts = _values(random.Random(seed), documents, run.away)
+    texts = documents(random.Random(seed), count, run.away, pace=pace, ordered=ordered)
     journal = Journal(folder / "driver.jsonl")
     try:
         workers = [run.start_worker() for _ in range(2)]
         await asyncio.gather(*(worker.is_ready() for worker in workers))
         async with _in_background(_watch_outcomes(bench, journal), _watch_pages(run, journal)):
-            sending = asyncio.create_task(_send(bench, texts, journal))
+            sending = asyncio.create_task(_send(bench, texts, pace, journal))
             await faults.FAULTS[fault](run)
             await sending
             if not run.alive():
@@ -111,7 +124,15 @@ async def run_under(
         bench.close()
         journal.close()
     history = _history(folder)
-    return Verdict(_counts(history), run.actions, found(history, AT_LEAST_ONCE), time.monotonic() - began)
+    promise = _promise(delivery, ordered=ordered)
+    return Verdict(_counts(history), run.actions, found(history, promise), time.monotonic() - began)
+
+
+def _promise(delivery: Delivery, *, ordered: bool) -> tuple[Anomaly, ...]:
+    """Anomalies that must not be."""
+    if delivery is Delivery.EXACTLY_ONCE:
+        return ALL
+    return AT_LEAST_ONCE_IN_ORDER if ordered else AT_LEAST_ONCE
 
 
 def _history(folder: Path) -> History:
@@ -119,8 +140,10 @@ def _history(folder: Path) -> History:
     return History.read(*sorted(folder.glob("worker-*.jsonl")), folder / "driver.jsonl")
 
 
-def _settings(bootstrap: str, model: Path) -> Settings:
+def _settings(bootstrap: str, model: Path, delivery: Delivery, *, ordered: bool) -> Settings:
     name = f"faults-{uuid.uuid4().hex[:8]}"
+    # In transactions an outcome waits, in flight, for those of all documents before it.
+    in_flight = 64 if delivery is Delivery.EXACTLY_ONCE else 1 if ordered else 16
     return Settings(
         broker=bootstrap,
         group=name,
@@ -128,62 +151,40 @@ def _settings(bootstrap: str, model: Path) -> Settings:
         entities_topic=f"{name}-entities",
         dead_letters_topic=f"{name}-dead",
         model=model,
+        delivery=delivery,
         drain_limit=3.0,
-        max_in_flight=16,
+        max_in_flight=in_flight,
         log_level="info",
     )
 
 
-def _values(chance: random.Random, documents: int, away: Path) -> list[bytes]:
-    """Values of documents: most are sound, a few make the model fail, and a few are no documents."""
-    values = []
-    for number in range(documents):
-        word = f"Ada{number}"
-        # Slow ones are in flight over several commits, so that what dies has them in its hands.
-        seconds = chance.uniform(0.5, 1.0) if chance.random() < 0.15 else chance.uniform(0, 0.1)
-        orders = [f"SLEEP {seconds:.3f}", f"AWAY-WHILE {away}"]
-        if chance.random() < 0.02:
-            orders.append(chance.choice(_ORDERS))
-        text = " ".join([word, *orders])
-        value = json.dumps({"id": f"doc-{number}", "text": text}).encode()
-        values.append(value[:-1] if chance.random() < 0.02 else value)
-    return values
-
-
-async def _send(bench: Bench, values: list[bytes], journal: Journal) -> None:
+async def _send(bench: Bench, texts: list[SentDocument], pace: float, journal: Journal) -> None:
     """Send documents at an even pace, whatever the broker does; a send without an answer stays open."""
     async with bench.producer(enable_idempotence=True, acks="all") as producer:
 
-        async def send(number: int, value: bytes) -> None:
-            message = f"doc-{number}"
-            journal.append(Send(process="producer", time=now(), message=message))
+        async def send(document: SentDocument) -> None:
+            journal.append(Send(process="producer", time=now(), message=document.name))
             with suppress(KafkaError):
                 stored = await producer.send_and_wait(
-                    bench.settings.documents_topic, value, key=message.encode()
+                    bench.settings.documents_topic, document.value, key=document.key
                 )
                 journal.append(
                     Ack(
                         process="producer",
                         time=now(),
-                        message=message,
+                        message=document.name,
                         position=Position(stored.topic, stored.partition, stored.offset),
-                        content=content(value),
-                        characters=_characters(value),
+                        content=document.content,
+                        characters=document.characters,
                     )
                 )
 
+        began = time.monotonic()
         sends = []
-        for number, value in enumerate(values):
-            sends.append(asyncio.create_task(send(number, value)))
-            await asyncio.sleep(_INTERVAL)
+        for number, document in enumerate(texts):
+            await asyncio.sleep(max(0, began + number / pace - time.monotonic()))
+            sends.append(asyncio.create_task(send(document)))
         await asyncio.gather(*sends)
-
-
-def _characters(value: bytes) -> int:
-    try:
-        return len(json.loads(value)["text"])
-    except ValueError:
-        return 0
 
 
 @asynccontextmanager
@@ -216,11 +217,12 @@ async def _watch_outcomes(bench: Bench, journal: Journal) -> None:
                 batches = await consumer.getmany(timeout_ms=200)
             except KafkaError:
                 continue
-            for tp, records in batches.items():
-                for record in records:
-                    journal.append(_seen(record, bench, "reader"))
+            for record in (record for records in batches.values() for record in records):
+                journal.append(_seen(record, bench, "reader"))
+            for tp in consumer.assignment():
+                # Behind an open transaction nothing comes, and just that is to be seen.
                 stable, end = consumer.last_stable_offset(tp), consumer.highwater(tp)
-                if stable is not None and end is not None:
+                if stable is not None and end is not None and (tp in batches or stable < end):
                     journal.append(
                         LogEnd(
                             process="reader",
@@ -288,47 +290,12 @@ async def _read_topics(bench: Bench) -> list[Record]:
 
 async def _read_commits(bench: Bench) -> list[Record]:
     """Every offset that the group has committed, in order, from the coordinator's own log."""
-    commits: list[Record] = []
-    async for record in _records(bench.settings.broker, (_OFFSETS,)):
-        if record.value is None:
-            continue
-        key = _Fields(record.key)
-        if key.number(">h") not in _OFFSET_KEYS:
-            continue
-        group, topic, partition = key.text(), key.text(), key.number(">i")
-        if group == bench.settings.group:
-            value = _Fields(record.value)
-            value.number(">h")
-            commits.append(
-                Commit(
-                    process="broker",
-                    time=record.timestamp / 1000,
-                    topic=topic,
-                    partition=partition,
-                    offset=value.number(">q"),
-                )
-            )
-    return commits
-
-
-class _Fields:
-    """Fields of a record of the coordinator's log, one after another."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._at = 0
-
-    def number(self, form: str) -> int:
-        """The next number."""
-        (number,) = struct.unpack_from(form, self._data, self._at)
-        self._at += struct.calcsize(form)
-        return int(number)
-
-    def text(self) -> str:
-        """The next string, with its length before it."""
-        length = self.number(">h")
-        self._at += length
-        return self._data[self._at - length : self._at].decode()
+    with patch.object(fetcher, "PartitionRecords", coordinator_log.BatchedRecords):
+        commits = [
+            coordinator_log.commit_of(record, bench.settings.group)
+            async for record in _records(bench.settings.broker, (coordinator_log.TOPIC,))
+        ]
+    return [commit for commit in commits if commit is not None]
 
 
 async def _records(bootstrap: str, topics: Iterable[str]) -> AsyncIterator[Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.delivery.recording_worker import now
+from tests.delivery.history import now
 from tests.integration.kafka_fixture import RunningKafka
 from tests.integration.worker_fixture import Bench, WorkerProcess
 

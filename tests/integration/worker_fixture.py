@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientError, ClientSession
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
-from stream.kafka.topics import ensure_topics
+from stream.kafka.topics import ensure_topics, partitions_of
 from stream.local.ports import free_ports
 from stream.settings import Settings
 from tests.tiny_model import write_tiny_checkpoint
@@ -167,9 +167,8 @@ class Bench:
 
     async def ends(self) -> dict[int, int]:
         """End offset by partition of the documents topic."""
+        partitions = await partitions_of(self.settings, self.settings.documents_topic)
         async with AIOKafkaConsumer(bootstrap_servers=self.settings.broker) as consumer:
-            topic = self.settings.documents_topic
-            partitions = [TopicPartition(topic, number) for number in range(4)]
             return {tp.partition: end for tp, end in (await consumer.end_offsets(partitions)).items()}
 
     def _logs(self) -> str:
