@@ -14,7 +14,6 @@ from pathlib import Path
 
 import typer
 
-from stream.local.kafka import Kafka
 from stream.local.reaper import Reaper
 from stream.settings import Delivery
 from tests.delivery import matrix
@@ -159,7 +158,7 @@ async def _round(
 def _broker(folder: Path) -> Iterator[RunningKafka]:
     """One broker."""
     with Reaper() as reaper:
-        broker = RunningKafka(folder / "kafka", reaper, Kafka)
+        broker = RunningKafka(folder / "kafka", reaper)
         broker.start()
         try:
             yield broker

@@ -10,7 +10,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,7 @@ from tests.delivery.history import (
     content,
     now,
 )
+from tests.delivery.network.proxy import KafkaProxy
 from tests.integration.kafka_cluster import RunningCluster
 from tests.integration.kafka_fixture import RunningKafka
 from tests.integration.worker_fixture import Bench, WorkerProcess
@@ -112,19 +113,21 @@ async def run_under(
     began, since = time.monotonic(), now()
     bench = Bench(_settings(broker.bootstrap, model, delivery, ordered=ordered), folder, [], ForkedWorker)
     await ensure_topics(bench.settings, partitions=partitions)
-    run = FaultRun(random.Random(f"{fault} {seed}"), bench, broker, folder / "away", bug)
+    proxy = KafkaProxy(broker.service) if isinstance(broker, RunningKafka) else None
+    run = FaultRun(random.Random(f"{fault} {seed}"), bench, broker, proxy, folder / "away", bug)
     texts = documents(random.Random(seed), count, run.away, pace=pace, ordered=ordered)
     journal = Journal(folder / "driver.jsonl")
     try:
-        workers = [run.start_worker() for _ in range(2)]
-        await asyncio.gather(*(worker.is_ready() for worker in workers))
-        async with _in_background(_watch_outcomes(bench, journal), _watch_pages(run, journal)):
-            sending = asyncio.create_task(_send(bench, texts, pace, journal))
-            await (inject or faults.FAULTS[fault])(run)
-            await sending
-            if not run.alive():
-                run.start_worker()
-            await _rest(bench, journal, folder)
+        async with proxy or nullcontext():
+            workers = [run.start_worker() for _ in range(2)]
+            await asyncio.gather(*(worker.is_ready() for worker in workers))
+            async with _in_background(_watch_outcomes(bench, journal), _watch_pages(run, journal)):
+                sending = asyncio.create_task(_send(bench, texts, pace, journal))
+                await (inject or faults.FAULTS[fault])(run)
+                await sending
+                if not run.alive():
+                    run.start_worker()
+                await _rest(bench, journal, folder)
         for record in [*await _read_topics(bench), *await _read_commits(bench, since)]:
             journal.append(record)
         bench.close()

@@ -16,23 +16,15 @@ from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.errors import KafkaError, RequestTimedOutError
 
 from stream.contract.record import Record
-from stream.local.kafka import Kafka
 from stream.settings import Delivery
 from stream.worker.publisher import Outgoing
 from stream.worker.transaction_requests import EndTxn, TxnOffsetCommit
 from stream.worker.transactional_producer import Membership, MembershipEnded, TransactionalProducer
-from tests.integration.kafka_fixture import serve
+from tests.integration.kafka_fixture import OldTransactionsKafka, serve
 from tests.integration.worker_fixture import Bench, WorkerProcess, bench_at
 
 pytestmark = pytest.mark.integration
 _FENCED = {47, 90}  # invalid producer epoch, producer fenced
-
-
-class OldTransactionsKafka(Kafka):
-    """A broker with transaction.version=0, as of Kafka 3."""
-
-    def _format_options(self) -> list[str]:
-        return [*super()._format_options(), "--feature", "transaction.version=0"]
 
 
 def _start(bench: Bench, **options: Any) -> WorkerProcess:
