@@ -14,12 +14,10 @@ from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 from aiohttp import ClientError
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.consumer import fetcher
 from aiokafka.errors import KafkaError
 
 from stream.contract.headers import read_dead_letter
@@ -302,11 +300,10 @@ async def _read_topics(bench: Bench) -> list[Record]:
 
 async def _read_commits(bench: Bench, since: float) -> list[Record]:
     """Every offset that the group has committed, in order, from the coordinator's own log."""
-    with patch.object(fetcher, "PartitionRecords", coordinator_log.BatchedRecords):
-        commits = [
-            coordinator_log.commit_of(record, bench.settings.group)
-            async for record in _records(bench.settings.broker, (coordinator_log.TOPIC,), since=since)
-        ]
+    commits = [
+        coordinator_log.commit_of(record, bench.settings.group)
+        async for record in _records(bench.settings.broker, (coordinator_log.TOPIC,), since=since)
+    ]
     return [commit for commit in commits if commit is not None]
 
 

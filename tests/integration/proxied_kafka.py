@@ -20,10 +20,11 @@ class ProxiedKafka(Kafka):
 
     def _settings(self) -> dict[str, object]:
         settings = super()._settings()
+        protocols = "listener.security.protocol.map"
         behind, before = (f"PROXIED://{LOOPBACK}:{port}" for port in (self.proxied_port, self.proxy_port))
         return {
             **settings,
             "listeners": f"{settings['listeners']},{behind}",
             "advertised.listeners": f"{settings['advertised.listeners']},{before}",
-            "listener.security.protocol.map": f"{settings['listener.security.protocol.map']},PROXIED:PLAINTEXT",
+            protocols: f"{settings[protocols]},PROXIED:PLAINTEXT",
         }
