@@ -8,7 +8,7 @@ transaction.
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
@@ -206,7 +206,7 @@ class TransactionalProducer:
             ) from error
 
     async def commit(self, messages: Sequence[Outgoing], offset: int) -> None:
-        """Commit messages and the offset behind their documents; all or nothing becomes visible.
+        """Commit messages, if any, and the offset behind their documents; all or nothing becomes visible.
 
         Raises:
             MessageRefused: A topic does not take a message.
@@ -218,14 +218,8 @@ class TransactionalProducer:
         topics: defaultdict[str, list[int]] = defaultdict(list)
         for topic, number in batches:
             topics[topic].append(number)
-        answer = await self._answer(
-            self._coordinator,
-            AddPartitionsToTxnRequest(self._id, *self._identity, list(topics.items())),
-            lambda answer: (code for _, parts in answer.errors for _, code in parts),
-        )
-        for topic, parts in answer.errors:
-            for _, code in parts:
-                _check_topic(code, topic)
+        if topics:
+            await self._add_partitions(topics)
         await self._coordinate(
             AddOffsetsToTxnRequest(self._id, *self._identity, self._settings.group),
             lambda answer: (answer.error_code,),
@@ -286,6 +280,16 @@ class TransactionalProducer:
         available = self._client.cluster.available_partitions_for_topic(message.topic)
         number = DefaultPartitioner()(message.key, sorted(partitions), sorted(available))
         return TopicPartition(message.topic, number)
+
+    async def _add_partitions(self, topics: Mapping[str, list[int]]) -> None:
+        answer = await self._answer(
+            self._coordinator,
+            AddPartitionsToTxnRequest(self._id, *self._identity, list(topics.items())),
+            lambda answer: (code for _, parts in answer.errors for _, code in parts),
+        )
+        for topic, parts in answer.errors:
+            for _, code in parts:
+                _check_topic(code, topic)
 
     async def _produce(
         self, batches: dict[TopicPartition, list[_ProducedBatch]], messages: Sequence[Outgoing]
