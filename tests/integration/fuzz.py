@@ -22,7 +22,7 @@ from aiokafka import AIOKafkaConsumer
 
 from stream.contract.record import Headers
 from stream.local.reaper import Reaper
-from stream.settings import Delivery
+from stream.settings import Delivery, LogLevel
 from tests.integration.kafka_fixture import RunningKafka
 from tests.integration.worker_fixture import Bench, WorkerProcess, bench_at
 from tests.tiny_model import write_tiny_checkpoint
@@ -144,7 +144,7 @@ async def fuzz(
     bench: Bench, messages: int, seed: int, delivery: Delivery = Delivery.AT_LEAST_ONCE
 ) -> FuzzFigures:
     """Send so many records to a worker, and look for the outcome of each."""
-    worker = bench.start_worker(delivery=delivery, log_level="error")
+    worker = bench.start_worker(delivery=delivery, log_level=LogLevel.ERROR)
     await worker.is_ready()
     began = time.monotonic()
     sending = asyncio.create_task(_send(bench, messages, seed))

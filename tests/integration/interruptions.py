@@ -68,13 +68,15 @@ class BrokerAway:
 
     Attributes:
         first: Seconds from its return until the first outcome was visible.
-        first_everywhere: Seconds until each partition had an outcome.
+        ready: Status of /readyz while it was away.
+        alive: Status of /livez while it was away.
         stuck: Documents in flight once all had their outcomes.
         repeats: Outcomes beyond the first of each document.
     """
 
     first: float
-    first_everywhere: float
+    ready: int
+    alive: int
     stuck: int
     repeats: int
 
@@ -137,23 +139,20 @@ async def broker_away(
     async with OutcomeReader(bench) as reader:
         await reader.until(documents // 10)
     left = time.time()
-    if how == "kill":
-        await asyncio.to_thread(kafka.kill)
-        await asyncio.sleep(seconds)
-        await asyncio.to_thread(kafka.start)
-    else:
-        kafka.freeze()
-        await asyncio.sleep(seconds)
-        kafka.thaw()
+    leave, come_back = (kafka.kill, kafka.start) if how == "kill" else (kafka.freeze, kafka.thaw)
+    await asyncio.to_thread(leave)
+    await asyncio.sleep(seconds)
+    pages = [(await worker.page(path))[0] for path in ("/readyz", "/livez")]
+    await asyncio.to_thread(come_back)
     returned = time.monotonic()
     async with OutcomeReader(bench) as reader:
         await reader.until(documents)
     await bench.until_committed({p: end for p, end in (await bench.ends()).items() if end})
     new = [each for each in reader.seen if each.made > left + _SETTLED / 2]  # Kafka has them since its return
-    firsts = [min(each.at for each in new if each.partition == p) for p in {each.partition for each in new}]
     return BrokerAway(
-        first=min(firsts) - returned,
-        first_everywhere=max(firsts) - returned,
+        first=min(each.at for each in new) - returned,
+        ready=pages[0],
+        alive=pages[1],
         stuck=int(await worker.metric("padellm_in_flight")),
         repeats=reader.repeats(),
     )

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from stream.contract.reasons import Reason, Stage
+from tests.integration.fuzz import fuzz
 from tests.integration.worker_fixture import Bench
 from tests.worker.bad_inputs import BAD, EVENT, STRANGE, InputCase
 
@@ -45,6 +46,14 @@ async def test_bad_input_each_kind_has_its_outcome_and_the_next_document_is_serv
     await bench.until_committed({0: max(sent) + 1})
     assert worker.process.poll() is None
     assert (await worker.page("/livez"))[0] == 200
+
+
+async def test_bad_input_of_any_bytes_and_any_json_has_an_outcome(bench: Bench):
+    """Random records, each with one outcome, meet no fault of the service; the worker goes on."""
+    figures = await fuzz(bench, 400, seed=7)
+    assert (figures.missing, figures.repeats, figures.exit_status) == (set(), 0, None)
+    assert figures.outcomes["internal_error"] == 0
+    assert figures.outcomes.total() == 400
 
 
 def _outcome(record, bench: Bench):

@@ -10,9 +10,9 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest
 
-from stream.local.kafka import Kafka
 from stream.settings import Delivery
 from tests.integration.kafka_fixture import RunningKafka, serve
+from tests.integration.proxied_kafka import ProxiedKafka
 from tests.integration.worker_fixture import Bench, WorkerProcess, bench_at
 
 pytestmark = pytest.mark.integration
@@ -22,16 +22,16 @@ _DENY, _ALLOW = 2, 3
 _PATIENCE = 120.0
 
 
-class GuardedKafka(Kafka):
+class GuardedKafka(ProxiedKafka):
     """A broker that asks access control lists, and makes no topic that it is not told to make."""
 
-    def _properties(self) -> str:
-        return (
-            f"{super()._properties()}"
-            "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n"
-            "allow.everyone.if.no.acl.found=true\n"
-            "auto.create.topics.enable=false\n"
-        )
+    def _settings(self) -> dict[str, object]:
+        return {
+            **super()._settings(),
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "allow.everyone.if.no.acl.found": "true",
+            "auto.create.topics.enable": "false",
+        }
 
 
 @pytest.fixture(scope="module")
