@@ -13,7 +13,6 @@ from pathlib import Path
 
 import typer
 
-from stream.local.kafka import Kafka
 from stream.local.reaper import Reaper
 from stream.settings import Delivery
 from tests.delivery.driver import Verdict, run_under
@@ -48,7 +47,7 @@ def main() -> int:
     )
     failed, log = 0, asked.folder / "kills.jsonl"
     with Reaper() as reaper:
-        broker = RunningKafka(asked.folder / "kafka", reaper, Kafka)
+        broker = RunningKafka(asked.folder / "kafka", reaper)
         model = write_tiny_checkpoint(asked.folder / "model")
         broker.start()
         try:

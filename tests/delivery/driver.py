@@ -49,6 +49,7 @@ from tests.delivery.history import (
     content,
     now,
 )
+from tests.delivery.network.proxy import KafkaProxy
 from tests.integration.kafka_fixture import RunningKafka
 from tests.integration.worker_fixture import Bench, WorkerProcess
 
@@ -105,19 +106,21 @@ async def run_under(
     began = time.monotonic()
     bench = Bench(_settings(broker.bootstrap, model, delivery, ordered=ordered), folder, [])
     await ensure_topics(bench.settings)
-    run = FaultRun(random.Random(f"{fault} {seed}"), bench, broker, folder / "away", bug)
+    proxy = KafkaProxy(broker.service)
+    run = FaultRun(random.Random(f"{fault} {seed}"), bench, broker, proxy, folder / "away", bug)
     texts = documents(random.Random(seed), count, run.away, pace=pace, ordered=ordered)
     journal = Journal(folder / "driver.jsonl")
     try:
-        workers = [run.start_worker() for _ in range(2)]
-        await asyncio.gather(*(worker.is_ready() for worker in workers))
-        async with _in_background(_watch_outcomes(bench, journal), _watch_pages(run, journal)):
-            sending = asyncio.create_task(_send(bench, texts, pace, journal))
-            await faults.FAULTS[fault](run)
-            await sending
-            if not run.alive():
-                run.start_worker()
-            await _rest(bench, journal, folder)
+        async with proxy:
+            workers = [run.start_worker() for _ in range(2)]
+            await asyncio.gather(*(worker.is_ready() for worker in workers))
+            async with _in_background(_watch_outcomes(bench, journal), _watch_pages(run, journal)):
+                sending = asyncio.create_task(_send(bench, texts, pace, journal))
+                await faults.FAULTS[fault](run)
+                await sending
+                if not run.alive():
+                    run.start_worker()
+                await _rest(bench, journal, folder)
         for record in [*await _read_topics(bench), *await _read_commits(bench)]:
             journal.append(record)
     finally:

@@ -1,28 +1,32 @@
 """A real Apache Kafka for tests: `kafka` for a whole run, `private_kafka` for one that stops or kills it."""
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from stream.local.kafka import Kafka
+from stream.local.kafka import _new_cluster_id
 from stream.local.ports import free_ports
 from stream.local.reaper import Reaper
 from stream.settings import Settings
+from tests.integration.proxied_kafka import ProxiedKafka
 from tests.integration.running_service import RunningService
 
 
 class RunningKafka(RunningService):
     """A broker on free loopback ports, which it keeps over restarts; its data is kept too."""
 
-    def __init__(self, folder: Path, reaper: Reaper, kind: type[Kafka]) -> None:
-        port, controller_port = free_ports(2)
+    def __init__(self, folder: Path, reaper: Reaper, kind: type[ProxiedKafka] = ProxiedKafka) -> None:
+        port, controller_port, proxied_port, proxy_port = free_ports(4)
         service = kind(
             folder=folder,
             cache=Settings().cache_dir,
             port=port,
             controller_port=controller_port,
             log_file=folder / "kafka.log",
+            proxied_port=proxied_port,
+            proxy_port=proxy_port,
         )
         super().__init__(service, reaper)
 
@@ -32,7 +36,27 @@ class RunningKafka(RunningService):
         return self.service.bootstrap
 
 
-def serve(folder: Path, kind: type[Kafka] = Kafka) -> Iterator[RunningKafka]:
+class OldTransactionsKafka(ProxiedKafka):
+    """A broker with transaction.version=0, as of Kafka 3."""
+
+    def _format(self) -> None:
+        options = (
+            "-t",
+            _new_cluster_id(),
+            "-c",
+            str(self._properties_file),
+            "--feature",
+            "transaction.version=0",
+        )
+        subprocess.run(
+            [*self._java_command(), "kafka.tools.StorageTool", "format", *options],
+            capture_output=True,
+            timeout=120,
+            check=True,
+        )
+
+
+def serve(folder: Path, kind: type[ProxiedKafka] = ProxiedKafka) -> Iterator[RunningKafka]:
     """A broker of a kind, until the next step."""
     with Reaper() as reaper:
         broker = RunningKafka(folder, reaper, kind)
