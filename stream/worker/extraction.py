@@ -70,7 +70,7 @@ class _Past:
 
     @property
     def suspect(self) -> bool:
-        """Whether it may be the document that the server fails on."""
+        """Suspicion that it is the document that the server fails on."""
         return self.crashes_together >= _CRASHES_TOGETHER
 
 
