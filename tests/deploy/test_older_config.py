@@ -79,7 +79,7 @@ def older_python(tmp_path_factory):
 
 @pytest.mark.integration
 def test_older_config_is_read_as_it_was_meant(older_python, tmp_path):
-    """The older transformers reads the view's rotary embedding and tokenizer as they are, not the folder's."""
+    """The older transformers reads the view's rotary embedding and tokenizer right, not the folder's."""
     folders = [write_model(tmp_path / kind, kind, rope) for kind, rope in SHAPES.items()]
     views = [tmp_path / f"{folder.name}-view" for folder in folders]
     for folder, view in zip(folders, views, strict=True):

@@ -122,7 +122,7 @@ def two_processes():
     (port,) = free_ports(1)
     settled = ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
     launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    # As docs/training.md has it: a process that dies on a busy machine is one to go on without, not the run's end.
+    # As docs/training.md has it: a process that dies is not the end of a run.
     return [*launcher, *settled, "--main_process_port", str(port), "--max_restarts", "1"]
 
 
@@ -182,7 +182,7 @@ def test_processes_killed_together_go_on_together(runs, folder):
 
 @pytest.mark.train
 def test_processes_one_killed_is_started_again_by_the_launcher(runs, folder):
-    """When one of two processes is killed, the launcher starts both again, and they end as a run left alone."""
+    """One of two processes is killed: the launcher starts both again, and they end as a run left alone."""
     run = started([*two_processes(), *train(folder, "restarted", "export_steps=20")])
     wait_for(folder / "restarted" / "state.pt", run)
     ranks = [child for child in psutil.Process(run.pid).children() if "stream.cli" in child.cmdline()]
