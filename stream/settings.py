@@ -1,18 +1,30 @@
 """The one place that reads the environment: ``PADELLM_<NAME>`` for every field below, and ``BROKER``."""
 
+import json
 import os
 import re
+from collections.abc import Sequence
 from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from platformdirs import user_cache_path
-from pydantic import AfterValidator, AliasChoices, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from stream.contract.messages import Policy
+from stream.contract.pointers import Pointer
+from stream.offsets import OffsetUnit
 
 PREFIX = "PADELLM_"
 # Variables that docker-compose.yml and the files laid over it read themselves: ports, sizes and folders.
@@ -63,6 +75,50 @@ _SAME_TOPIC = {
 
 Topic = Annotated[str, AfterValidator(_topic)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _list(given: Any) -> Any:
+    """The items of a variable: separated by commas, or a JSON list where an item has a comma itself."""
+    if not isinstance(given, str):
+        return given
+    text = given.strip()
+    if text.startswith("["):
+        return json.loads(text)
+    return [item.strip() for item in text.split(",")] if text else []
+
+
+def as_variable(items: Sequence[str]) -> str:
+    """The items of a setting as its variable has them."""
+    return json.dumps(list(items)) if any("," in item for item in items) else ",".join(items)
+
+
+Pointers = Annotated[
+    tuple[Pointer, ...],
+    NoDecode,
+    BeforeValidator(_list),
+    PlainSerializer(as_variable, when_used="json"),
+]
+
+
+def _distinct(pointers: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(pointers)) < len(pointers):
+        raise ValueError("a pointer is there twice")
+    return pointers
+
+
+class RecordFormat(StrEnum):
+    """Form of the records on the documents topic: our own, a text, or JSON with pointers to its texts."""
+
+    DOCUMENT = "document"
+    TEXT = "text"
+    JSON = "json"
+    CLOUDEVENTS = "cloudevents"
+    DEBEZIUM = "debezium"
+
+    @property
+    def has_pointers(self) -> bool:
+        """Pointers of the settings say where the text is."""
+        return self not in {RecordFormat.DOCUMENT, RecordFormat.TEXT}
 
 
 class Inference(StrEnum):
@@ -122,6 +178,37 @@ class Settings(BaseSettings):
         description="Largest Kafka message produced or fetched; topics are created with it.",
     )
 
+    record_format: RecordFormat = Field(
+        default=RecordFormat.DOCUMENT,
+        description="Form of the records: document (our own), text (the value is the text), or json, "
+        "cloudevents and debezium, where PADELLM_TEXT_POINTERS says which fields are texts; see "
+        "[topics](topics.md).",
+    )
+    text_pointers: Annotated[Pointers, AfterValidator(_distinct)] = Field(
+        default=(),
+        description="JSON Pointers of the text fields, such as `/after/title,/after/body`; each is read by "
+        "itself. Separated by commas, or a JSON list.",
+    )
+    optional_text_pointers: Annotated[Pointers, AfterValidator(_distinct)] = Field(
+        default=(),
+        description="The same for fields that a record may lack, or hold null or no text in.",
+    )
+    id_pointer: Pointer | None = Field(
+        default=None,
+        description="JSON Pointer of the document id, a string or a whole number. [default: the record key]",
+    )
+    labels_pointer: Pointer | None = Field(
+        default=None,
+        description="JSON Pointer of the labels, as in a document; a record may lack them.",
+    )
+    metadata_pointers: Annotated[Pointers, AfterValidator(_distinct)] = Field(
+        default=(),
+        description="JSON Pointers of values that the event's metadata carry along, each under its pointer.",
+    )
+    carry_all_fields: bool = Field(
+        default=False, description="Let the event's metadata be all of the record but its texts."
+    )
+
     inference: Inference = Field(default=Inference.TRITON, description="triton or in-process.")
     model: Path | None = Field(
         default=None,
@@ -167,6 +254,10 @@ class Settings(BaseSettings):
     threshold: float = Field(
         default=0.0, ge=0, le=1, description="Lowest entity score when the document names none."
     )
+    offsets: OffsetUnit = Field(
+        default=OffsetUnit.CODE_POINTS,
+        description="Unit of the offsets when the document names none: code-points, utf-16 or utf-8 (bytes).",
+    )
     max_text_characters: int = Field(default=1_000_000, ge=1, description="Longest text, in code points.")
     max_labels: int = Field(default=64, ge=1, description="Most labels of a document.")
 
@@ -192,6 +283,38 @@ class Settings(BaseSettings):
             if first.replace(".", "_") == second.replace(".", "_"):
                 raise ValueError(f"{given}: Kafka refuses a topic that differs from another in . and _ alone")
         return self
+
+    @model_validator(mode="after")
+    def _pointers_fit_the_format(self) -> Self:
+        given = [name for name in _POINTERS if getattr(self, name)]
+        chosen = f"PADELLM_RECORD_FORMAT={self.record_format}"
+        if given and not self.record_format.has_pointers:
+            raise ValueError(
+                f"{chosen} has no fields to point at, and {variables(given[0])[0]} is set; "
+                "pointers go with json, cloudevents and debezium"
+            )
+        if self.record_format.has_pointers and not self.text_pointers + self.optional_text_pointers:
+            raise ValueError(
+                f"{chosen} needs PADELLM_TEXT_POINTERS, such as /data/body; "
+                "padellm doctor --topic proposes them from the topic's records"
+            )
+        if self.carry_all_fields and self.metadata_pointers:
+            raise ValueError("PADELLM_CARRY_ALL_FIELDS=true and PADELLM_METADATA_POINTERS exclude each other")
+        if both := set(self.text_pointers) & set(self.optional_text_pointers):
+            raise ValueError(
+                f"{min(both)} is both in PADELLM_TEXT_POINTERS and in PADELLM_OPTIONAL_TEXT_POINTERS"
+            )
+        return self
+
+
+_POINTERS = (
+    "text_pointers",
+    "optional_text_pointers",
+    "id_pointer",
+    "labels_pointer",
+    "metadata_pointers",
+    "carry_all_fields",
+)
 
 
 def variables(name: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from stream.settings import Settings, variables
 # The first setting of each section, in the order of the class.
 _SECTIONS = {
     "broker": "Kafka",
+    "record_format": "Records",
     "inference": "Model",
     "max_in_flight": "Documents in flight",
     "policy": "Documents",
@@ -41,7 +42,7 @@ def settings_page() -> str:
 def _default(name: str, field: FieldInfo) -> str:
     if name == "cache_dir":
         return "`~/.cache/padellm`"  # on Linux, without XDG_CACHE_HOME
-    if field.default is None:
+    if field.default in {None, ()}:
         return ""
     value = str(field.default).lower() if isinstance(field.default, bool) else f"{field.default}"
     return f"`{value.removesuffix('.0')}`"

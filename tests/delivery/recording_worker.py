@@ -11,6 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
+
 from stream.generation import Completion
 from stream.settings import Settings
 from stream.worker import app, consumer
@@ -20,6 +23,7 @@ from stream.worker.handler import Handler
 from stream.worker.intake import Intake
 from stream.worker.metrics import WorkerMetrics
 from stream.worker.offset_tracker import OffsetTracker
+from stream.worker.transactional_producer import TransactionalProducer
 from tests.delivery.history import (
     Assignment,
     HandlerEnd,
@@ -136,6 +140,34 @@ def score_by_chance() -> None:
     ScriptedGenerator.generate = by_chance
 
 
+def go_on_without_an_answer() -> None:
+    """Plant a producer that fences when it is refused, and goes on in its transaction when no answer came."""
+    begin, commit = TransactionalProducer.begin, TransactionalProducer.commit
+    reached: dict[TransactionalProducer, int] = {}
+    unanswered: set[TransactionalProducer] = set()
+
+    async def begun(self: TransactionalProducer) -> int:
+        if self in unanswered:
+            unanswered.discard(self)
+            await self.close()
+            self._client = AIOKafkaClient(bootstrap_servers=self._settings.broker)
+            await self._client.bootstrap()
+        else:
+            reached[self] = await begin(self)
+        return reached[self]
+
+    async def committed(self: TransactionalProducer, messages: Any, offset: int) -> None:
+        try:
+            await commit(self, messages, offset)
+        except KafkaError:
+            unanswered.add(self)
+            raise
+        reached[self] = offset
+
+    TransactionalProducer.begin = begun
+    TransactionalProducer.commit = committed
+
+
 BUGS: dict[str, Callable[[], None]] = {
     plant.__name__: plant
     for plant in (
@@ -145,6 +177,7 @@ BUGS: dict[str, Callable[[], None]] = {
         drop_dead_letters,
         count_twice,
         score_by_chance,
+        go_on_without_an_answer,
     )
 }
 
@@ -153,9 +186,13 @@ async def _make(_settings: Settings, folder: Path, _metrics: WorkerMetrics) -> S
     return ScriptedGenerator(folder)
 
 
-if __name__ == "__main__":
-    _name, _journal, *_bugs = sys.argv[1:]
-    for _bug in _bugs:
-        BUGS[_bug]()
-    record_in(Journal(Path(_journal)), _name)
+def main(name: str, journal: str, *bugs: str) -> None:
+    """Serve under a name, with a journal and planted bugs, until a signal comes."""
+    for bug in bugs:
+        BUGS[bug]()
+    record_in(Journal(Path(journal)), name)
     app.run(Settings(), make=_make)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
