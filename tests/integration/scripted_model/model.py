@@ -1,9 +1,9 @@
 """Triton model of the ``tensorrt_llm`` contract that answers from the prompt's text, or as the text orders.
 
-The orders are those of ``tests.integration.scripted_worker`` and, to answer amiss: ``ROWS`` (two
-rows for a prompt), ``NAN`` (log-probabilities that are none), ``NOTHING`` (no token), ``MANY`` (a count of 10^6),
-``ALIEN`` (tokens of another vocabulary), ``QUEUE-FULL-WHILE file`` and ``ENGINE-FULL-WHILE file`` (refused while
-the file exists, in the words of Triton and of TensorRT-LLM; the file grows by a byte each time).
+The orders are those of ``tests.integration.scripted_worker`` and, to answer amiss: ``ROWS`` (two rows for a
+prompt), ``NAN`` (log-probabilities that are none), ``NOTHING`` (no token), ``MANY`` (a count of 10^6),
+``ALIEN`` (tokens of another vocabulary), ``QUEUE-FULL-WHILE file`` and ``ENGINE-FULL-WHILE file`` (refused in
+the words of Triton and of TensorRT-LLM while the file exists, which grows by a byte each time).
 """
 
 import asyncio
