@@ -5,7 +5,7 @@ from typing import Any
 
 from aiokafka.consumer import fetcher
 
-from tests.delivery.history import Commit
+from tests.delivery.history import Commit, transaction_name
 
 TOPIC = "__consumer_offsets"
 _OFFSET_KEYS = (0, 1)  # versions of keys that name a committed offset
@@ -27,6 +27,10 @@ class BatchedRecords(fetcher.PartitionRecords):
         return made
 
 
+# For the whole process: several runs may read at once.
+fetcher.PartitionRecords = BatchedRecords
+
+
 class _NotedBatches:
     """Batches of a fetch, with the one that was taken last."""
 
@@ -42,11 +46,6 @@ class _NotedBatches:
         """The next batch."""
         self.present = self._batches.next_batch()
         return self.present
-
-
-def transaction_name(producer_id: int, epoch: int, offset: int) -> str:
-    """Name of a transaction: an epoch may see several, each commits another offset."""
-    return f"{producer_id}/{epoch}/{offset}"
 
 
 def commit_of(record: Any, group: str) -> Commit | None:

@@ -9,20 +9,19 @@ import random
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 from aiohttp import ClientError
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.consumer import fetcher
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from stream.contract.headers import read_dead_letter
-from stream.kafka.topics import ensure_topics
+from stream.kafka.topics import ensure_topics, topic_names
 from stream.settings import Delivery, Settings
 from tests.delivery import coordinator_log, faults
 from tests.delivery.anomalies import (
@@ -35,6 +34,7 @@ from tests.delivery.anomalies import (
 )
 from tests.delivery.documents import SentDocument, documents
 from tests.delivery.fault_run import FaultRun
+from tests.delivery.forked_worker import ForkedWorker
 from tests.delivery.history import (
     Ack,
     Entry,
@@ -50,11 +50,12 @@ from tests.delivery.history import (
     now,
 )
 from tests.delivery.network.proxy import KafkaProxy
+from tests.integration.kafka_cluster import RunningCluster
 from tests.integration.kafka_fixture import RunningKafka
 from tests.integration.worker_fixture import Bench, WorkerProcess
 
 _PACE = 40.0
-_REST = 120.0
+_REST = 180.0
 _STRAGGLERS = 5.0
 
 
@@ -78,11 +79,13 @@ class Verdict:
 async def run_under(
     fault: str,
     seed: int,
-    broker: RunningKafka,
+    broker: RunningKafka | RunningCluster,
     model: Path,
     folder: Path,
     *,
     count: int,
+    inject: Callable[[FaultRun], Awaitable[None]] | None = None,
+    partitions: int = 4,
     pace: float = _PACE,
     delivery: Delivery = Delivery.AT_LEAST_ONCE,
     ordered: bool = False,
@@ -93,36 +96,40 @@ async def run_under(
     Args:
         fault: Name of a file in ``faults``.
         seed: Decides documents, victims and pauses.
-        broker: The broker; runs before and after.
+        broker: The broker, or brokers; run before and after.
         model: Tiny checkpoint of the scripted model.
         folder: Empty folder for journals and logs.
         count: Documents to send.
+        inject: The fault, if it is to be injected in another way than its own.
+        partitions: Partitions of each topic.
         pace: Documents a second.
         delivery: What the workers promise.
         ordered: Whether many documents share a key, and outcomes of a key must come in order. Exactly once
             promises that; at least once does with one document in flight.
         bug: Bug to plant into the workers, a name of ``recording_worker.BUGS``.
     """
-    began = time.monotonic()
-    bench = Bench(_settings(broker.bootstrap, model, delivery, ordered=ordered), folder, [])
-    await ensure_topics(bench.settings)
-    proxy = KafkaProxy(broker.service)
+    began, since = time.monotonic(), now()
+    bench = Bench(_settings(broker.bootstrap, model, delivery, ordered=ordered), folder, [], ForkedWorker)
+    await ensure_topics(bench.settings, partitions=partitions)
+    proxy = KafkaProxy(broker.service) if isinstance(broker, RunningKafka) else None
     run = FaultRun(random.Random(f"{fault} {seed}"), bench, broker, proxy, folder / "away", bug)
     texts = documents(random.Random(seed), count, run.away, pace=pace, ordered=ordered)
     journal = Journal(folder / "driver.jsonl")
     try:
-        async with proxy:
+        async with proxy or nullcontext():
             workers = [run.start_worker() for _ in range(2)]
             await asyncio.gather(*(worker.is_ready() for worker in workers))
             async with _in_background(_watch_outcomes(bench, journal), _watch_pages(run, journal)):
                 sending = asyncio.create_task(_send(bench, texts, pace, journal))
-                await faults.FAULTS[fault](run)
+                await (inject or faults.FAULTS[fault])(run)
                 await sending
                 if not run.alive():
                     run.start_worker()
                 await _rest(bench, journal, folder)
-        for record in [*await _read_topics(bench), *await _read_commits(bench)]:
+        for record in [*await _read_topics(bench), *await _read_commits(bench, since)]:
             journal.append(record)
+        bench.close()
+        await _delete_topics(bench)
     finally:
         bench.close()
         journal.close()
@@ -239,10 +246,10 @@ async def _watch_outcomes(bench: Bench, journal: Journal) -> None:
 
 
 async def _watch_pages(run: FaultRun, journal: Journal) -> None:
-    """Ask each worker twice a second for its counters and its readiness."""
+    """Ask each worker once a second for its counters and its readiness."""
     while True:
         await asyncio.gather(*(_ask(run, worker, journal) for worker in run.alive()))
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(1)
 
 
 async def _ask(run: FaultRun, worker: WorkerProcess, journal: Journal) -> None:
@@ -291,18 +298,27 @@ async def _read_topics(bench: Bench) -> list[Record]:
     return [_seen(record, bench, "last reader") async for record in _records(settings.broker, topics)]
 
 
-async def _read_commits(bench: Bench) -> list[Record]:
+async def _read_commits(bench: Bench, since: float) -> list[Record]:
     """Every offset that the group has committed, in order, from the coordinator's own log."""
-    with patch.object(fetcher, "PartitionRecords", coordinator_log.BatchedRecords):
-        commits = [
-            coordinator_log.commit_of(record, bench.settings.group)
-            async for record in _records(bench.settings.broker, (coordinator_log.TOPIC,))
-        ]
+    commits = [
+        coordinator_log.commit_of(record, bench.settings.group)
+        async for record in _records(bench.settings.broker, (coordinator_log.TOPIC,), since=since)
+    ]
     return [commit for commit in commits if commit is not None]
 
 
-async def _records(bootstrap: str, topics: Iterable[str]) -> AsyncIterator[Any]:
-    """Yield all records of topics from the start to their present ends."""
+async def _delete_topics(bench: Bench) -> None:
+    """Leave the brokers as they were: hundreds of runs' logs would slow them down."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bench.settings.broker)
+    await admin.start()
+    try:
+        await admin.delete_topics([*topic_names(bench.settings)])
+    finally:
+        await admin.close()
+
+
+async def _records(bootstrap: str, topics: Iterable[str], *, since: float = 0) -> AsyncIterator[Any]:
+    """Yield all records of topics from a time, or from the start, to their present ends."""
     async with AIOKafkaConsumer(
         bootstrap_servers=bootstrap, auto_offset_reset="earliest", isolation_level="read_committed"
     ) as consumer:
@@ -311,9 +327,11 @@ async def _records(bootstrap: str, topics: Iterable[str]) -> AsyncIterator[Any]:
             await consumer._client._wait_on_metadata(topic)
             places += [TopicPartition(topic, part) for part in consumer.partitions_for_topic(topic)]
         ends = await consumer.end_offsets(places)
-        consumer.assign(places)
-        await consumer.seek_to_beginning(*places)
-        behind = {tp for tp in places if ends[tp] > 0}
+        starts = await consumer.offsets_for_times(dict.fromkeys(places, int(since * 1000)))
+        behind = {tp for tp in places if starts[tp] is not None and starts[tp].offset < ends[tp]}
+        consumer.assign([*behind])
+        for tp in behind:
+            consumer.seek(tp, starts[tp].offset)
         while behind:
             for records in (await consumer.getmany(timeout_ms=200)).values():
                 for record in records:

@@ -10,6 +10,7 @@ from stream.worker.consumer import SESSION_TIMEOUT
 from tests.delivery.history import now
 from tests.delivery.network.isolation import Isolation
 from tests.delivery.network.proxy import KafkaProxy
+from tests.integration.kafka_cluster import RunningCluster
 from tests.integration.kafka_fixture import RunningKafka
 from tests.integration.worker_fixture import Bench, WorkerProcess
 
@@ -23,8 +24,8 @@ class FaultRun:
     Attributes:
         random: Seeded; decides victims and pauses.
         bench: Topics and workers.
-        broker: The broker.
-        proxy: Proxy that a worker's traffic may pass.
+        broker: The broker, or all brokers of a cluster.
+        proxy: Proxy that a worker's traffic may pass; none before a cluster.
         away: The model is unavailable while this file exists.
         bug: Planted bug of the workers.
         actions: Deeds of the fault, each with its time.
@@ -32,8 +33,8 @@ class FaultRun:
 
     random: random.Random
     bench: Bench
-    broker: RunningKafka
-    proxy: KafkaProxy
+    broker: RunningKafka | RunningCluster
+    proxy: KafkaProxy | None
     away: Path
     bug: str | None = None
     actions: list[dict[str, Any]] = field(default_factory=list)
@@ -46,7 +47,7 @@ class FaultRun:
         bugs = () if self.bug is None else (self.bug,)
         return self.bench.start_worker(
             ("-m", _PROGRAM, name, str(journal), *bugs),
-            broker=self.broker.bootstrap if self.bench.workers else self.proxy.bootstrap,
+            broker=self.broker.bootstrap if self.bench.workers or not self.proxy else self.proxy.bootstrap,
         )
 
     @property
@@ -80,7 +81,7 @@ class FaultRun:
         """Let the run go on for so many seconds."""
         await asyncio.sleep(self.random.uniform(shortest, longest))
 
-    def note(self, action: str, worker: WorkerProcess | None = None) -> None:
-        """Note a deed, done to a worker or to the broker."""
-        subject = "broker" if worker is None else f"worker-{self.bench.workers.index(worker)}"
+    def note(self, action: str, worker: WorkerProcess | None = None, *, to: str = "broker") -> None:
+        """Note a deed, done to a worker, or else to what ``to`` names."""
+        subject = to if worker is None else f"worker-{self.bench.workers.index(worker)}"
         self.actions.append({"time": now(), "action": action, "to": subject})

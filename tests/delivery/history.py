@@ -24,6 +24,11 @@ def content(value: bytes | None) -> str:
         return hashlib.sha256(value or b"").hexdigest()
 
 
+def transaction_name(producer_id: int, epoch: int, offset: int) -> str:
+    """Name of a transaction: an epoch may see several, each commits another offset."""
+    return f"{producer_id}/{epoch}/{offset}"
+
+
 class Position(NamedTuple):
     """Place of a message in Kafka."""
 

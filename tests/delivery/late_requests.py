@@ -24,6 +24,7 @@ from aiokafka.errors import for_code
 from stream.kafka.topics import ensure_topics
 from stream.local.reaper import Reaper
 from stream.settings import Delivery, Settings
+from tests.delivery.forked_worker import ForkedWorker
 from tests.delivery.network.held_requests import Arrival, HeldRequests
 from tests.delivery.network.proxy import KafkaProxy
 from tests.delivery.network.request_frame import Api
@@ -98,7 +99,7 @@ async def hold_requests(
     began = time.monotonic()
     kafka = broker.service
     held = HeldRequests(random.Random(seed), kafka.proxied_port, ways)
-    bench = Bench(_settings(broker.bootstrap, model), folder, [])
+    bench = Bench(_settings(broker.bootstrap, model), folder, [], ForkedWorker)
     await ensure_topics(bench.settings)
     async with KafkaProxy(kafka) as proxy, proxy.under(held):
         try:

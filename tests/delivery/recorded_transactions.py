@@ -11,8 +11,17 @@ from aiokafka.record.memory_records import MemoryRecords
 from stream.contract.headers import read_dead_letter
 from stream.worker.publisher import Outgoing
 from stream.worker.transactional_producer import TransactionalProducer
-from tests.delivery.coordinator_log import transaction_name
-from tests.delivery.history import Ack, Assignment, Journal, Position, Send, TransactionEnd, content, now
+from tests.delivery.history import (
+    Ack,
+    Assignment,
+    Journal,
+    Position,
+    Send,
+    TransactionEnd,
+    content,
+    now,
+    transaction_name,
+)
 
 
 class RecordedProducer(TransactionalProducer):

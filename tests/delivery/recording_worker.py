@@ -186,9 +186,13 @@ async def _make(_settings: Settings, folder: Path, _metrics: WorkerMetrics) -> S
     return ScriptedGenerator(folder)
 
 
-if __name__ == "__main__":
-    _name, _journal, *_bugs = sys.argv[1:]
-    for _bug in _bugs:
-        BUGS[_bug]()
-    record_in(Journal(Path(_journal)), _name)
+def main(name: str, journal: str, *bugs: str) -> None:
+    """Serve under a name, with a journal and planted bugs, until a signal comes."""
+    for bug in bugs:
+        BUGS[bug]()
+    record_in(Journal(Path(journal)), name)
     app.run(Settings(), make=_make)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,12 +1,10 @@
 """A real Apache Kafka for tests: `kafka` for a whole run, `private_kafka` for one that stops or kills it."""
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from stream.local.kafka import _new_cluster_id
 from stream.local.ports import free_ports
 from stream.local.reaper import Reaper
 from stream.settings import Settings
@@ -35,25 +33,17 @@ class RunningKafka(RunningService):
         """127.0.0.1:port."""
         return self.service.bootstrap
 
+    @property
+    def nodes(self) -> dict[int, RunningService]:
+        """Itself, by its id, as of a cluster of one."""
+        return {1: self}
+
 
 class OldTransactionsKafka(ProxiedKafka):
     """A broker with transaction.version=0, as of Kafka 3."""
 
-    def _format(self) -> None:
-        options = (
-            "-t",
-            _new_cluster_id(),
-            "-c",
-            str(self._properties_file),
-            "--feature",
-            "transaction.version=0",
-        )
-        subprocess.run(
-            [*self._java_command(), "kafka.tools.StorageTool", "format", *options],
-            capture_output=True,
-            timeout=120,
-            check=True,
-        )
+    def _format_options(self) -> list[str]:
+        return [*super()._format_options(), "--feature", "transaction.version=0"]
 
 
 def serve(folder: Path, kind: type[ProxiedKafka] = ProxiedKafka) -> Iterator[RunningKafka]:

@@ -18,15 +18,13 @@ class ProxiedKafka(Kafka):
     proxied_port: int = 0
     proxy_port: int = 0
 
-    def _properties(self) -> str:
-        direct, controller = (
-            f"PLAINTEXT://{self.bootstrap}",
-            f"CONTROLLER://{LOOPBACK}:{self.controller_port}",
-        )
+    def _settings(self) -> dict[str, object]:
+        settings = super()._settings()
+        protocols = "listener.security.protocol.map"
         behind, before = (f"PROXIED://{LOOPBACK}:{port}" for port in (self.proxied_port, self.proxy_port))
-        # Of two lines for one setting the later one counts.
-        return (
-            super()._properties() + f"listeners={direct},{controller},{behind}\n"
-            f"advertised.listeners={direct},{before}\n"
-            "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT\n"
-        )
+        return {
+            **settings,
+            "listeners": f"{settings['listeners']},{behind}",
+            "advertised.listeners": f"{settings['advertised.listeners']},{before}",
+            protocols: f"{settings[protocols]},PROXIED:PLAINTEXT",
+        }

@@ -25,21 +25,20 @@ from tests.tiny_model import write_tiny_checkpoint
 
 _SCRIPTED = (str(Path(__file__).with_name("scripted_worker.py")),)
 REAL = ("-m", "stream.cli", "worker")
-_PATIENCE = 60.0
-_START_PATIENCE = 180.0  # of a worker beside many other programs
+_PATIENCE = 120.0
 
 
 @dataclass
 class WorkerProcess:
-    """A worker in a process of its own."""
+    """A worker in a process of its own: ``subprocess.Popen``, or what behaves like it."""
 
-    process: subprocess.Popen[bytes]
+    process: Any
     health: str
     log: Path
 
     async def is_ready(self) -> None:
         """Wait until /readyz answers 200."""
-        deadline = time.monotonic() + _START_PATIENCE
+        deadline = time.monotonic() + _PATIENCE
         while (await self.page("/readyz"))[0] != 200:
             assert self.process.poll() is None, f"the worker ended: {self.log.read_text()[-3000:]}"
             assert time.monotonic() < deadline, (
@@ -76,13 +75,22 @@ class WorkerProcess:
         return self.process.wait(timeout=_PATIENCE)
 
 
+def _popen(program: tuple[str, ...], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("wb") as stderr:
+        return subprocess.Popen([sys.executable, *program], env={**os.environ, **environment}, stderr=stderr)
+
+
 @dataclass
 class Bench:
-    """Topics of their own at a broker, and workers on them."""
+    """Topics of their own at a broker, and workers on them.
+
+    ``launch`` starts a Python program with these arguments, variables and file for its standard error.
+    """
 
     settings: Settings
     folder: Path
     workers: list[WorkerProcess]
+    launch: Callable[[tuple[str, ...], dict[str, str], Path], Any] = _popen
 
     def start_worker(self, program: tuple[str, ...] = _SCRIPTED, **overrides: object) -> WorkerProcess:
         """Start a worker, over the scripted model or ``REAL``; overrides are settings."""
@@ -91,11 +99,8 @@ class Bench:
         values = settings.model_dump(mode="json", exclude_none=True)
         environment = {f"PADELLM_{name.upper()}": str(value) for name, value in values.items()}
         log = self.folder / f"worker-{len(self.workers)}.log"
-        with log.open("wb") as stderr:
-            process = subprocess.Popen(
-                [sys.executable, *program], env={**os.environ, **environment}, stderr=stderr
-            )
-        worker = WorkerProcess(process, f"http://127.0.0.1:{port}", log)
+        log.touch()
+        worker = WorkerProcess(self.launch(program, environment, log), f"http://127.0.0.1:{port}", log)
         self.workers.append(worker)
         return worker
 

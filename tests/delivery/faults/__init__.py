@@ -5,6 +5,7 @@ from tests.delivery.faults import (
     break_connections,
     broker_away,
     broker_bounce,
+    broker_roles,
     delay_transactions,
     freeze,
     freeze_alone,
@@ -43,4 +44,4 @@ FAULTS = {
         delay_transactions,
         hijack,
     )
-}
+} | broker_roles.FAULTS
