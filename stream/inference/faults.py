@@ -78,7 +78,11 @@ _STATUS: dict[grpc.StatusCode, type[InferenceError]] = {
     grpc.StatusCode.UNAUTHENTICATED: InferenceUnavailable,
 }
 _WORDS_DECIDE = (InferenceUnclear, InferenceBusy)
-_NOT_CONNECTED = re.compile("failed to connect|connection refused|resolution", re.IGNORECASE)
+# An outage that the server had before it had the prompt.
+_NEVER_THERE = re.compile(
+    "failed to connect|connection refused|resolution|unknown model|no available versions|not ready",
+    re.IGNORECASE,
+)
 
 
 def kind_of_fault(code: grpc.StatusCode, details: str) -> type[InferenceError]:
@@ -96,6 +100,6 @@ def kind_of_fault(code: grpc.StatusCode, details: str) -> type[InferenceError]:
             return InferenceRejected
         if _SICK.search(details):
             return InferenceSick
-    if kind is InferenceLost and _NOT_CONNECTED.search(details):
+    if kind is InferenceLost and _NEVER_THERE.search(details):
         return InferenceUnavailable
     return kind

@@ -97,6 +97,7 @@ def test_fault_message_beyond_the_servers_limit_is_no_overload() -> None:
         ("Stream removed (ping timeout)", InferenceLost),
         ("failed to connect to all addresses; last error: UNKNOWN: Connection refused", InferenceUnavailable),
         ("DNS resolution failed for triton:8001", InferenceUnavailable),
+        ("Request for unknown model: 'tensorrt_llm' has no available versions", InferenceUnavailable),
     ],
 )
 def test_fault_of_a_connection_says_whether_the_prompt_was_there(
