@@ -21,7 +21,7 @@ from stream.local.ports import free_ports, is_free
 from stream.local.supervisor import StateChange, Supervisor
 from stream.local.triton import TritonServer, why_unavailable
 from stream.ner.config import NerConfig
-from stream.settings import Inference, Settings
+from stream.settings import Inference, Settings, environment
 
 _KAFKA_PORT = 9092
 _TRITON_HTTP_PORT = 8000
@@ -53,8 +53,7 @@ class WorkerProcess:
 
     def environment(self) -> dict[str, str]:
         """Every setting as its variable."""
-        values = self.settings.model_dump(mode="json", exclude_none=True)
-        return {f"PADELLM_{name.upper()}": str(value) for name, value in values.items()}
+        return environment(self.settings)
 
     async def is_ready(self) -> bool:
         """True if its ``/readyz`` answers 200."""

@@ -296,10 +296,17 @@ def _faust_app(settings: Settings, intake: Intake) -> Any:
     return app
 
 
+class _ConsumerOnly(faust.App.BootStrategy):  # type: ignore[misc]
+    """The services of a Faust app without its producer: the publisher has one of its own."""
+
+    enable_kafka_producer = False
+
+
 class _App(faust.App):  # type: ignore[misc]  # Faust is untyped here
     """A Faust app that writes nothing to disk."""
 
     logger = logging.getLogger("faust.app")
+    BootStrategy = _ConsumerOnly
 
     async def on_first_start(self) -> None:
         """Make no data folder: there are no tables."""

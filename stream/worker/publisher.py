@@ -21,6 +21,7 @@ from stream.backoff import pauses
 from stream.contract.headers import size
 from stream.contract.record import Headers, Record
 from stream.errors import DeliveryError
+from stream.kafka.access import BrokerAccess
 from stream.settings import Settings
 from stream.worker.health_state import DependencyStatus
 from stream.worker.metrics import WorkerMetrics
@@ -93,6 +94,7 @@ class Publisher:
 
     def __init__(self, settings: Settings, metrics: WorkerMetrics, broker: DependencyStatus) -> None:
         self._settings = settings
+        self._access = BrokerAccess(settings)
         self._metrics = metrics
         self._broker = broker
         self._producer: AIOKafkaProducer | None = None
@@ -114,7 +116,8 @@ class Publisher:
             try:
                 producer = await self._connected()
             except (KafkaError, OSError) as error:
-                self._broker.failed("connect", f"no broker answers at {self._settings.broker}: {error}")
+                cause = self._access.explained(error)
+                self._broker.failed("connect", f"no broker answers at {self._settings.broker}: {cause}")
             else:
                 if not self._closed:
                     self._producer = producer
@@ -188,7 +191,7 @@ class Publisher:
 
     async def _connected(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
-            bootstrap_servers=self._settings.broker,
+            **self._access.options,
             client_id=f"{self._settings.group}-publisher",
             acks="all",
             enable_idempotence=True,
