@@ -116,12 +116,12 @@ class SecurityProtocol(StrEnum):
 
     @property
     def encrypted(self) -> bool:
-        """Whether connections are encrypted, and the broker's certificate is checked."""
+        """True if connections are encrypted, and the broker's certificate is checked."""
         return self.endswith("SSL")
 
     @property
     def login(self) -> bool:
-        """Whether this program logs in with SASL."""
+        """True if this program logs in with SASL."""
         return self.startswith("SASL")
 
 

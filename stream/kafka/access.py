@@ -75,6 +75,8 @@ class BrokerAccess:
             connection = BrokerConnection(host, port, **options | self._secrets())
             await connection.connect()
         except Exception as error:
+            if connection is not None:
+                connection.close()
             if self._tokens is not None:
                 self._tokens.forget()
             offered = connection.mechanisms if connection is not None else ()

@@ -66,7 +66,7 @@ class TokenSource(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka is u
             form["scope"] = self._settings.sasl_oauthbearer_scope
         client = str(self._settings.sasl_oauthbearer_client_id)
         secret = present(self._settings, "sasl_oauthbearer_client_secret") or ""
-        login = {"Authorization": aiohttp.BasicAuth(client, secret, "utf-8").encode()}
+        login = {"Authorization": f"Basic {base64.b64encode(f'{client}:{secret}'.encode()).decode()}"}
         context = self._tls.context()
         try:
             async with (
@@ -88,7 +88,7 @@ class TokenSource(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka is u
         inner = getattr(error, "certificate_error", None) or getattr(error, "os_error", None)
         host = str(getattr(error, "host", "its host"))
         trouble = handshake_trouble(inner, host, self._tls) if isinstance(inner, OSError) else None
-        return trouble or str(error)
+        return trouble or str(inner or error)
 
     def _read(self, status: int, body: bytes) -> dict[str, Any]:
         try:

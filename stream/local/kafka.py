@@ -125,6 +125,7 @@ class Kafka:
             _new_cluster_id(),
             "-c",
             str(self._properties_file),
+            *self._format_options(),
         ]
         try:
             answer = subprocess.run(
@@ -143,6 +144,10 @@ class Kafka:
                 f"Kafka's data folder {self._data_folder} could not be formatted: "
                 f"{(answer.stderr or answer.stdout).strip()[-1000:]}"
             )
+
+    def _format_options(self) -> list[str]:
+        """No users: the listeners ask for none."""
+        return []
 
     def _properties(self) -> str:
         """``server.properties``: one node that is broker and controller, nothing replicated."""
