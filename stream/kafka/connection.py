@@ -69,6 +69,16 @@ class BrokerConnection(AIOKafkaConnection):  # type: ignore[misc]  # aiokafka is
         """Steps of a login with a token."""
         return _TokenAuthenticator(super().authenticator_oauth())
 
+    def close(self, reason: Any = None, exc: Any = None) -> Any:
+        """Close at once; what was not sent is not acknowledged, so that its sender repeats it."""
+        transport = self._writer.transport if self._writer is not None else None
+        closed = super().close(reason, exc)
+        if (
+            transport is not None
+        ):  # over TLS it would wait for the other end's farewell, beyond the loop's end
+            transport.abort()
+        return closed
+
     async def _noted(self, awaited: Awaitable[Any]) -> Any:
         answer = await awaited
         self.mechanisms = tuple(getattr(answer, "enabled_mechanisms", self.mechanisms))
