@@ -11,6 +11,8 @@ PadellmError
 │   │   └── InferenceStopped  the engine in this process is gone for good; a new process is needed
 │   ├── InferenceTimeout      the deadline passed
 │   └── InferenceRejected     the server refused the request as malformed; a retry would fail alike
+│       └── InferenceUnclear  the server's words do not say whether it or the request is at fault
+│           └── InferenceBreach  its answer breaks the contract
 ├── DeliveryError             Kafka did not take a message
 ├── ForeignRecord             a record on a topic of the service that another program wrote
 └── StackError                a part of the embedded stack did not start or died for good
@@ -75,6 +77,14 @@ class InferenceTimeout(InferenceError):  # noqa: N818 - names what it is
 
 class InferenceRejected(InferenceError):  # noqa: N818 - names what it is
     """The server refused the request as malformed; the same request would fail again."""
+
+
+class InferenceUnclear(InferenceRejected):
+    """The server answered with an error that does not say whether it or the request is at fault."""
+
+
+class InferenceBreach(InferenceUnclear):
+    """The server's answer breaks the contract of the model: no scores can be made of it."""
 
 
 class DeliveryError(PadellmError):

@@ -1,7 +1,12 @@
 """The interface between the method and an engine: prompts, completions, generators."""
 
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Protocol
+
+# Name of what the present task's prompts are asked for, such as a record's position. It goes into the ids of
+# requests to a server, so that its log can be joined with ours.
+origin: ContextVar[str] = ContextVar("origin", default="direct")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The one place that reads the environment: ``PADELLM_<NAME>`` for every field below, and ``BROKER``."""
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -10,12 +11,23 @@ from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
 from platformdirs import user_cache_path
-from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from stream.contract.messages import Policy
+from stream.contract.pointers import Pointer
 from stream.errors import ConfigurationError
+from stream.offsets import OffsetUnit
 
 PREFIX = "PADELLM_"
 # Variables that docker-compose.yml and the files laid over it read themselves: ports, sizes and folders.
@@ -85,6 +97,49 @@ _SAME_TOPIC = {
 
 Topic = Annotated[str, AfterValidator(_topic)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _list(given: Any) -> Any:
+    """The items of a variable: separated by commas, or a JSON list where an item has a comma itself."""
+    if not isinstance(given, str):
+        return given
+    text = given.strip()
+    if text.startswith("["):
+        return json.loads(text)
+    return [item.strip() for item in text.split(",")] if text else []
+
+
+def _as_variable(items: tuple[str, ...]) -> str:
+    return json.dumps(items) if any("," in item for item in items) else ",".join(items)
+
+
+Pointers = Annotated[
+    tuple[Pointer, ...],
+    NoDecode,
+    BeforeValidator(_list),
+    PlainSerializer(_as_variable, when_used="json"),
+]
+
+
+def _distinct(pointers: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(pointers)) < len(pointers):
+        raise ValueError("a pointer is there twice")
+    return pointers
+
+
+class RecordFormat(StrEnum):
+    """Form of the records on the documents topic: our own, a text, or JSON with pointers to its texts."""
+
+    DOCUMENT = "document"
+    TEXT = "text"
+    JSON = "json"
+    CLOUDEVENTS = "cloudevents"
+    DEBEZIUM = "debezium"
+
+    @property
+    def has_pointers(self) -> bool:
+        """Pointers of the settings say where the text is."""
+        return self not in {RecordFormat.DOCUMENT, RecordFormat.TEXT}
 
 
 class Inference(StrEnum):
@@ -227,6 +282,37 @@ class Settings(BaseSettings):
         "[default: the system's]",
     )
 
+    record_format: RecordFormat = Field(
+        default=RecordFormat.DOCUMENT,
+        description="Form of the records: document (our own), text (the value is the text), or json, "
+        "cloudevents and debezium, where PADELLM_TEXT_POINTERS says which fields are texts; see "
+        "[topics](topics.md).",
+    )
+    text_pointers: Annotated[Pointers, AfterValidator(_distinct)] = Field(
+        default=(),
+        description="JSON Pointers of the text fields, such as `/after/title,/after/body`; each is read by "
+        "itself. Separated by commas, or a JSON list.",
+    )
+    optional_text_pointers: Annotated[Pointers, AfterValidator(_distinct)] = Field(
+        default=(),
+        description="The same for fields that a record may lack, or hold null or no text in.",
+    )
+    id_pointer: Pointer | None = Field(
+        default=None,
+        description="JSON Pointer of the document id, a string or a whole number. [default: the record key]",
+    )
+    labels_pointer: Pointer | None = Field(
+        default=None,
+        description="JSON Pointer of the labels, as in a document; a record may lack them.",
+    )
+    metadata_pointers: Annotated[Pointers, AfterValidator(_distinct)] = Field(
+        default=(),
+        description="JSON Pointers of values that the event's metadata carry along, each under its pointer.",
+    )
+    carry_all_fields: bool = Field(
+        default=False, description="Let the event's metadata be all of the record but its texts."
+    )
+
     inference: Inference = Field(default=Inference.TRITON, description="triton or in-process.")
     model: Path | None = Field(
         default=None,
@@ -285,6 +371,10 @@ class Settings(BaseSettings):
     threshold: float = Field(
         default=0.0, ge=0, le=1, description="Lowest entity score when the document names none."
     )
+    offsets: OffsetUnit = Field(
+        default=OffsetUnit.CODE_POINTS,
+        description="Unit of the offsets when the document names none: code-points, utf-16 or utf-8 (bytes).",
+    )
     max_text_characters: int = Field(default=1_000_000, ge=1, description="Longest text, in code points.")
     max_labels: int = Field(default=64, ge=1, description="Most labels of a document.")
 
@@ -312,12 +402,42 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _pointers_fit_the_format(self) -> Self:
+        given = [name for name in _POINTERS if getattr(self, name)]
+        chosen = f"PADELLM_RECORD_FORMAT={self.record_format}"
+        if given and not self.record_format.has_pointers:
+            raise ValueError(
+                f"{chosen} has no fields to point at, and {variables(given[0])[0]} is set; "
+                "pointers go with json, cloudevents and debezium"
+            )
+        if self.record_format.has_pointers and not self.text_pointers + self.optional_text_pointers:
+            raise ValueError(
+                f"{chosen} needs PADELLM_TEXT_POINTERS, such as /data/body: the places of the texts"
+            )
+        if self.carry_all_fields and self.metadata_pointers:
+            raise ValueError("PADELLM_CARRY_ALL_FIELDS=true and PADELLM_METADATA_POINTERS exclude each other")
+        if both := set(self.text_pointers) & set(self.optional_text_pointers):
+            raise ValueError(
+                f"{min(both)} is both in PADELLM_TEXT_POINTERS and in PADELLM_OPTIONAL_TEXT_POINTERS"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _access_fits(self) -> Self:
         """Refuse what would be passed over: no connection is less protected than its settings say."""
         if problems := (*_access_problems(self), *_login_problems(self), *_triton_problems(self)):
             raise ValueError("; ".join(problems))
         return self
 
+
+_POINTERS = (
+    "text_pointers",
+    "optional_text_pointers",
+    "id_pointer",
+    "labels_pointer",
+    "metadata_pointers",
+    "carry_all_fields",
+)
 
 _FILED = ("ssl_key_password", "sasl_username", "sasl_password", "sasl_oauthbearer_client_secret")
 _UNPRINTED = {*_FILED, "sasl_oauthbearer_token_endpoint_url"}  # it may hold a password by mistake
@@ -416,12 +536,12 @@ def present(settings: Settings, name: str) -> str | None:
 
 def environment(settings: Settings) -> dict[str, str]:
     """Settings as the variables of another process, secrets in clear text."""
-
-    def text(value: Any) -> str:
-        return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-
-    values = {name: getattr(settings, name) for name in Settings.model_fields}
-    return {f"{PREFIX}{name.upper()}": text(value) for name, value in values.items() if value is not None}
+    values = settings.model_dump(mode="json", exclude_none=True)
+    secrets = {name: getattr(settings, name) for name in values}
+    values |= {
+        name: value.get_secret_value() for name, value in secrets.items() if isinstance(value, SecretStr)
+    }
+    return {f"{PREFIX}{name.upper()}": str(value) for name, value in values.items()}
 
 
 def variables(name: str) -> tuple[str, ...]:

@@ -100,7 +100,7 @@ def through_avro(message: BaseModel) -> BaseModel:
     """The message after a journey as Avro bytes."""
     schema = fastavro.parse_schema(avro_schema(type(message)))
     buffer = io.BytesIO()
-    fastavro.schemaless_writer(buffer, schema, as_datum(message), strict=True)
+    fastavro.schemaless_writer(buffer, schema, as_datum(message), strict_allow_default=True)
     buffer.seek(0)
     return from_datum(type(message), fastavro.schemaless_reader(buffer, schema, None))
 

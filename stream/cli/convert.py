@@ -9,8 +9,9 @@ import typer
 from stream.cli.labels import parse_names
 from stream.corpora.conversion import Conversion, ConversionReport
 from stream.corpora.formats import FORMATS, format_named, format_of
-from stream.corpora.parsing import Discontinuous, Nested, OffsetUnit, Options
+from stream.corpora.parsing import Discontinuous, Nested, Options
 from stream.errors import ConfigurationError
+from stream.offsets import OffsetUnit
 
 _NAMES = ", ".join(FORMATS)
 

@@ -1,7 +1,8 @@
 """The messages of the topics.
 
 ``schemas/`` holds the same contract as JSON Schema, Avro and AsyncAPI; a test proves them equal.
-All offsets are in Unicode code points, start inclusive, end exclusive.
+All offsets are in Unicode code points unless the document asks for another unit; start inclusive, end
+exclusive.
 """
 
 from enum import StrEnum
@@ -10,6 +11,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from stream.contract.reasons import RemovalReason, Stage
+from stream.offsets import OffsetUnit
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -35,6 +37,12 @@ class Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Published(BaseModel):
+    """Base of what the service publishes: immutable, and readers let fields pass that later versions add."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
 class Document(Message):
     """A text to find entities in. Record key: the document id."""
 
@@ -53,18 +61,35 @@ class Document(Message):
     )
     threshold: Probability | None = Field(default=None, description="Entities scored below it are removed.")
     policy: Policy | None = Field(default=None, description="De-duplication policy.")
+    offsets: OffsetUnit | None = Field(
+        default=None, description="Unit of the event's offsets. Absent: PADELLM_OFFSETS."
+    )
     metadata: dict[str, JsonValue] = Field(
         default_factory=dict, description="Returned untouched in the event, white space between values apart."
     )
 
 
-class Entity(Message):
-    """One entity; ``document.text[start:end] == text`` always."""
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+# Absent where a document is one text, so that such events are those of earlier versions.
+TextField = Annotated[
+    str | None,
+    Field(
+        exclude_if=_is_none,
+        description="JSON Pointer of the text field that the offsets are of; absent where there is one text.",
+    ),
+]
+
+
+class Entity(Published):
+    """One entity; ``document.text[start:end] == text`` always, in the event's unit of offsets."""
 
     text: str = Field(min_length=1)
     label: str = Field(description="The label as the document named it.")
-    start: int = Field(ge=0, description="First code point.")
-    end: int = Field(ge=1, description="One past the last code point.")
+    start: int = Field(ge=0, description="First code point, or unit of the event's offsets.")
+    end: int = Field(ge=1, description="One past the last.")
     score: Probability = Field(
         description=(
             "Probability that the entity is right, where the model is calibrated; else the product of its "
@@ -72,9 +97,10 @@ class Entity(Message):
         )
     )
     count_score: Probability = Field(description="Probability of the count that asked for this mention.")
+    field: TextField = None
 
 
-class Removed(Message):
+class Removed(Published):
     """A decoded mention that is not among the entities, and the reason."""
 
     text: str
@@ -83,13 +109,14 @@ class Removed(Message):
     reason: str = Field(description=f"Stable code: {', '.join(RemovalReason)}.")
     start: int | None = Field(default=None, ge=0)
     end: int | None = Field(default=None, ge=0)
+    field: TextField = None
 
 
-class Coverage(Message):
-    """Extent of the text that the model has read."""
+class Coverage(Published):
+    """Extent of the text that the model has read; of several text fields the sum, and the ranges of all."""
 
     windows: int = Field(ge=0, description="Windows the text was read in.")
-    characters: int = Field(ge=0, description="Code points in the text.")
+    characters: int = Field(ge=0, description="Code points in the text, or units of the event's offsets.")
     unread: list[tuple[int, int]] = Field(
         default_factory=list, description="Character ranges no window covers."
     )
@@ -102,7 +129,7 @@ class Coverage(Message):
     )
 
 
-class Source(Message):
+class Source(Published):
     """Position of the document in Kafka."""
 
     topic: str
@@ -110,7 +137,7 @@ class Source(Message):
     offset: int = Field(ge=0)
 
 
-class ModelInfo(Message):
+class ModelInfo(Published):
     """The model that decoded the entities."""
 
     name: str
@@ -118,7 +145,7 @@ class ModelInfo(Message):
     template_hash: str = Field(description="First 16 hex digits of the SHA-256 over the prompt template.")
 
 
-class EntityEvent(Message):
+class EntityEvent(Published):
     """All entities of one document, also when there are none. Record key: the document id."""
 
     event_id: str = Field(
@@ -133,6 +160,14 @@ class EntityEvent(Message):
     coverage: Coverage
     timings: dict[str, float] = Field(description="Milliseconds by stage: queue, count, mention, total.")
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
+    offsets: OffsetUnit | None = Field(
+        default=None, exclude_if=_is_none, description="Unit of all offsets; absent: code points."
+    )
+    fields: dict[str, Coverage] | None = Field(
+        default=None,
+        exclude_if=_is_none,
+        description="Coverage of each text field, by its JSON Pointer; absent where there is one text.",
+    )
 
 
 class DeadLetter(Message):

@@ -60,6 +60,16 @@ class Reason(StrEnum):
     LABEL_DUPLICATE = "label_duplicate"
     THRESHOLD_OUT_OF_RANGE = "threshold_out_of_range"
     POLICY_UNKNOWN = "policy_unknown"
+    OFFSETS_UNKNOWN = "offsets_unknown"
+
+    # validate: the record of another program lacks what the settings point at
+    NOT_A_CLOUD_EVENT = "not_a_cloud_event"
+    NOT_A_CHANGE_EVENT = "not_a_change_event"
+    CONTENT_TYPE_UNKNOWN = "content_type_unknown"
+    TEXT_NOT_FOUND = "text_not_found"
+    TEXT_NOT_A_STRING = "text_not_a_string"
+    TEXT_UNAVAILABLE = "text_unavailable"
+    ID_NOT_FOUND = "id_not_found"
 
     # size: the record, or a part of the document, is larger than this service reads
     MESSAGE_TOO_LARGE = "message_too_large"

@@ -21,7 +21,6 @@ from stream.corpora.parsing import (
     Discontinuous,
     DocumentBuilder,
     OffsetTable,
-    OffsetUnit,
     Options,
     ParsedDocument,
     Place,
@@ -29,6 +28,7 @@ from stream.corpora.parsing import (
     rejected,
 )
 from stream.errors import ConfigurationError
+from stream.offsets import OffsetUnit
 
 _TEXT_BOUND = re.compile(r"T\S*\t(\S+) (\d{1,18} \d{1,18}(?:;\d{1,18} \d{1,18})*)\t(.*)", re.DOTALL)
 _PASSED_OVER = tuple("REAMN*#")

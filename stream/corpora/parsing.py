@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from stream.corpora.document import AnnotatedDocument, GoldEntity
+from stream.offsets import OffsetUnit
 
 _LONGEST_QUOTE = 80
 _MOST_PROBLEMS = 100  # of one document; the rest is not looked for
@@ -74,19 +75,6 @@ class ParsedDocument:
 def rejected(place: Place, reason: str) -> ParsedDocument:
     """A document that cannot be read at all."""
     return ParsedDocument(place, None, (Problem(place, reason),))
-
-
-class OffsetUnit(StrEnum):
-    """Units that offsets in a file may count."""
-
-    CODE_POINTS = "code-points"
-    UTF_16 = "utf-16"
-    UTF_8 = "utf-8"
-
-    @property
-    def noun(self) -> str:
-        """The unit's name in a sentence."""
-        return {"code-points": "code points", "utf-16": "UTF-16 units", "utf-8": "UTF-8 bytes"}[self.value]
 
 
 class OffsetTable:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from stream.corpora.files import NotJson, rows_of
-from stream.corpora.parsing import OffsetTable, OffsetUnit, Place, is_unicode, quoted
+from stream.corpora.parsing import OffsetTable, Place, is_unicode, quoted
 from stream.errors import ConfigurationError
+from stream.offsets import OffsetUnit
 
 _ENTITY_LISTS = ("entities", "predictions")
 

@@ -12,13 +12,14 @@ from textwrap import shorten
 
 from stream.contract.messages import Entity, Policy
 from stream.corpora.document import AnnotatedDocument
-from stream.corpora.parsing import OffsetTable, OffsetUnit
+from stream.corpora.parsing import OffsetTable
 from stream.corpora.predictions import PredictedDocument, PredictedMention
 from stream.corpora.tokens import is_cjk
 from stream.errors import ConfigurationError
 from stream.evaluation.runner import Settled
 from stream.ner.calibration import Calibration
 from stream.ner.deduplicate import deduplicate
+from stream.offsets import OffsetUnit
 
 _SHOWN = 60
 

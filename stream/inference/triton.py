@@ -6,7 +6,8 @@ classes, with one template per kind of prompt: 5 µs each, where its ``InferInpu
 """
 
 import asyncio
-import re
+import itertools
+import secrets
 import time
 from array import array
 from collections.abc import Callable, Sequence
@@ -18,24 +19,13 @@ import grpc.aio
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from stream.backoff import pauses
-from stream.errors import (
-    InferenceBusy,
-    InferenceError,
-    InferenceOutage,
-    InferenceRejected,
-    InferenceTimeout,
-    InferenceUnavailable,
-)
-from stream.generation import Completion, Prompt
+from stream.errors import InferenceBreach, InferenceError, InferenceOutage, InferenceUnavailable
+from stream.generation import Completion, Prompt, origin
+from stream.inference.answer import OUTPUTS, read_answer
 from stream.inference.breaker import BreakerState, CircuitBreaker
+from stream.inference.faults import kind_of_fault
 
 MODEL_NAME = "tensorrt_llm"
-
-# Error texts of Triton and of its TensorRT-LLM backend.
-QUEUE_FULL_IN_TRITON = "Exceeds maximum queue size"
-QUEUE_FULL_IN_ENGINE = "Maximum queue size of {limit} has been reached, please try again later"
-BATCH_REFUSED = "Batch size > 1 requires the tensorrt_llm backend to be using decoupled transaction policy"
-STREAMING_REFUSED = "Streaming is only supported if model is deployed using decoupled mode."
 
 PADDING = -1
 
@@ -74,35 +64,21 @@ _CHANNEL_OPTIONS = (
     # Despite its name, this is the timeout of a connection attempt. A healthy server that is far away, or
     # busy on all cores, needs time for the handshake.
     ("grpc.min_reconnect_backoff_ms", 5000),
+    # A connection that was dropped without a word is given up within 20 s, and not at each call's deadline.
+    # Triton ends a connection on the fourth ping within five minutes in which it sent nothing
+    # (--grpc-http2-max-ping-strikes 2, --grpc-http2-min-recv-ping-interval-without-data 300000). By then a
+    # call has run into its deadline. Without a call there is no ping.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),  # what counts in gRPC 1.85; 60 s by default
+    ("grpc.keepalive_permit_without_calls", 0),
 )
 _READY_DEADLINE = 2.0
+_IDLE = 10.0  # seconds without an answer after which readiness is asked with a prompt
+_HEALTH_DEADLINE = 2.5
+_HEALTH_PROMPT = Prompt((0,), 1, 0)
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 1.0
-
-_QUEUE_FULL = re.compile(f"{QUEUE_FULL_IN_TRITON}|{QUEUE_FULL_IN_ENGINE.format(limit='[0-9]+')}")
-# An INTERNAL error that no request caused: the python backend's process died, and the server will end.
-_BACKEND_DIED = re.compile(r"[Ss]tub process .* is not healthy")
-
-# A status that blames neither the request nor the deadline is worth a retry: an operator can fix a wrong
-# model name or credential, and no document may be lost until then.
-_ERRORS: dict[grpc.StatusCode, type[InferenceError]] = {
-    grpc.StatusCode.INVALID_ARGUMENT: InferenceRejected,
-    grpc.StatusCode.OUT_OF_RANGE: InferenceRejected,
-    grpc.StatusCode.FAILED_PRECONDITION: InferenceRejected,
-    grpc.StatusCode.ALREADY_EXISTS: InferenceRejected,
-    grpc.StatusCode.UNIMPLEMENTED: InferenceRejected,
-    grpc.StatusCode.INTERNAL: InferenceRejected,  # every bad request, in the TensorRT-LLM backend
-    grpc.StatusCode.DEADLINE_EXCEEDED: InferenceTimeout,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: InferenceBusy,
-    grpc.StatusCode.UNAVAILABLE: InferenceUnavailable,
-    grpc.StatusCode.CANCELLED: InferenceUnavailable,  # by a server that shuts down
-    grpc.StatusCode.ABORTED: InferenceUnavailable,
-    grpc.StatusCode.DATA_LOSS: InferenceUnavailable,
-    grpc.StatusCode.UNKNOWN: InferenceUnavailable,
-    grpc.StatusCode.NOT_FOUND: InferenceUnavailable,
-    grpc.StatusCode.PERMISSION_DENIED: InferenceUnavailable,
-    grpc.StatusCode.UNAUTHENTICATED: InferenceUnavailable,
-}
 
 
 class TritonGenerator:
@@ -133,7 +109,13 @@ class TritonGenerator:
         self._breaker = CircuitBreaker(
             self._server, failures=breaker_failures, pause=breaker_pause, on_change=on_breaker_change
         )
+        # Unique among the clients of the server, and with no digit in front: TensorRT-LLM takes the number at
+        # the beginning of an id for the whole id.
+        client = secrets.token_hex(4)
+        self._ids = (f"{client}-{number}" for number in itertools.count(1))
         self._channel = grpc.aio.insecure_channel(url, options=_CHANNEL_OPTIONS)
+        self._calls = 0  # in flight
+        self._answered_at = 0.0
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
     @property
@@ -152,14 +134,18 @@ class TritonGenerator:
             InferenceOutage: The circuit breaker is open, and its probe failed.
             InferenceUnavailable: The server failed, or its queue was full, until the deadline.
             InferenceTimeout: One attempt took longer than the deadline.
+            InferenceUnclear: The server failed on the request, and does not say whose fault it was.
+            InferenceBreach: Its answer is not as the contract has it.
             InferenceRejected: The server refused the request; a retry would be refused too.
         """
-        request = _request(prompt)
+        request = self._request_for(prompt)
         give_up_at = time.monotonic() + self._deadline
         for pause in pauses(first=_FIRST_PAUSE, longest=_LONGEST_PAUSE):
             try:
                 async with self._slots:
-                    return await self._breaker.call(lambda: self._infer(request))
+                    return await self._breaker.call(
+                        lambda: self._infer(prompt, request, timeout=self._deadline)
+                    )
             except InferenceOutage:
                 raise
             except InferenceUnavailable:
@@ -169,56 +155,61 @@ class TritonGenerator:
         raise AssertionError("pauses have no end")
 
     async def ready(self) -> bool:
-        """Ask whether server and model would serve a prompt now."""
+        """Ask whether server and model would serve a prompt now.
+
+        A model whose executor is broken still reports itself ready. So a prompt of one token is sent too,
+        when none is in flight and the last answer is old.
+        """
         model = service_pb2.ModelReadyRequest(name=MODEL_NAME)
         try:
             server_ready = await self._stub.ServerReady(
                 service_pb2.ServerReadyRequest(), timeout=_READY_DEADLINE
             )
             model_ready = await self._stub.ModelReady(model, timeout=_READY_DEADLINE)
-        except grpc.aio.AioRpcError:
+            if not (server_ready.ready and model_ready.ready):
+                return False
+            if not self._calls and time.monotonic() - self._answered_at > _IDLE:
+                await self._infer(_HEALTH_PROMPT, self._request_for(_HEALTH_PROMPT), timeout=_HEALTH_DEADLINE)
+        except (grpc.aio.AioRpcError, InferenceError):
             return False
-        return bool(server_ready.ready and model_ready.ready)
+        return True
 
     async def close(self) -> None:
         """Close the connection; calls in flight are cancelled, at the server too."""
         await self._channel.close()
 
-    async def _infer(self, request: Any) -> Completion:
+    def _request_for(self, prompt: Prompt) -> Any:
+        return _request(prompt, f"padellm/{origin.get()}/{next(self._ids)}")
+
+    async def _infer(self, prompt: Prompt, request: Any, *, timeout: float) -> Completion:  # noqa: ASYNC109 - gRPC's own
+        self._calls += 1
         try:
-            response = await self._stub.ModelInfer(request, timeout=self._deadline)
+            response = await self._stub.ModelInfer(request, timeout=timeout)
         except grpc.aio.AioRpcError as error:
-            raise self._translated(error) from error
-        return self._completion(response)
-
-    def _translated(self, error: grpc.aio.AioRpcError) -> InferenceError:
-        code, details = error.code(), error.details() or ""
-        kind = _ERRORS[code]
-        if _QUEUE_FULL.search(details):
-            kind = InferenceBusy
-        elif code is grpc.StatusCode.INTERNAL and _BACKEND_DIED.search(details):
-            kind = InferenceUnavailable
-        return kind(f"{self._server} answered {code.name}: {details}")
-
-    def _completion(self, response: Any) -> Completion:
-        names = [output.name for output in response.outputs]
+            raise self._translated(error, request.id) from error
+        finally:
+            self._calls -= 1
         try:
-            raw = dict(zip(names, response.raw_output_contents, strict=True))
-            (length,) = array("i", raw["sequence_length"])
-            ids = array("i", raw["output_ids"])[:length]
-            log_probs = array("f", raw["output_log_probs"])[:length]
-        except (KeyError, ValueError) as error:
-            raise InferenceRejected(
-                f"{self._server} breaks the contract of the model {MODEL_NAME}: "
-                f"it answered with {sorted(names)} ({error!r})"
-            ) from error
-        return Completion(tuple(ids), tuple(log_probs))
+            completion = read_answer(response, most=prompt.max_new_tokens)
+        except InferenceBreach as breach:
+            raise InferenceBreach(
+                f"{self._server} breaks the contract of the model {MODEL_NAME}: {breach} "
+                f"(request {request.id})"
+            ) from breach
+        self._answered_at = time.monotonic()
+        return completion
+
+    def _translated(self, error: grpc.aio.AioRpcError, request_id: str) -> InferenceError:
+        code, details = error.code(), error.details() or ""
+        kind = kind_of_fault(code, details)
+        return kind(f"{self._server} answered {code.name}: {details} (request {request_id})")
 
 
-def _request(prompt: Prompt) -> Any:
+def _request(prompt: Prompt, request_id: str) -> Any:
     """Build a ModelInferRequest: the template of the prompt's kind, and its ids."""
     request = service_pb2.ModelInferRequest()
     request.CopyFrom(_template(prompt.max_new_tokens, prompt.end_id, prompt.stop_ids))
+    request.id = request_id
     length = len(prompt.ids)
     request.inputs[-1].shape[1] = length
     request.raw_input_contents.append(array("i", (length,)).tobytes())
@@ -252,6 +243,6 @@ def _template(max_new_tokens: int, end_id: int, stop_ids: tuple[int, ...]) -> An
     true("exclude_input_in_output")
     declare("input_lengths", "INT32", 1, 1)
     declare("input_ids", "INT32", 1, 0)
-    for name in ("output_ids", "sequence_length", "output_log_probs"):
+    for name in OUTPUTS:
         request.outputs.add(name=name)
     return request

@@ -121,15 +121,12 @@ class Kafka:
         tool = [
             "kafka.tools.StorageTool",
             "format",
-            "-t",
-            _new_cluster_id(),
             "-c",
             str(self._properties_file),
-            *self._format_options(),
         ]
         try:
             answer = subprocess.run(
-                [*self._java_command(), *tool],
+                [*self._java_command(), *tool, *self._format_options()],
                 capture_output=True,
                 text=True,
                 timeout=_FORMAT_PATIENCE,
@@ -146,12 +143,14 @@ class Kafka:
             )
 
     def _format_options(self) -> list[str]:
-        """No users: the listeners ask for none."""
-        return []
+        return ["-t", new_cluster_id()]
 
     def _properties(self) -> str:
+        return "".join(f"{name}={value}\n" for name, value in self._settings().items())
+
+    def _settings(self) -> dict[str, object]:
         """``server.properties``: one node that is broker and controller, nothing replicated."""
-        settings = {
+        return {
             "process.roles": "broker,controller",
             "node.id": 1,
             "controller.quorum.voters": f"1@{LOOPBACK}:{self.controller_port}",
@@ -176,9 +175,8 @@ class Kafka:
             "broker.session.timeout.ms": 2000,
             "broker.heartbeat.interval.ms": 500,
         }
-        return "".join(f"{name}={value}\n" for name, value in settings.items())
 
 
-def _new_cluster_id() -> str:
+def new_cluster_id() -> str:
     """16 random bytes in URL-safe Base64, as Kafka writes its ids; the fixed "k" keeps off a leading dash."""
     return f"k{secrets.token_urlsafe(16)[1:22]}"

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, JsonValue
 from pydantic.fields import FieldInfo
 
+from stream.offsets import OffsetUnit
+
 NAMESPACE = "padellm"
 _PRIMITIVES = {
     str: "string",
@@ -20,6 +22,7 @@ _PRIMITIVES = {
     bool: "boolean",
     NoneType: "null",
     JsonValue: "string",
+    OffsetUnit: "string",  # the symbols of an enum hold no hyphen
 }
 
 

@@ -8,6 +8,7 @@ from stream.settings import Settings, variables
 _SECTIONS = {
     "broker": "Kafka",
     "security_protocol": "Protection of the connections to Kafka",
+    "record_format": "Records",
     "inference": "Model",
     "max_in_flight": "Documents in flight",
     "policy": "Documents",
@@ -43,7 +44,7 @@ def settings_page() -> str:
 def _default(name: str, field: FieldInfo) -> str:
     if name == "cache_dir":
         return "`~/.cache/padellm`"  # on Linux, without XDG_CACHE_HOME
-    if field.default is None:
+    if field.default in {None, ()}:
         return ""
     value = str(field.default).lower() if isinstance(field.default, bool) else f"{field.default}"
     return f"`{value.removesuffix('.0')}`"

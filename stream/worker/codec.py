@@ -1,13 +1,15 @@
 """Record to document and entity event to bytes."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from stream.contract.messages import Document, EntityEvent, Policy
+from stream.contract.pointers import json_type
 from stream.contract.reasons import Reason
 from stream.contract.record import Record
 from stream.contract.rules import (
@@ -21,26 +23,75 @@ from stream.contract.rules import (
     shown,
 )
 from stream.errors import BadDocument
-from stream.settings import Settings
+from stream.offsets import OffsetUnit
+from stream.settings import RecordFormat, Settings
+from stream.worker.envelopes import decoded, opened, present_value
+from stream.worker.fields import id_of, labels_of, metadata_of, texts_of
 from stream.worker.strict_json import TooManyValues, member, parse
 
 _ESCAPED_CHARACTER = 12  # bytes of the longest spelling of a code point: \ud83d\ude00
 _FRAME = 65_536
 
 
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A document, and what of its record it does not hold.
+
+    Attributes:
+        document: Its id is filled in; its text is the first one where there are fields.
+        fields: Texts by their JSON Pointers; none where the document is one text.
+        metadata: As they are spelled in the record; empty where there are none.
+    """
+
+    document: Document
+    fields: Mapping[str, str] = field(default_factory=dict)
+    metadata: bytes = b""
+
+
+def decode(record: Record, settings: Settings) -> Decoded:
+    """Read and check the document in a record, whose form the settings name.
+
+    Raises:
+        stream.worker.envelopes.NoDocument: There is none, and that is no fault.
+        BadDocument: There is none as the settings describe it; ``reason`` is one of ``Reason``.
+    """
+    match settings.record_format:
+        case RecordFormat.DOCUMENT:
+            return _own(record, settings)
+        case RecordFormat.TEXT:
+            return _plain(record, settings)
+        case _:
+            return _pointed_at(record, settings)
+
+
 def decode_document(record: Record, settings: Settings) -> Document:
-    """Read and check the document in a record; its id is filled in from the record where it names none.
+    """Read and check the document in a record of our own format.
 
     Raises:
         BadDocument: The record holds no document; ``reason`` is one of ``Reason``.
     """
+    return _own(record, settings).document
+
+
+def encode_event(event: EntityEvent, metadata: bytes) -> bytes:
+    """The event as UTF-8 JSON, with its metadata spelled as in the record of its document.
+
+    A number of JSON may have more digits than a float keeps.
+    """
+    if not metadata:
+        return event.model_dump_json().encode()
+    whole = event.model_dump_json(exclude={"metadata"}).encode()
+    return b'%s,"metadata":%s}' % (whole[:-1], metadata)
+
+
+def _own(record: Record, settings: Settings) -> Decoded:
     raw = _bounded_value(record, settings)
     try:
         value = parse(raw, most_values=_most_values(settings))
     except TooManyValues as error:
         raise _too_many_values(error, settings) from error
     if not isinstance(value, dict):
-        raise _not_an_object(_json_type(value))
+        raise _not_an_object(json_type(value))
     _check_members(value, settings)
     try:
         # JSON mode: a policy is a string there, and a whole number is a float; nothing else is converted.
@@ -49,20 +100,29 @@ def decode_document(record: Record, settings: Settings) -> Document:
         raise _explained(error.errors()[0]) from error
     check_text(document.text, most=settings.max_text_characters)
     check_labels(document.labels, most=settings.max_labels)
-    if document.metadata:
-        _check_metadata(raw)
-    return _with_id(document, record)
+    metadata = _spelled_metadata(raw) if document.metadata else b""
+    return Decoded(_with_id(document, record), metadata=metadata)
 
 
-def encode_event(event: EntityEvent, record: Record) -> bytes:
-    """The event as UTF-8 JSON, with its metadata spelled as in the record of its document.
+def _plain(record: Record, settings: Settings) -> Decoded:
+    text = decoded(present_value(record))
+    if not text:
+        raise BadDocument(Reason.TEXT_EMPTY, "the value has 0 bytes: there is no text to find entities in")
+    check_text(text, most=settings.max_text_characters)
+    return Decoded(_with_id(Document(text=text), record))
 
-    A number of JSON may have more digits than a float keeps.
-    """
-    if not event.metadata:
-        return event.model_dump_json().encode()
-    whole = event.model_dump_json(exclude={"metadata"}).encode()
-    return b'%s,"metadata":%s}' % (whole[:-1], member(record.value or b"", "metadata"))
+
+def _pointed_at(record: Record, settings: Settings) -> Decoded:
+    content = opened(record, settings.record_format)
+    texts = texts_of(content.value, settings)
+    metadata = metadata_of(content, settings)
+    document = Document(
+        id=id_of(content.value, settings),
+        text=next(iter(texts.values())),
+        labels=labels_of(content.value, settings),
+        metadata=parse(metadata or b"{}", foreign=True),
+    )
+    return Decoded(_with_id(document, record), fields=texts, metadata=metadata)
 
 
 def largest_value(settings: Settings) -> int:
@@ -152,7 +212,7 @@ def _explained(error: ErrorDetails) -> BadDocument:
     expected = _EXPECTED.get(field, "another type")
     return BadDocument(
         Reason.WRONG_TYPE,
-        f"{_path(error)} is {_json_type(error['input'])} ({shown(error['input'])}); expected {expected}",
+        f"{_path(error)} is {json_type(error['input'])} ({shown(error['input'])}); expected {expected}",
     )
 
 
@@ -168,6 +228,7 @@ _EXPECTED = {
     "labels": "a list of strings, or an object of label to definition",
     "threshold": "a number from 0 to 1",
     "policy": "one of " + ", ".join(Policy),
+    "offsets": "one of " + ", ".join(OffsetUnit),
     "metadata": "an object",
 }
 
@@ -186,19 +247,24 @@ _SPECIAL: dict[tuple[str, str], _Explanation] = {
         Reason.POLICY_UNKNOWN,
         f"policy is {shown(error['input'])}; expected {_EXPECTED['policy']}",
     ),
+    ("offsets", "enum"): lambda error: (
+        Reason.OFFSETS_UNKNOWN,
+        f"offsets is {shown(error['input'])}; expected {_EXPECTED['offsets']}",
+    ),
     ("threshold", "greater_than_equal"): _threshold,
     ("threshold", "less_than_equal"): _threshold,
 }
 
 
-def _check_metadata(raw: bytes) -> None:
-    size = len(member(raw, "metadata"))
-    if size > MAX_METADATA_BYTES:
+def _spelled_metadata(raw: bytes) -> bytes:
+    spelled = member(raw, "metadata")
+    if len(spelled) > MAX_METADATA_BYTES:
         raise BadDocument(
             Reason.METADATA_TOO_LARGE,
-            f"metadata has {size:,} bytes, white space apart; at most {MAX_METADATA_BYTES:,} are carried; "
-            "keep a reference in it instead",
+            f"metadata has {len(spelled):,} bytes, white space apart; at most {MAX_METADATA_BYTES:,} are "
+            "carried; keep a reference in it instead",
         )
+    return spelled
 
 
 def _with_id(document: Document, record: Record) -> Document:
@@ -210,12 +276,3 @@ def _with_id(document: Document, record: Record) -> Document:
     if document.id:
         return document
     return document.model_copy(update={"id": key_as_id(record.key) or record.position})
-
-
-def _json_type(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "a boolean"
-    names = {str: "a string", int: "a number", float: "a number", list: "a list", dict: "an object"}
-    return names.get(type(value), "another type")

@@ -8,6 +8,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from stream.backoff import pauses
+from stream.contract.record import Record
 from stream.errors import DeliveryError
 from stream.settings import Settings
 from stream.worker.health_state import DependencyStatus
@@ -31,9 +32,10 @@ _RETRIABLE = (TransactionInDoubt, KafkaError, OSError, TimeoutError)
 
 @dataclass(slots=True)
 class _Outcome:
-    """A message that waits for its transaction."""
+    """A record that waits for its transaction, with its message or without one."""
 
-    message: Outgoing
+    offset: int
+    message: Outgoing | None
     done: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def fail(self, error: Exception) -> None:
@@ -102,10 +104,20 @@ class PartitionCommitter:
             KeyRequired: Its topic does not take it without a key.
             PartitionLost: It was not committed.
         """
+        await self._committed(message.record.offset, message)
+
+    async def pass_over(self, offset: int) -> None:
+        """Return once the offset of a record without a message is committed, with all outcomes before it.
+
+        Raises:
+            PartitionLost: It was not committed.
+        """
+        await self._committed(offset, None)
+
+    async def _committed(self, offset: int, message: Outgoing | None) -> None:
         if self._lost is not None:
             raise self._lost
-        offset = message.record.offset
-        outcome = self._waiting[offset] = _Outcome(message)
+        outcome = self._waiting[offset] = _Outcome(offset, message)
         self._arrived.set()
         try:
             await outcome.done
@@ -178,7 +190,7 @@ class PartitionCommitter:
             outcome = self._waiting.get(offset)
             if outcome is None or outcome.done.done() or len(batch) == _MOST:
                 break
-            size += outcome.message.bytes
+            size += outcome.message.bytes if outcome.message else 0
             if batch and size > self._largest:
                 break
             batch.append(outcome)
@@ -196,7 +208,8 @@ class PartitionCommitter:
                 await self._attempt(batch)
             except MessageRefused as refused:
                 if refused.index is not None:
-                    batch[refused.index].fail(refused.refusal)
+                    sent = [outcome for outcome in batch if outcome.message]
+                    sent[refused.index].fail(refused.refusal)
                     return
                 batch = batch[:1]
             except _RETRIABLE as error:
@@ -208,12 +221,12 @@ class PartitionCommitter:
         self._broker.worked(self._operation)
         waiting = [outcome for outcome in batch if not outcome.done.done()]
         if waiting:  # else they were forgotten meanwhile, and their offsets may be those of a new log
-            self._tracker.finish_before(self._partition, waiting[-1].message.record.offset + 1)
+            self._tracker.finish_before(self._partition, waiting[-1].offset + 1)
         for outcome in waiting:
             outcome.done.set_result(None)
 
     async def _attempt(self, batch: list[_Outcome]) -> None:
-        after = batch[-1].message.record.offset + 1
+        after = batch[-1].offset + 1
         if self._open:
             stored = await self._producer.begin()
             if stored == after:  # the answer was lost, and not the transaction
@@ -225,7 +238,7 @@ class PartitionCommitter:
                     "does another program commit for this group?"
                 )
         self._open = True
-        await self._producer.commit([outcome.message for outcome in batch], after)
+        await self._producer.commit([outcome.message for outcome in batch if outcome.message], after)
         self.committed = after
 
     def _note(self, error: Exception) -> None:
@@ -309,10 +322,21 @@ class TransactionalPublisher:
             PartitionLost: The document is another worker's.
         """
         assert_fits(message, self.largest)
-        committer = self._committers.get((message.record.topic, message.record.partition))
+        await self._committer(message.record).publish(message)
+
+    async def pass_over(self, record: Record) -> None:
+        """Return once the offset of a record without a message is committed.
+
+        Raises:
+            PartitionLost: The record is another worker's.
+        """
+        await self._committer(record).pass_over(record.offset)
+
+    def _committer(self, record: Record) -> PartitionCommitter:
+        committer = self._committers.get((record.topic, record.partition))
         if committer is None:
             raise PartitionLost("the partition was handed back")
-        await committer.publish(message)
+        return committer
 
     def forget(self, partition: Partition) -> None:
         """Drop the outcomes of a partition whose log went back to an earlier offset."""

@@ -7,14 +7,19 @@ import uuid
 
 import structlog
 
+from stream.aio import all_of
 from stream.contract.headers import event_headers, has_decodable_names
-from stream.contract.messages import Document, EntityEvent, Source
+from stream.contract.messages import EntityEvent, Source
 from stream.contract.reasons import Reason, Stage
 from stream.contract.record import Record
 from stream.errors import BadDocument, InferenceError, InferenceTimeout
+from stream.generation import origin
+from stream.offsets import OffsetUnit
 from stream.settings import Inference, Settings
-from stream.worker.codec import decode_document, encode_event
+from stream.worker.codec import Decoded, decode, encode_event
 from stream.worker.dead_letters import DeadLetters
+from stream.worker.envelopes import NoDocument
+from stream.worker.event_content import EventContent, content_of_fields, content_of_text
 from stream.worker.extraction import RetryingExtractor
 from stream.worker.health_state import DependencyStatus
 from stream.worker.logs import about
@@ -57,7 +62,7 @@ class Handler:
         )
 
     async def handle(self, record: Record, fetched: float) -> None:
-        """Return when Kafka has acknowledged the record's outcome.
+        """Return when Kafka has acknowledged the record's outcome; a record without a document has none.
 
         Args:
             record: The record.
@@ -70,6 +75,10 @@ class Handler:
             try:
                 # Nothing is sent before the event is complete: an error up to here cannot follow an event.
                 event, message = await self._event(record, time.monotonic() - fetched)
+            except NoDocument as why:
+                await self._publisher.pass_over(record)
+                self._metrics.no_document()
+                _log.debug("no document", why=str(why))
             except _NoEvent as no_event:
                 await self._dead_letters.publish(
                     record,
@@ -86,38 +95,46 @@ class Handler:
         """Make the event of a record, and the message that carries it.
 
         Raises:
+            NoDocument: The record holds none, and that is no fault.
             _NoEvent: The record becomes a dead letter.
         """
         stage = Stage.DECODE
         try:
-            document = self._document(record)
+            decoded = self._decoded(record)
+            document = decoded.document
+            unit = document.offsets or self._settings.offsets
             stage = Stage.INFERENCE
             # Each document has a task, and so a context, of its own.
+            origin.set(record.position)
             structlog.contextvars.bind_contextvars(document=document.id)
-            extraction = await self._extractor.extract(document)
+            content = await self._content(decoded, unit)
             stage = Stage.PUBLISH
             event = EntityEvent(
-                event_id=self._event_id(record, document),
+                event_id=self._event_id(record, decoded, unit),
                 document_id=document.id,
                 source=Source(topic=record.topic, partition=record.partition, offset=record.offset),
                 model=self._model.info,
-                labels=extraction.labels,
-                entities=extraction.entities,
-                removed=extraction.removed,
-                coverage=extraction.coverage,
+                labels=content.labels,
+                entities=content.entities,
+                removed=content.removed,
+                coverage=content.coverage,
                 timings={
                     stage: round(milliseconds, 3)
-                    for stage, milliseconds in {"queue": queued * 1000, **extraction.timings}.items()
+                    for stage, milliseconds in {"queue": queued * 1000, **content.timings}.items()
                 },
                 metadata=document.metadata,
+                offsets=None if unit is OffsetUnit.CODE_POINTS else unit,
+                fields=content.fields,
             )
             return event, Outgoing(
                 topic=self._settings.entities_topic,
                 key=event.document_id.encode(),
-                value=encode_event(event, record),
+                value=encode_event(event, decoded.metadata),
                 headers=event_headers(event, record),
                 record=record,
             )
+        except NoDocument:
+            raise
         except BadDocument as bad:
             raise _NoEvent(Reason(bad.reason), str(bad)) from bad
         except InferenceTimeout as error:
@@ -137,12 +154,22 @@ class Handler:
                 stage=stage,
             ) from error
 
-    def _document(self, record: Record) -> Document:
+    async def _content(self, decoded: Decoded, unit: OffsetUnit) -> EventContent:
+        """Ask the model about every text of the document."""
+        document, texts = decoded.document, decoded.fields
+        if not texts:
+            return content_of_text(document.text, await self._extractor.extract(document), unit)
+        extractions = await all_of(
+            self._extractor.extract(document.model_copy(update={"text": text})) for text in texts.values()
+        )
+        return content_of_fields(texts, dict(zip(texts, extractions, strict=True)), unit)
+
+    def _decoded(self, record: Record) -> Decoded:
         if not has_decodable_names(record.headers):
             raise BadDocument(
                 Reason.NOT_UTF8, "the name of a header is not UTF-8; Kafka wants names of headers in UTF-8"
             )
-        return decode_document(record, self._settings)
+        return decode(record, self._settings)
 
     async def _publish(self, record: Record, event: EntityEvent, message: Outgoing) -> None:
         began = time.monotonic()
@@ -159,12 +186,13 @@ class Handler:
         self._metrics.event(event)
         _log.debug("event published", event_id=event.event_id, entities=len(event.entities))
 
-    def _event_id(self, record: Record, document: Document) -> str:
+    def _event_id(self, record: Record, decoded: Decoded, unit: OffsetUnit) -> str:
         """Identify the question: position and content of the record, and all that decides the answer.
 
         A repeat has the same id, so that readers of events can drop it. A topic that is deleted and made
         again has other documents at the same positions, and they have other ids.
         """
+        document = decoded.document
         labels = self._model.default_labels if document.labels is None else document.labels
         calibration = self._model.calibration
         in_process = self._settings.inference is Inference.IN_PROCESS
@@ -179,4 +207,6 @@ class Handler:
             calibration and calibration.model_dump(),
             (self._settings.constrained, self._settings.int8) if in_process else None,
         ]
+        if decoded.fields or unit is not OffsetUnit.CODE_POINTS:
+            asked += [list(decoded.fields), unit]
         return str(uuid.uuid5(_EVENT_IDS, json.dumps(asked, sort_keys=True)))

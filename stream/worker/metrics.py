@@ -60,7 +60,7 @@ class WorkerMetrics:
         )
         self._rebalances = Counter("padellm_rebalances", "Rebalances of the group.", registry=self.registry)
         self._model = Info("padellm_model", "The model that serves.", registry=self.registry)
-        for outcome in ("event", "dead_letter"):
+        for outcome in ("event", "dead_letter", "no_document"):
             self._documents.labels(outcome)
 
     def model_is(self, info: ModelInfo, config: NerConfig) -> None:
@@ -81,6 +81,10 @@ class WorkerMetrics:
         """Count a document that became a dead letter."""
         self._documents.labels("dead_letter").inc()
         self._dead_letters.labels(letter.stage.value, letter.reason).inc()
+
+    def no_document(self) -> None:
+        """Count a record that holds no document, such as the deletion of a row."""
+        self._documents.labels("no_document").inc()
 
     def stage(self, name: str, seconds: float) -> None:
         """Observe the seconds that a document spent in a stage."""

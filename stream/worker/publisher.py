@@ -84,6 +84,13 @@ class Outlet(Protocol):
             DeliveryError: It will not be published here.
         """
 
+    async def pass_over(self, record: Record) -> None:
+        """Return once the offset of a record without a message may be committed.
+
+        Raises:
+            PartitionLost: The record is another worker's.
+        """
+
 
 class Publisher:
     """Sends messages and returns once all replicas in sync have them, however long that takes.
@@ -159,6 +166,9 @@ class Publisher:
             else:
                 self._broker.worked(operation)
                 return
+
+    async def pass_over(self, record: Record) -> None:
+        """Do nothing: the offset is committed by itself."""
 
     async def reaches_broker(self) -> bool:
         """Return whether the broker answers a metadata request now."""

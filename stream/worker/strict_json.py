@@ -23,6 +23,7 @@ _SPACE = re.compile(rb'("(?:[^"\\]++|\\.)*+")|[ \t\n\r]+', re.DOTALL)
 _CONTAINER = re.compile(rb"[ \t\n\r]*[\[{]")
 _QUOTE, _COLON, _COMMA = b'":,'
 _OPENING, _CLOSING = b"[{", b"]}"
+_LONGEST_INTEGER = 40  # digits; Python's conversion is quadratic
 _SCHEMA_REGISTRY_FRAME = 5  # bytes: 0, then the schema id as a big-endian integer
 
 
@@ -41,7 +42,7 @@ class TooManyValues(Exception):  # noqa: N818 - names what it is
         self.depth = depth
 
 
-def parse(raw: bytes, *, most_values: int | None = None) -> Any:
+def parse(raw: bytes, *, most_values: int | None = None, foreign: bool = False) -> Any:
     """Read one JSON value.
 
     Values take up to a hundred times as much memory as their text, so they are counted before any is made.
@@ -49,6 +50,8 @@ def parse(raw: bytes, *, most_values: int | None = None) -> Any:
     Args:
         raw: UTF-8.
         most_values: Most values that arrays and objects may hold together; None is no limit.
+        foreign: Whether most of it is another program's: numbers beyond 64 bits become floats, infinity too,
+            and strings may hold lone surrogates; ``refuse_surrogates`` checks what is read of it.
 
     Raises:
         BadDocument: The bytes are not one strict JSON value; the reason says why.
@@ -59,7 +62,11 @@ def parse(raw: bytes, *, most_values: int | None = None) -> Any:
         _bound(raw, math.inf if most_values is None else most_values)
     try:
         value = json.loads(
-            text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_float, parse_int=_int
+            text,
+            object_pairs_hook=_object,
+            parse_constant=_constant,
+            parse_float=float if foreign else _float,
+            parse_int=_any_int if foreign else _int,
         )
     except json.JSONDecodeError as error:
         raise BadDocument(
@@ -68,8 +75,8 @@ def parse(raw: bytes, *, most_values: int | None = None) -> Any:
             f"column {error.colno}; "
             'send one JSON object such as {"text": "..."}',
         ) from error
-    if "\\u" in text:  # only an escape can name a surrogate: UTF-8 cannot hold one
-        _refuse_surrogates(value)
+    if "\\u" in text and not foreign:  # only an escape can name a surrogate: UTF-8 cannot hold one
+        refuse_surrogates(value)
     return value
 
 
@@ -83,18 +90,42 @@ def member(raw: bytes, name: str) -> bytes:
     Raises:
         KeyError: There is no such member.
     """
-    depth = start = 0
+    for spelled, value in parts(raw):
+        if json.loads(spelled) == name:
+            return without_space(value)
+    raise KeyError(name)
+
+
+def parts(raw: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The spellings of names and values of a JSON object, or of indices and values of an array.
+
+    White space may be around values. A string or a number has no parts.
+
+    Args:
+        raw: JSON that ``parse`` has taken.
+    """
+    depth = start = index = 0
     string = slice(0)
+    name = b""
     for token in _TOKEN.finditer(raw):
         kind = raw[token.start()]
         depth += (kind in _OPENING) - (kind in _CLOSING)
-        if start and (depth == 0 or (depth == 1 and kind == _COMMA)):
-            return _SPACE.sub(rb"\1", raw[start : token.start()])
-        if kind == _QUOTE:
-            string = slice(*token.span())
-        elif kind == _COLON and depth == 1 and json.loads(raw[string]) == name:
+        if kind in _OPENING and depth == 1:
             start = token.end()
-    raise KeyError(name)
+        elif depth == 1 and kind == _QUOTE:
+            string = slice(*token.span())
+        elif depth == 1 and kind == _COLON:
+            name, start = raw[string], token.end()
+        elif depth == 0 or (depth == 1 and kind == _COMMA):
+            value = raw[start : token.start()]
+            if value.strip():  # else the array or object is empty
+                yield name or b"%d" % index, value
+            start, index = token.end(), index + 1
+
+
+def without_space(raw: bytes) -> bytes:
+    """JSON without the white space between its values."""
+    return _SPACE.sub(rb"\1", raw).strip()
 
 
 def _bound(raw: bytes, most_values: float) -> None:
@@ -177,6 +208,10 @@ def _int(digits: str) -> int:
     return value
 
 
+def _any_int(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _LONGEST_INTEGER else float(digits)
+
+
 def _too_deep() -> BadDocument:
     return BadDocument(
         Reason.TOO_DEEP, f"arrays and objects are nested deeper than {MAX_DEPTH} levels; flatten them"
@@ -190,7 +225,12 @@ def _children(value: Any) -> Iterator[Any]:
         yield from value
 
 
-def _refuse_surrogates(value: Any) -> None:
+def refuse_surrogates(value: Any) -> None:
+    """Check all strings of decoded JSON.
+
+    Raises:
+        BadDocument: One holds a lone surrogate.
+    """
     waiting = [value]
     while waiting:
         one = waiting.pop()

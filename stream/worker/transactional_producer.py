@@ -201,7 +201,7 @@ class TransactionalProducer:
             ) from error
 
     async def commit(self, messages: Sequence[Outgoing], offset: int) -> None:
-        """Commit messages and the offset behind their documents; all or nothing becomes visible.
+        """Commit messages, if any, and the offset behind their documents; all or nothing becomes visible.
 
         Raises:
             MessageRefused: A topic does not take a message.
@@ -213,10 +213,11 @@ class TransactionalProducer:
         topics: defaultdict[str, list[int]] = defaultdict(list)
         for topic, number in batches:
             topics[topic].append(number)
-        await self._coordinate(
-            AddPartitionsToTxnRequest(self._id, *self._identity, list(topics.items())),
-            lambda answer: (code for _, parts in answer.errors for _, code in parts),
-        )
+        if topics:
+            await self._coordinate(
+                AddPartitionsToTxnRequest(self._id, *self._identity, list(topics.items())),
+                lambda answer: (code for _, parts in answer.errors for _, code in parts),
+            )
         await self._coordinate(
             AddOffsetsToTxnRequest(self._id, *self._identity, self._settings.group),
             lambda answer: (answer.error_code,),

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from stream.corpora import doccano
-from stream.corpora.parsing import OffsetUnit, Options
+from stream.corpora.parsing import Options
+from stream.offsets import OffsetUnit
 from tests.corpora.documents import document
 
 DOCUMENT = document("😀 Ada", (2, 5, "PER"), name="7")

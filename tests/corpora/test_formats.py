@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from stream.corpora.conversion import Conversion
 from stream.corpora.formats import FORMATS, format_named, format_of
-from stream.corpora.parsing import OffsetUnit, Options
+from stream.corpora.parsing import Options
 from stream.errors import ConfigurationError
+from stream.offsets import OffsetUnit
 from tests.corpora.documents import by_place, document, documents, without_space
 
 OFFSETS = ["jsonl", "doccano", "padellm", "spacy", "brat"]

@@ -7,8 +7,9 @@ import pytest
 
 from stream.corpora.document import label_inventory
 from stream.corpora.jsonl import read, read_documents
-from stream.corpora.parsing import OffsetUnit, Options
+from stream.corpora.parsing import Options
 from stream.errors import ConfigurationError
+from stream.offsets import OffsetUnit
 
 GOOD = {
     "id": "1",

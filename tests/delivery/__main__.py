@@ -1,87 +1,169 @@
-"""The matrix of faults, seeds and planted bugs: a table, and a log of every kill.
+"""Runs of all faults on one broker, planted bugs, and the matrix on three brokers; and what was found.
 
-python -m tests.delivery [--faults kill freeze] [--seeds 1 2] [--documents 600] [--folder .padellm/faults]
+python -m tests.delivery [faults] [planted] [matrix] [--faults kill freeze] [--summary docs/faults]
 """
 
 import argparse
 import asyncio
-import json
 import logging
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import typer
 
 from stream.local.reaper import Reaper
-from tests.delivery.driver import Verdict, run_under
+from stream.settings import Delivery
+from tests.delivery import matrix
+from tests.delivery.driver import run_under
 from tests.delivery.faults import FAULTS
+from tests.delivery.outcome import HEADINGS, Outcome, Outcomes
 from tests.delivery.planted import PLANTED
+from tests.integration.kafka_cluster import RunningCluster
 from tests.integration.kafka_fixture import RunningKafka
 from tests.tiny_model import write_tiny_checkpoint
 
-_COLUMNS = "fault", "seed", "documents", "events", "dead", "repeats", "deeds", "seconds", "found"
-_ROW = "{:<44} {:>4} {:>9} {:>6} {:>5} {:>7} {:>6} {:>7}  {}"
+_ROLE_FAULTS = {name for name in FAULTS if name.endswith(("_stop", "_kill"))}  # the matrix has them
 
 
 def main() -> int:
-    """Run the matrix; returns 1 where a promise was broken or a planted bug was not found."""
-    parser = argparse.ArgumentParser(prog="python -m tests.delivery", description=__doc__.splitlines()[0])
-    parser.add_argument("--faults", nargs="*", choices=[*FAULTS], default=[*FAULTS])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2])
-    parser.add_argument("--documents", type=int, default=600)
-    parser.add_argument("--folder", type=Path, default=Path(".padellm/faults"))
-    parser.add_argument("--no-planted", action="store_true", help="leave the planted bugs out")
-    asked = parser.parse_args()
+    """Run what is asked for; returns 1 where a promise was broken or a planted bug was not found."""
+    asked = _asked()
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # each try while the broker is away
     shutil.rmtree(asked.folder, ignore_errors=True)
-    cells = [(fault, seed, None, None) for fault in asked.faults for seed in asked.seeds]
-    if not asked.no_planted:
-        cells += [(each.fault, each.seed, each.bug, each.anomaly) for each in PLANTED]
-    typer.echo(
-        _ROW.format("fault", "seed", "documents", "events", "dead", "repeats", "deeds", "seconds", "found")
-    )
-    failed, log = 0, asked.folder / "kills.jsonl"
+    model = write_tiny_checkpoint(asked.folder / "model")
+    outcomes = Outcomes(asked.folder)
+    typer.echo(HEADINGS)
+    parts = {"faults": _faults, "planted": _planted, "matrix": _matrix}
+    for part in asked.parts or parts:
+        for outcome in parts[part](asked, model):
+            outcomes.add(outcome)
+            typer.echo(outcome.row())
+            if asked.summary:
+                outcomes.summarise(asked.summary)
+    typer.echo(f"{outcomes.expected} of {len(outcomes)} runs as expected; their logs are in {asked.folder}")
+    return int(outcomes.expected < len(outcomes))
+
+
+def _asked() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.delivery", description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", help="faults, planted, matrix; all of them by default")
+    parser.add_argument("--faults", nargs="*", choices=[*FAULTS], default=[*FAULTS.keys() - _ROLE_FAULTS])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2], help="of each fault")
+    parser.add_argument("--documents", type=int, default=600, help="of each run of a fault")
+    parser.add_argument("--delivery", nargs="+", type=Delivery, choices=[*Delivery], default=[*Delivery])
+    parser.add_argument("--matrix-documents", type=int, default=1300, help="of each run of the matrix")
+    parser.add_argument("--matrix-seeds", nargs="+", type=int, default=matrix.SEEDS)
+    parser.add_argument("--pace", type=float, default=40, help="documents a second")
+    parser.add_argument("--folder", type=Path, default=Path(".padellm/faults"), help="for journals and logs")
+    parser.add_argument("--summary", type=Path, help="folder for the table and the log of kills")
+    return parser.parse_args()
+
+
+def _faults(asked: argparse.Namespace, model: Path) -> Iterator[Outcome]:
+    """Each fault with each seed and delivery, on one broker."""
+    with _broker(asked.folder) as broker:
+        for fault in sorted(asked.faults):
+            for seed in asked.seeds:
+                for delivery in asked.delivery:
+                    outcome = Outcome("faults", fault, seed, delivery)
+                    yield asyncio.run(
+                        outcome.of(
+                            run_under(
+                                fault,
+                                seed,
+                                broker,
+                                model,
+                                outcome.folder(asked.folder),
+                                count=asked.documents,
+                                pace=asked.pace,
+                                delivery=delivery,
+                            )
+                        )
+                    )
+
+
+def _planted(asked: argparse.Namespace, model: Path) -> Iterator[Outcome]:
+    """Each planted bug under the fault that brings it to light, on one broker."""
+    with _broker(asked.folder) as broker:
+        for each in PLANTED:
+            outcome = Outcome(
+                "planted", each.fault, each.seed, each.delivery, bug=each.bug, expected=each.anomaly
+            )
+            yield asyncio.run(
+                outcome.of(
+                    run_under(
+                        each.fault,
+                        each.seed,
+                        broker,
+                        model,
+                        outcome.folder(asked.folder),
+                        count=asked.documents,
+                        pace=asked.pace,
+                        delivery=each.delivery,
+                        bug=each.bug,
+                    )
+                )
+            )
+
+
+def _matrix(asked: argparse.Namespace, model: Path) -> Iterator[Outcome]:
+    """Each cell with each seed, on three brokers."""
     with Reaper() as reaper:
-        broker = RunningKafka(asked.folder / "kafka", reaper)
-        model = write_tiny_checkpoint(asked.folder / "model")
+        cluster = RunningCluster(asked.folder / "cluster", reaper)
+        cluster.start()
+        try:
+            for each in matrix.rounds():
+                if each.seed in asked.matrix_seeds:
+                    yield from asyncio.run(_round(each, asked, cluster, model))
+        finally:
+            cluster.stop()
+
+
+async def _round(
+    each: matrix.Round, asked: argparse.Namespace, cluster: RunningCluster, model: Path
+) -> list[Outcome]:
+    """The runs of a round, at once."""
+    on_brokers = each.fault in _ROLE_FAULTS
+    shared = matrix.SharedFault(FAULTS[each.fault], len(each.cells)) if on_brokers else None
+    outcomes = [
+        Outcome("matrix", each.fault, each.seed, cell.delivery, cell=cell, ordered=cell.ordered)
+        for cell in each.cells
+    ]
+    return await asyncio.gather(
+        *(
+            outcome.of(
+                run_under(
+                    each.fault,
+                    each.seed,
+                    cluster,
+                    model,
+                    outcome.folder(asked.folder),
+                    count=asked.matrix_documents,
+                    inject=shared,
+                    partitions=matrix.PARTITIONS,
+                    pace=matrix.PACE,
+                    delivery=outcome.delivery,
+                    ordered=outcome.ordered,
+                )
+            )
+            for outcome in outcomes
+        )
+    )
+
+
+@contextmanager
+def _broker(folder: Path) -> Iterator[RunningKafka]:
+    """One broker."""
+    with Reaper() as reaper:
+        broker = RunningKafka(folder / "kafka", reaper)
         broker.start()
         try:
-            for fault, seed, bug, expected in cells:
-                name = f"{fault} with {bug}" if bug else fault
-                folder = asked.folder / f"{name.replace(' ', '-')}-{seed}"
-                folder.mkdir()
-                verdict = asyncio.run(
-                    run_under(fault, seed, broker, model, folder, documents=asked.documents, bug=bug)
-                )
-                _log(log, verdict, fault=fault, seed=seed, bug=bug)
-                typer.echo(_row(name, seed, verdict))
-                failed += bool(verdict.found) if expected is None else expected not in verdict.found
+            yield broker
         finally:
             broker.stop()
-    typer.echo(f"{len(cells) - failed} of {len(cells)} runs as expected; the log of kills is {log}")
-    return int(failed > 0)
-
-
-def _row(name: str, seed: int, verdict: Verdict) -> str:
-    counts = verdict.counts
-    shown = ", ".join(f"{len(records)} {anomaly}" for anomaly, records in verdict.found.items())
-    return _ROW.format(
-        name,
-        seed,
-        counts["document"],
-        counts["event"],
-        counts["dead_letter"],
-        counts["repeat"],
-        len(verdict.actions),
-        f"{verdict.seconds:.0f}",
-        shown or "-",
-    )
-
-
-def _log(file: Path, verdict: Verdict, **run: object) -> None:
-    with file.open("a", encoding="utf-8") as lines:
-        lines.writelines(json.dumps({**run, **action}) + "\n" for action in verdict.actions)
 
 
 if __name__ == "__main__":

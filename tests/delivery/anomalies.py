@@ -44,12 +44,13 @@ def unseen_documents(history: History) -> list[Entry]:
 
 
 def duplicates(history: History) -> list[Entry]:
-    """Events whose id a reader got before, from another position."""
-    first: dict[str, Position] = {}
+    """Events whose id a reader got before, and dead letters of one document, from another position."""
+    first: dict[tuple[object, ...], Position] = {}
     return [
-        event
-        for event in _seen(history, "event")
-        if first.setdefault(event.message, event.position) != event.position
+        outcome
+        for outcome in _seen(history, "event", "dead_letter")
+        if first.setdefault((outcome.kind, outcome.message or outcome.source), outcome.position)
+        != outcome.position
     ]
 
 
@@ -92,13 +93,15 @@ def torn_transactions(history: History) -> list[Entry]:
     for commit in history.of(Commit):
         if commit.transaction is not None:
             moved[commit.transaction, commit.topic, commit.partition] = commit.offset
+    took_effect = {transaction for transaction, _, _ in moved}
     torn: list[Entry] = []
     for transaction, outcomes in _outcomes_by_transaction(history).items():
         end = ends.get(transaction)
-        if end is not None and end.committed is False:
+        if end is not None and end.committed is False and transaction not in took_effect:
             continue
         hidden = [ack for ack in outcomes if ack.position not in visible]
-        if hidden and (len(hidden) < len(outcomes) or (end is not None and end.committed)):
+        committed = transaction in took_effect or (end is not None and end.committed)
+        if hidden and (len(hidden) < len(outcomes) or committed):
             torn += hidden
         torn += [
             ack
@@ -111,19 +114,29 @@ def torn_transactions(history: History) -> list[Entry]:
 
 
 def commits_past_in_flight(history: History) -> list[Entry]:
-    """Commits of an offset before which a document was in flight: fetched, and finished by nobody."""
-    in_flight: dict[tuple[str, int], set[int]] = defaultdict(set)
+    """Commits of an offset before which a document was in flight: fetched, and finished by nobody.
+
+    A document whose outcome is in the commit's own transaction is finished by it.
+    """
+    together = {
+        transaction: {ack.source for ack in outcomes}
+        for transaction, outcomes in _outcomes_by_transaction(history).items()
+    }
+    in_flight: dict[tuple[str, int], set[Position]] = defaultdict(set)
     finished: set[Position] = set()
     early: list[Entry] = []
     for record in history:
         match record:
             case Poll(position=position) | HandlerStart(position=position) if position not in finished:
-                in_flight[position.topic, position.partition].add(position.offset)
+                in_flight[position[:2]].add(position)
             case HandlerEnd(position=position, given_up=False):
                 finished.add(position)
-                in_flight[position.topic, position.partition].discard(position.offset)
-            case Commit(topic=topic, partition=partition, offset=offset):
-                if any(each < offset for each in in_flight[topic, partition]):
+                in_flight[position[:2]].discard(position)
+            case Commit(topic=topic, partition=partition, offset=offset, transaction=transaction):
+                answered = together.get(transaction or "", set())
+                finished |= answered
+                in_flight[topic, partition] -= answered
+                if any(each.offset < offset for each in in_flight[topic, partition]):
                     early.append(record)
     return early
 
@@ -284,8 +297,9 @@ ALL: tuple[Anomaly, ...] = (
     false_reports,
 )
 # At least once: a document that is read again has its outcome again, also from a worker that was frozen; and
-# documents are handled side by side, in no order.
+# documents are handled side by side, in no order, unless one is in flight at a time.
 AT_LEAST_ONCE = tuple(each for each in ALL if each not in {duplicates, order_inversions, zombie_outputs})
+AT_LEAST_ONCE_IN_ORDER = (*AT_LEAST_ONCE, order_inversions)
 
 
 def found(history: History, anomalies: Iterable[Anomaly] = ALL) -> dict[str, list[Entry]]:
@@ -322,13 +336,10 @@ def _unanswered(history: History, answered: set[Position | None]) -> list[Ack]:
 
 def _committed(history: History) -> dict[tuple[str, int], int]:
     """Highest committed offset by partition."""
-    ends = _ends(history)
     committed: dict[tuple[str, int], int] = defaultdict(int)
     for commit in history.of(Commit):
-        end = ends.get(commit.transaction or "")
-        if commit.transaction is None or (end is not None and end.committed):
-            lane = commit.topic, commit.partition
-            committed[lane] = max(committed[lane], commit.offset)
+        lane = commit.topic, commit.partition
+        committed[lane] = max(committed[lane], commit.offset)
     return committed
 
 

@@ -6,29 +6,37 @@ The seed decides the documents, the victims and the pauses; the machine decides 
 import asyncio
 import json
 import random
-import struct
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from aiohttp import ClientError
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from stream.contract.headers import read_dead_letter
-from stream.kafka.topics import ensure_topics
-from stream.settings import Settings
-from tests.delivery import faults
-from tests.delivery.anomalies import AT_LEAST_ONCE, duplicates, found
+from stream.kafka.topics import ensure_topics, topic_names
+from stream.settings import Delivery, Settings
+from tests.delivery import coordinator_log, faults
+from tests.delivery.anomalies import (
+    ALL,
+    AT_LEAST_ONCE,
+    AT_LEAST_ONCE_IN_ORDER,
+    Anomaly,
+    duplicates,
+    found,
+)
+from tests.delivery.documents import SentDocument, documents
 from tests.delivery.fault_run import FaultRun
+from tests.delivery.forked_worker import ForkedWorker
 from tests.delivery.history import (
     Ack,
-    Commit,
     Entry,
     History,
     Journal,
@@ -38,17 +46,17 @@ from tests.delivery.history import (
     Record,
     Report,
     Send,
+    content,
+    now,
 )
-from tests.delivery.recording_worker import content, now
+from tests.delivery.network.proxy import KafkaProxy
+from tests.integration.kafka_cluster import RunningCluster
 from tests.integration.kafka_fixture import RunningKafka
 from tests.integration.worker_fixture import Bench, WorkerProcess
 
-_OFFSETS = "__consumer_offsets"
-_OFFSET_KEYS = (0, 1)  # versions of keys that name a committed offset
-_INTERVAL = 0.025  # seconds between documents
-_REST = 120.0
+_PACE = 40.0
+_REST = 180.0
 _STRAGGLERS = 5.0
-_ORDERS = ("REJECT", "FAULT", "TIMEOUT")
 
 
 @dataclass(frozen=True)
@@ -71,11 +79,16 @@ class Verdict:
 async def run_under(
     fault: str,
     seed: int,
-    broker: RunningKafka,
+    broker: RunningKafka | RunningCluster,
     model: Path,
     folder: Path,
     *,
-    documents: int,
+    count: int,
+    inject: Callable[[FaultRun], Awaitable[None]] | None = None,
+    partitions: int = 4,
+    pace: float = _PACE,
+    delivery: Delivery = Delivery.AT_LEAST_ONCE,
+    ordered: bool = False,
     bug: str | None = None,
 ) -> Verdict:
     """Run workers under a fault until all is at rest, and check what happened.
@@ -83,35 +96,53 @@ async def run_under(
     Args:
         fault: Name of a file in ``faults``.
         seed: Decides documents, victims and pauses.
-        broker: The broker; runs before and after.
+        broker: The broker, or brokers; run before and after.
         model: Tiny checkpoint of the scripted model.
         folder: Empty folder for journals and logs.
-        documents: Documents to send.
+        count: Documents to send.
+        inject: The fault, if it is to be injected in another way than its own.
+        partitions: Partitions of each topic.
+        pace: Documents a second.
+        delivery: What the workers promise.
+        ordered: Whether many documents share a key, and outcomes of a key must come in order. Exactly once
+            promises that; at least once does with one document in flight.
         bug: Bug to plant into the workers, a name of ``recording_worker.BUGS``.
     """
-    began = time.monotonic()
-    bench = Bench(_settings(broker.bootstrap, model), folder, [])
-    await ensure_topics(bench.settings)
-    run = FaultRun(random.Random(f"{fault} {seed}"), bench, broker, folder / "away", bug)
-    texts = _values(random.Random(seed), documents, run.away)
+    began, since = time.monotonic(), now()
+    bench = Bench(_settings(broker.bootstrap, model, delivery, ordered=ordered), folder, [], ForkedWorker)
+    await ensure_topics(bench.settings, partitions=partitions)
+    proxy = KafkaProxy(broker.service) if isinstance(broker, RunningKafka) else None
+    run = FaultRun(random.Random(f"{fault} {seed}"), bench, broker, proxy, folder / "away", bug)
+    texts = documents(random.Random(seed), count, run.away, pace=pace, ordered=ordered)
     journal = Journal(folder / "driver.jsonl")
     try:
-        workers = [run.start_worker() for _ in range(2)]
-        await asyncio.gather(*(worker.is_ready() for worker in workers))
-        async with _in_background(_watch_outcomes(bench, journal), _watch_pages(run, journal)):
-            sending = asyncio.create_task(_send(bench, texts, journal))
-            await faults.FAULTS[fault](run)
-            await sending
-            if not run.alive():
-                run.start_worker()
-            await _rest(bench, journal, folder)
-        for record in [*await _read_topics(bench), *await _read_commits(bench)]:
+        async with proxy or nullcontext():
+            workers = [run.start_worker() for _ in range(2)]
+            await asyncio.gather(*(worker.is_ready() for worker in workers))
+            async with _in_background(_watch_outcomes(bench, journal), _watch_pages(run, journal)):
+                sending = asyncio.create_task(_send(bench, texts, pace, journal))
+                await (inject or faults.FAULTS[fault])(run)
+                await sending
+                if not run.alive():
+                    run.start_worker()
+                await _rest(bench, journal, folder)
+        for record in [*await _read_topics(bench), *await _read_commits(bench, since)]:
             journal.append(record)
+        bench.close()
+        await _delete_topics(bench)
     finally:
         bench.close()
         journal.close()
     history = _history(folder)
-    return Verdict(_counts(history), run.actions, found(history, AT_LEAST_ONCE), time.monotonic() - began)
+    promise = _promise(delivery, ordered=ordered)
+    return Verdict(_counts(history), run.actions, found(history, promise), time.monotonic() - began)
+
+
+def _promise(delivery: Delivery, *, ordered: bool) -> tuple[Anomaly, ...]:
+    """Anomalies that must not be."""
+    if delivery is Delivery.EXACTLY_ONCE:
+        return ALL
+    return AT_LEAST_ONCE_IN_ORDER if ordered else AT_LEAST_ONCE
 
 
 def _history(folder: Path) -> History:
@@ -119,8 +150,10 @@ def _history(folder: Path) -> History:
     return History.read(*sorted(folder.glob("worker-*.jsonl")), folder / "driver.jsonl")
 
 
-def _settings(bootstrap: str, model: Path) -> Settings:
+def _settings(bootstrap: str, model: Path, delivery: Delivery, *, ordered: bool) -> Settings:
     name = f"faults-{uuid.uuid4().hex[:8]}"
+    # In transactions an outcome waits, in flight, for those of all documents before it.
+    in_flight = 64 if delivery is Delivery.EXACTLY_ONCE else 1 if ordered else 16
     return Settings(
         broker=bootstrap,
         group=name,
@@ -128,62 +161,40 @@ def _settings(bootstrap: str, model: Path) -> Settings:
         entities_topic=f"{name}-entities",
         dead_letters_topic=f"{name}-dead",
         model=model,
+        delivery=delivery,
         drain_limit=3.0,
-        max_in_flight=16,
+        max_in_flight=in_flight,
         log_level="info",
     )
 
 
-def _values(chance: random.Random, documents: int, away: Path) -> list[bytes]:
-    """Values of documents: most are sound, a few make the model fail, and a few are no documents."""
-    values = []
-    for number in range(documents):
-        word = f"Ada{number}"
-        # Slow ones are in flight over several commits, so that what dies has them in its hands.
-        seconds = chance.uniform(0.5, 1.0) if chance.random() < 0.15 else chance.uniform(0, 0.1)
-        orders = [f"SLEEP {seconds:.3f}", f"AWAY-WHILE {away}"]
-        if chance.random() < 0.02:
-            orders.append(chance.choice(_ORDERS))
-        text = " ".join([word, *orders])
-        value = json.dumps({"id": f"doc-{number}", "text": text}).encode()
-        values.append(value[:-1] if chance.random() < 0.02 else value)
-    return values
-
-
-async def _send(bench: Bench, values: list[bytes], journal: Journal) -> None:
+async def _send(bench: Bench, texts: list[SentDocument], pace: float, journal: Journal) -> None:
     """Send documents at an even pace, whatever the broker does; a send without an answer stays open."""
     async with bench.producer(enable_idempotence=True, acks="all") as producer:
 
-        async def send(number: int, value: bytes) -> None:
-            message = f"doc-{number}"
-            journal.append(Send(process="producer", time=now(), message=message))
+        async def send(document: SentDocument) -> None:
+            journal.append(Send(process="producer", time=now(), message=document.name))
             with suppress(KafkaError):
                 stored = await producer.send_and_wait(
-                    bench.settings.documents_topic, value, key=message.encode()
+                    bench.settings.documents_topic, document.value, key=document.key
                 )
                 journal.append(
                     Ack(
                         process="producer",
                         time=now(),
-                        message=message,
+                        message=document.name,
                         position=Position(stored.topic, stored.partition, stored.offset),
-                        content=content(value),
-                        characters=_characters(value),
+                        content=document.content,
+                        characters=document.characters,
                     )
                 )
 
+        began = time.monotonic()
         sends = []
-        for number, value in enumerate(values):
-            sends.append(asyncio.create_task(send(number, value)))
-            await asyncio.sleep(_INTERVAL)
+        for number, document in enumerate(texts):
+            await asyncio.sleep(max(0, began + number / pace - time.monotonic()))
+            sends.append(asyncio.create_task(send(document)))
         await asyncio.gather(*sends)
-
-
-def _characters(value: bytes) -> int:
-    try:
-        return len(json.loads(value)["text"])
-    except ValueError:
-        return 0
 
 
 @asynccontextmanager
@@ -216,11 +227,12 @@ async def _watch_outcomes(bench: Bench, journal: Journal) -> None:
                 batches = await consumer.getmany(timeout_ms=200)
             except KafkaError:
                 continue
-            for tp, records in batches.items():
-                for record in records:
-                    journal.append(_seen(record, bench, "reader"))
+            for record in (record for records in batches.values() for record in records):
+                journal.append(_seen(record, bench, "reader"))
+            for tp in consumer.assignment():
+                # Behind an open transaction nothing comes, and just that is to be seen.
                 stable, end = consumer.last_stable_offset(tp), consumer.highwater(tp)
-                if stable is not None and end is not None:
+                if stable is not None and end is not None and (tp in batches or stable < end):
                     journal.append(
                         LogEnd(
                             process="reader",
@@ -234,10 +246,10 @@ async def _watch_outcomes(bench: Bench, journal: Journal) -> None:
 
 
 async def _watch_pages(run: FaultRun, journal: Journal) -> None:
-    """Ask each worker twice a second for its counters and its readiness."""
+    """Ask each worker once a second for its counters and its readiness."""
     while True:
         await asyncio.gather(*(_ask(run, worker, journal) for worker in run.alive()))
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(1)
 
 
 async def _ask(run: FaultRun, worker: WorkerProcess, journal: Journal) -> None:
@@ -286,53 +298,27 @@ async def _read_topics(bench: Bench) -> list[Record]:
     return [_seen(record, bench, "last reader") async for record in _records(settings.broker, topics)]
 
 
-async def _read_commits(bench: Bench) -> list[Record]:
+async def _read_commits(bench: Bench, since: float) -> list[Record]:
     """Every offset that the group has committed, in order, from the coordinator's own log."""
-    commits: list[Record] = []
-    async for record in _records(bench.settings.broker, (_OFFSETS,)):
-        if record.value is None:
-            continue
-        key = _Fields(record.key)
-        if key.number(">h") not in _OFFSET_KEYS:
-            continue
-        group, topic, partition = key.text(), key.text(), key.number(">i")
-        if group == bench.settings.group:
-            value = _Fields(record.value)
-            value.number(">h")
-            commits.append(
-                Commit(
-                    process="broker",
-                    time=record.timestamp / 1000,
-                    topic=topic,
-                    partition=partition,
-                    offset=value.number(">q"),
-                )
-            )
-    return commits
+    commits = [
+        coordinator_log.commit_of(record, bench.settings.group)
+        async for record in _records(bench.settings.broker, (coordinator_log.TOPIC,), since=since)
+    ]
+    return [commit for commit in commits if commit is not None]
 
 
-class _Fields:
-    """Fields of a record of the coordinator's log, one after another."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._at = 0
-
-    def number(self, form: str) -> int:
-        """The next number."""
-        (number,) = struct.unpack_from(form, self._data, self._at)
-        self._at += struct.calcsize(form)
-        return int(number)
-
-    def text(self) -> str:
-        """The next string, with its length before it."""
-        length = self.number(">h")
-        self._at += length
-        return self._data[self._at - length : self._at].decode()
+async def _delete_topics(bench: Bench) -> None:
+    """Leave the brokers as they were: hundreds of runs' logs would slow them down."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bench.settings.broker)
+    await admin.start()
+    try:
+        await admin.delete_topics([*topic_names(bench.settings)])
+    finally:
+        await admin.close()
 
 
-async def _records(bootstrap: str, topics: Iterable[str]) -> AsyncIterator[Any]:
-    """Yield all records of topics from the start to their present ends."""
+async def _records(bootstrap: str, topics: Iterable[str], *, since: float = 0) -> AsyncIterator[Any]:
+    """Yield all records of topics from a time, or from the start, to their present ends."""
     async with AIOKafkaConsumer(
         bootstrap_servers=bootstrap, auto_offset_reset="earliest", isolation_level="read_committed"
     ) as consumer:
@@ -341,9 +327,11 @@ async def _records(bootstrap: str, topics: Iterable[str]) -> AsyncIterator[Any]:
             await consumer._client._wait_on_metadata(topic)
             places += [TopicPartition(topic, part) for part in consumer.partitions_for_topic(topic)]
         ends = await consumer.end_offsets(places)
-        consumer.assign(places)
-        await consumer.seek_to_beginning(*places)
-        behind = {tp for tp in places if ends[tp] > 0}
+        starts = await consumer.offsets_for_times(dict.fromkeys(places, int(since * 1000)))
+        behind = {tp for tp in places if starts[tp] is not None and starts[tp].offset < ends[tp]}
+        consumer.assign([*behind])
+        for tp in behind:
+            consumer.seek(tp, starts[tp].offset)
         while behind:
             for records in (await consumer.getmany(timeout_ms=200)).values():
                 for record in records:

@@ -6,7 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.delivery.recording_worker import now
+from stream.worker.consumer import SESSION_TIMEOUT
+from tests.delivery.history import now
+from tests.delivery.network.isolation import Isolation
+from tests.delivery.network.proxy import KafkaProxy
+from tests.integration.kafka_cluster import RunningCluster
 from tests.integration.kafka_fixture import RunningKafka
 from tests.integration.worker_fixture import Bench, WorkerProcess
 
@@ -20,7 +24,8 @@ class FaultRun:
     Attributes:
         random: Seeded; decides victims and pauses.
         bench: Topics and workers.
-        broker: The broker.
+        broker: The broker, or all brokers of a cluster.
+        proxy: Proxy that a worker's traffic may pass; none before a cluster.
         away: The model is unavailable while this file exists.
         bug: Planted bug of the workers.
         actions: Deeds of the fault, each with its time.
@@ -28,18 +33,41 @@ class FaultRun:
 
     random: random.Random
     bench: Bench
-    broker: RunningKafka
+    broker: RunningKafka | RunningCluster
+    proxy: KafkaProxy | None
     away: Path
     bug: str | None = None
     actions: list[dict[str, Any]] = field(default_factory=list)
 
     def start_worker(self) -> WorkerProcess:
-        """Start a worker that keeps a journal."""
+        """Start a worker that keeps a journal; the first one behind the proxy."""
         name = f"worker-{len(self.bench.workers)}"
         journal = self.bench.folder / f"{name}.jsonl"
         journal.touch()
         bugs = () if self.bug is None else (self.bug,)
-        return self.bench.start_worker(("-m", _PROGRAM, name, str(journal), *bugs))
+        return self.bench.start_worker(
+            ("-m", _PROGRAM, name, str(journal), *bugs),
+            broker=self.broker.bootstrap if self.bench.workers or not self.proxy else self.proxy.bootstrap,
+        )
+
+    @property
+    def proxied(self) -> WorkerProcess:
+        """The worker behind the proxy: the first."""
+        return self.bench.workers[0]
+
+    async def cut_off(self, isolation: Isolation) -> None:
+        """Cut the worker behind the proxy off for longer than its session."""
+        await self.pause(1, 4)
+        self.note("isolate", self.proxied)
+        async with self.proxy.under(isolation):
+            await self.outlast_session()
+        isolation.end()
+        self.note("connect", self.proxied)
+        await self.pause(2, 4)
+
+    async def outlast_session(self) -> None:
+        """Let the run go on until the group has given away the partitions of a worker that is silent."""
+        await self.pause(SESSION_TIMEOUT + 4, SESSION_TIMEOUT + 8)
 
     def alive(self) -> list[WorkerProcess]:
         """Workers whose process runs."""
@@ -53,7 +81,7 @@ class FaultRun:
         """Let the run go on for so many seconds."""
         await asyncio.sleep(self.random.uniform(shortest, longest))
 
-    def note(self, action: str, worker: WorkerProcess | None = None) -> None:
-        """Note a deed, done to a worker or to the broker."""
-        subject = "broker" if worker is None else f"worker-{self.bench.workers.index(worker)}"
+    def note(self, action: str, worker: WorkerProcess | None = None, *, to: str = "broker") -> None:
+        """Note a deed, done to a worker, or else to what ``to`` names."""
+        subject = to if worker is None else f"worker-{self.bench.workers.index(worker)}"
         self.actions.append({"time": now(), "action": action, "to": subject})

@@ -1,11 +1,32 @@
 """History of a delivery run: typed records in order of time, kept as JSON Lines."""
 
+import hashlib
+import json
 import os
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+
+def now() -> float:
+    """Seconds since the epoch, in whole milliseconds, as the broker's times are."""
+    return int(time.time() * 1000) / 1000
+
+
+def content(value: bytes | None) -> str:
+    """The part of a document that its event repeats, the first word; a digest where there is no document."""
+    try:
+        return str(json.loads(value or b"")["text"].split()[0])
+    except (ValueError, TypeError, LookupError, AttributeError):
+        return hashlib.sha256(value or b"").hexdigest()
+
+
+def transaction_name(producer_id: int, epoch: int, offset: int) -> str:
+    """Name of a transaction: an epoch may see several, each commits another offset."""
+    return f"{producer_id}/{epoch}/{offset}"
 
 
 class Position(NamedTuple):
@@ -70,7 +91,7 @@ class HandlerEnd(Entry):
 
 
 class Commit(Entry):
-    """An offset that the group coordinator stored."""
+    """An offset that the group coordinator stored; one of a transaction counts only if that was committed."""
 
     type: Literal["commit"] = "commit"
     topic: str

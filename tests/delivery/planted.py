@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from stream.settings import Delivery
+
 
 class Planted(NamedTuple):
     """A bug of ``recording_worker.BUGS`` in a run that must find it."""
@@ -10,6 +12,7 @@ class Planted(NamedTuple):
     fault: str
     seed: int
     anomaly: str
+    delivery: Delivery = Delivery.AT_LEAST_ONCE
 
 
 PLANTED = (

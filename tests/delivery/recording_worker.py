@@ -4,43 +4,42 @@ python -m tests.delivery.recording_worker NAME JOURNAL [BUG]
 """
 
 import asyncio
-import hashlib
-import json
 import random
 import sys
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
+
 from stream.generation import Completion
 from stream.settings import Settings
-from stream.worker import consumer
-from stream.worker.app import run
+from stream.worker import app, consumer
+from stream.worker.committer import TransactionalPublisher
 from stream.worker.dead_letters import DeadLetters
 from stream.worker.handler import Handler
 from stream.worker.intake import Intake
 from stream.worker.metrics import WorkerMetrics
 from stream.worker.offset_tracker import OffsetTracker
-from tests.delivery.history import Assignment, HandlerEnd, HandlerStart, Journal, Poll, Position
+from stream.worker.transactional_producer import TransactionalProducer
+from tests.delivery.history import (
+    Assignment,
+    HandlerEnd,
+    HandlerStart,
+    Journal,
+    Poll,
+    Position,
+    content,
+    now,
+)
+from tests.delivery.recorded_transactions import RecordedProducer
 from tests.integration.scripted_worker import ScriptedGenerator
 
 
-def now() -> float:
-    """Seconds since the epoch, in whole milliseconds, as the broker's times are."""
-    return int(time.time() * 1000) / 1000
-
-
-def content(value: bytes | None) -> str:
-    """The part of a document that its event repeats, the first word; a digest where there is no document."""
-    try:
-        return str(json.loads(value or b"")["text"].split()[0])
-    except (ValueError, TypeError, LookupError, AttributeError):
-        return hashlib.sha256(value or b"").hexdigest()
-
-
 def record_in(journal: Journal, name: str) -> None:
-    """Write assignments, fetched documents and the handling of each into a journal."""
+    """Write assignments, fetched documents, the handling of each and transactions into a journal."""
     admit, handle, assigned = Intake.admit, Handler.handle, consumer.OrderedConsumer.on_partitions_assigned
 
     async def recorded_admit(self: Any, partition: Any, generation: int, record: Any, **options: Any) -> None:
@@ -60,12 +59,16 @@ def record_in(journal: Journal, name: str) -> None:
 
     async def recorded_assigned(self: Any, partitions: Any, generation_id: int = 0) -> None:
         await assigned(self, partitions, generation_id)
-        lanes = tuple(sorted((tp.topic, tp.partition) for tp in partitions))
-        journal.append(Assignment(process=name, time=now(), generation=generation_id, partitions=lanes))
+        if self._transactions is None:  # else they note it, once the earlier owner is fenced
+            lanes = tuple(sorted((tp.topic, tp.partition) for tp in partitions))
+            journal.append(Assignment(process=name, time=now(), generation=generation_id, partitions=lanes))
 
     Intake.admit = recorded_admit
     Handler.handle = recorded_handle
     consumer.OrderedConsumer.on_partitions_assigned = recorded_assigned
+    app.TransactionalPublisher = partial(
+        TransactionalPublisher, make=partial(RecordedProducer, journal, name)
+    )
 
 
 def commit_what_was_fetched() -> None:
@@ -137,6 +140,34 @@ def score_by_chance() -> None:
     ScriptedGenerator.generate = by_chance
 
 
+def go_on_without_an_answer() -> None:
+    """Plant a producer that fences when it is refused, and goes on in its transaction when no answer came."""
+    begin, commit = TransactionalProducer.begin, TransactionalProducer.commit
+    reached: dict[TransactionalProducer, int] = {}
+    unanswered: set[TransactionalProducer] = set()
+
+    async def begun(self: TransactionalProducer) -> int:
+        if self in unanswered:
+            unanswered.discard(self)
+            await self.close()
+            self._client = AIOKafkaClient(bootstrap_servers=self._settings.broker)
+            await self._client.bootstrap()
+        else:
+            reached[self] = await begin(self)
+        return reached[self]
+
+    async def committed(self: TransactionalProducer, messages: Any, offset: int) -> None:
+        try:
+            await commit(self, messages, offset)
+        except KafkaError:
+            unanswered.add(self)
+            raise
+        reached[self] = offset
+
+    TransactionalProducer.begin = begun
+    TransactionalProducer.commit = committed
+
+
 BUGS: dict[str, Callable[[], None]] = {
     plant.__name__: plant
     for plant in (
@@ -146,6 +177,7 @@ BUGS: dict[str, Callable[[], None]] = {
         drop_dead_letters,
         count_twice,
         score_by_chance,
+        go_on_without_an_answer,
     )
 }
 
@@ -154,9 +186,13 @@ async def _make(_settings: Settings, folder: Path, _metrics: WorkerMetrics) -> S
     return ScriptedGenerator(folder)
 
 
+def main(name: str, journal: str, *bugs: str) -> None:
+    """Serve under a name, with a journal and planted bugs, until a signal comes."""
+    for bug in bugs:
+        BUGS[bug]()
+    record_in(Journal(Path(journal)), name)
+    app.run(Settings(), make=_make)
+
+
 if __name__ == "__main__":
-    _name, _journal, *_bugs = sys.argv[1:]
-    for _bug in _bugs:
-        BUGS[_bug]()
-    record_in(Journal(Path(_journal)), _name)
-    run(Settings(), make=_make)
+    main(*sys.argv[1:])

@@ -138,8 +138,6 @@ class Simulation:
     def _in_transaction(self, worker: str, part: int, todo: list[Ack], *, dies: bool) -> None:
         transaction = f"{worker}/{part}"
         polls = [self._answer(worker, ack, transaction=transaction) for ack in todo]
-        for ack in todo:
-            self._handler_end(worker, ack)
         if not todo:
             return
         offset = todo[-1].position.offset + 1
@@ -151,6 +149,10 @@ class Simulation:
             self._commit(part, offset, transaction=transaction)
             for poll in polls:
                 self._add(poll.model_copy(update={"time": self._now}))
+            for ack in todo:
+                if dies and self._random.random() < 0.2:
+                    return  # it is committed, and its worker does not know
+                self._handler_end(worker, ack)
 
     def _answer(self, worker: str, ack: Ack, *, transaction: str | None) -> ReaderPoll:
         """Send an outcome; returns what a reader gets, at once unless there is a transaction."""

@@ -13,7 +13,7 @@ async def test_faults_leave_each_document_its_outcome(private_kafka, tiny_model,
     """With a worker and the broker killed nothing is lost, stuck or misreported, and no commit is early."""
     folder = tmp_path / "run"
     folder.mkdir()
-    verdict = await run_under("mixed", 1, private_kafka, tiny_model, folder, documents=_DOCUMENTS)
+    verdict = await run_under("mixed", 1, private_kafka, tiny_model, folder, count=_DOCUMENTS)
     assert verdict.found == {}
     assert verdict.actions
     assert all(verdict.counts[kind] for kind in ("poll", "handler_end", "commit", "report", "log_end"))
@@ -25,6 +25,6 @@ async def test_faults_find_automatic_commits(kafka, tiny_model, tmp_path):
     """A worker that commits what it has fetched is found even when nothing dies."""
     planted = PLANTED[0]
     verdict = await run_under(
-        planted.fault, planted.seed, kafka, tiny_model, tmp_path, documents=_DOCUMENTS, bug=planted.bug
+        planted.fault, planted.seed, kafka, tiny_model, tmp_path, count=_DOCUMENTS, bug=planted.bug
     )
     assert planted.anomaly in verdict.found

@@ -17,6 +17,7 @@ class RelayedTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
     Attributes:
         handshake: Seconds for which the relay keeps back what the server says first on a new connection.
         answer_after: Seconds an answer takes.
+        silent: Whether the relay swallows all that is said, and keeps the connections open.
         calls: Requests so far.
         port: Where the relay listens, on loopback.
     """
@@ -24,6 +25,7 @@ class RelayedTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
     def __init__(self) -> None:
         self.handshake = 0.0
         self.answer_after = 0.0
+        self.silent = False
         self.calls = 0
         self._came = asyncio.Semaphore(0)
         self.port = 0
@@ -67,7 +69,8 @@ class RelayedTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
             await asyncio.sleep(after)
             with suppress(OSError):
                 while data := await source.read(65_536):
-                    target.write(data)
+                    if not self.silent:
+                        target.write(data)
             target.close()
 
         await asyncio.gather(pass_on(reader, to_server, 0.0), pass_on(from_server, writer, self.handshake))

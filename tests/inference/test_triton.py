@@ -5,25 +5,19 @@ import re
 from pathlib import Path
 
 import grpc
-import grpc.aio
 import numpy as np
 import pytest
 from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as st
-from tritonclient.grpc import InferInput, InferRequestedOutput, model_config_pb2, service_pb2
+from tritonclient.grpc import InferInput, InferRequestedOutput, model_config_pb2
 from tritonclient.grpc._utils import _get_inference_request
 
-from stream.errors import (
-    InferenceBusy,
-    InferenceError,
-    InferenceOutage,
-    InferenceRejected,
-    InferenceUnavailable,
-)
-from stream.generation import Prompt
+from stream.errors import InferenceBreach, InferenceOutage, InferenceUnclear
+from stream.generation import Completion, Prompt, origin
 from stream.inference.triton import TritonGenerator, _request, decode_word_list, encode_word_list
 from stream.local.ports import free_ports
+from tests.inference.scripted_triton import Refusal, scripted_triton
 
 _MODELS = Path(__file__).parents[2] / "triton_models"
 _IDS = st.integers(0, 2**31 - 1)
@@ -39,18 +33,6 @@ _PROMPTS = st.builds(
 def _config(engine: str) -> model_config_pb2.ModelConfig:
     text = (_MODELS / engine / "tensorrt_llm" / "config.pbtxt").read_text()
     return text_format.Parse(text, model_config_pb2.ModelConfig())
-
-
-def _error(code: grpc.StatusCode, details: str = "why") -> grpc.aio.AioRpcError:
-    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details=details)
-
-
-async def _translated(code: grpc.StatusCode, details: str = "why") -> InferenceError:
-    generator = TritonGenerator("127.0.0.1:1")
-    try:
-        return generator._translated(_error(code, details))
-    finally:
-        await generator.close()
 
 
 def test_triton_configurations_differ_in_the_engine_alone() -> None:
@@ -77,7 +59,7 @@ def test_triton_configuration_declares_every_tensor_the_client_sends() -> None:
     """What the client sends and asks for is in the contract, under the same type and a shape it allows."""
     config = _config("cpu")
     inputs = {each.name: each for each in config.input}
-    request = _request(Prompt((1, 2, 3), 4, 5, (6, 7)))
+    request = _request(Prompt((1, 2, 3), 4, 5, (6, 7)), "id")
     for tensor in request.inputs:
         declared = inputs[tensor.name]
         assert model_config_pb2.DataType.Name(declared.data_type) == f"TYPE_{tensor.datatype}"
@@ -109,16 +91,16 @@ def test_triton_request_is_what_tritonclient_would_build(prompt: Prompt) -> None
         inputs.append(each)
     outputs = [InferRequestedOutput(name) for name in ("output_ids", "sequence_length", "output_log_probs")]
     slow = _get_inference_request(
-        "tensorrt_llm", inputs, "", "", outputs, 0, False, False, 0, timeout=None, parameters=None
+        "tensorrt_llm", inputs, "", "id", outputs, 0, False, False, 0, timeout=None, parameters=None
     )
-    assert _request(prompt) == slow
+    assert _request(prompt, "id") == slow
 
 
 @given(first=_PROMPTS, second=_PROMPTS)
 def test_triton_requests_all_carry_the_same_inputs(first: Prompt, second: Prompt) -> None:
     """Whatever the prompt, the inputs have the same names and types: Triton batches only such requests."""
     one, other = (
-        [(each.name, each.datatype) for each in _request(prompt).inputs] for prompt in (first, second)
+        [(each.name, each.datatype) for each in _request(prompt, "id").inputs] for prompt in (first, second)
     )
     assert one == other
 
@@ -138,47 +120,98 @@ def test_contract_word_list_refuses_what_tensorrt_llm_refuses(flat: list[int], e
         decode_word_list(flat, ends)
 
 
-@pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK])
-async def test_triton_translates_every_status(code: grpc.StatusCode) -> None:
-    """Each status that gRPC knows becomes one of our errors, which names the server and repeats its words."""
-    error = await _translated(code)
-    assert isinstance(error, InferenceError)
-    assert "127.0.0.1:1" in str(error)
-    assert "why" in str(error)
+async def test_triton_errors_name_server_words_and_request() -> None:
+    """An error names the server, repeats its words, and has the request id that the server logs."""
+
+    async def refuse(_prompt: Prompt) -> Completion:
+        raise Refusal(grpc.StatusCode.INTERNAL, "cannot be")
+
+    async with scripted_triton(refuse) as triton:
+        generator = TritonGenerator(triton.url)
+        with pytest.raises(InferenceUnclear) as raised:
+            await generator.generate(Prompt((1, 2), 4, 5))
+        await generator.close()
+        assert str(raised.value) == (
+            f"Triton at {triton.url} answered INTERNAL: cannot be (request {triton.request_ids[0]})"
+        )
 
 
-@pytest.mark.parametrize(
-    ("code", "details"),
-    [
-        (grpc.StatusCode.UNAVAILABLE, "[request id: <id_unknown>] Exceeds maximum queue size"),
-        (
-            grpc.StatusCode.INTERNAL,
-            "Executor failed: Maximum queue size of 4096 has been reached, please try again later",
-        ),
-    ],
-)
-async def test_triton_knows_a_full_queue(code: grpc.StatusCode, details: str) -> None:
-    """Both full queues, Triton's and the engine's, are known by their words."""
-    assert type(await _translated(code, details)) is InferenceBusy
+async def test_triton_breach_names_model_and_tensor() -> None:
+    """An answer that breaks the contract names the model, the tensor and the request."""
+
+    async def answer_short(_prompt: Prompt) -> Completion:
+        return Completion((7, 8), (-0.5,))
+
+    async with scripted_triton(answer_short) as triton:
+        generator = TritonGenerator(triton.url)
+        with pytest.raises(
+            InferenceBreach, match=r"tensorrt_llm: output_log_probs has 1 .*\(request padellm/"
+        ):
+            await generator.generate(Prompt((1, 2), 4, 5))
+        await generator.close()
 
 
-async def test_triton_knows_a_dead_backend() -> None:
-    """A python backend whose process died is an outage and no fault of the request."""
-    details = "Stub process 'tensorrt_llm_0_0' is not healthy."
-    assert type(await _translated(grpc.StatusCode.INTERNAL, details)) is InferenceUnavailable
+async def test_triton_request_ids_say_what_they_are_asked_for() -> None:
+    """An id holds the origin of its prompt, is another for each prompt, and begins with no digit."""
 
+    async def answer(_prompt: Prompt) -> Completion:
+        return Completion((7,), (-0.5,))
 
-@pytest.mark.parametrize("contents", [[b"\1\0\0\0"], [b"\1\0\0"], []])
-async def test_triton_refuses_an_answer_that_breaks_the_contract(contents: list[bytes]) -> None:
-    """An answer that lacks tensors, or their contents, names the model and the tensors that it has."""
-    generator = TritonGenerator("127.0.0.1:1")
-    response = service_pb2.ModelInferResponse(
-        outputs=[service_pb2.ModelInferResponse.InferOutputTensor(name="output_ids")],
-        raw_output_contents=contents,
+    async def ask(place: str) -> None:
+        origin.set(place)
+        await asyncio.gather(*(generator.generate(Prompt((1,), 4, 5)) for _ in range(3)))
+
+    async with scripted_triton(answer) as triton:
+        generator = TritonGenerator(triton.url)
+        await asyncio.gather(ask("2024-docs/0/17"), ask("2024-docs/0/18"))
+        await generator.close()
+        ids = triton.request_ids
+    assert len(set(ids)) == 6
+    assert sorted(each.rpartition("/")[0] for each in ids) == (
+        ["padellm/2024-docs/0/17"] * 3 + ["padellm/2024-docs/0/18"] * 3
     )
-    with pytest.raises(InferenceRejected, match=r"contract.*tensorrt_llm.*output_ids"):
-        generator._completion(response)
-    await generator.close()
+
+
+async def test_triton_sick_server_opens_the_breaker() -> None:
+    """A server whose every answer is a failed executor is an outage within seconds, ready or not."""
+
+    async def fail(_prompt: Prompt) -> Completion:
+        raise Refusal(
+            grpc.StatusCode.INTERNAL,
+            "Executor failed process requestId 3 due to the following error: Encountered an error in "
+            "forwardAsync function: CUDA runtime error in cudaMemcpyAsync",
+        )
+
+    async with scripted_triton(fail) as triton:
+        generator = TritonGenerator(triton.url, breaker_pause=0.2)
+        async with asyncio.timeout(10):
+            outcomes = await asyncio.gather(
+                *(generator.generate(Prompt((1,), 1, 2)) for _ in range(20)), return_exceptions=True
+            )
+        assert {type(outcome) for outcome in outcomes} == {InferenceOutage}
+        await generator.close()
+
+
+async def test_triton_is_ready_when_it_answers_a_prompt() -> None:
+    """A server that says it is ready and fails each prompt is not ready; once it has recovered it is."""
+    sick = True
+
+    async def answer(_prompt: Prompt) -> Completion:
+        if sick:
+            raise Refusal(grpc.StatusCode.INTERNAL, "unspecified launch failure")
+        return Completion((7,), (-0.5,))
+
+    async with scripted_triton(answer) as triton:
+        generator = TritonGenerator(triton.url)
+        assert not await generator.ready()
+        sick = False
+        assert await generator.ready()
+        asked = len(triton.request_ids)
+        assert await generator.ready()
+        assert len(triton.request_ids) == asked
+        triton.is_ready = False
+        assert not await generator.ready()
+        await generator.close()
 
 
 async def test_triton_down_is_an_outage_within_seconds() -> None:

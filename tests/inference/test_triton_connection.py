@@ -1,11 +1,14 @@
 """What a slow or broken connection to a healthy server does to the client: nothing to notice."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 
+from stream.errors import InferenceUnavailable
 from stream.generation import Prompt
+from stream.inference import triton as client
 from stream.inference.breaker import BreakerState
 from stream.inference.triton import TritonGenerator
 from tests.inference.relayed_triton import ANSWER, RelayedTriton
@@ -73,3 +76,33 @@ async def test_triton_client_takes_a_slow_server_for_slow(
     await generator.close()
     assert {type(outcome).__name__ for outcome in outcomes} == {"InferenceTimeout"}
     assert states == []
+
+
+async def test_triton_client_gives_a_silent_connection_up(
+    triton: RelayedTriton, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that was dropped without a word fails its calls long before their deadline."""
+    faster = {
+        "grpc.keepalive_time_ms": 1000,
+        "grpc.keepalive_timeout_ms": 500,
+        "grpc.http2.ping_timeout_ms": 500,
+    }
+    options = dict(client._CHANNEL_OPTIONS) | faster
+    monkeypatch.setattr(client, "_CHANNEL_OPTIONS", tuple(options.items()))
+    generator = TritonGenerator(f"127.0.0.1:{triton.port}", breaker_failures=1)
+    assert (await generator.generate(_PROMPT)).ids == ANSWER
+    await asyncio.sleep(0.3)  # until gRPC's own ping of a new connection is answered
+    triton.silent = True
+    began = time.monotonic()
+    infer = generator._infer(_PROMPT, generator._request_for(_PROMPT), timeout=30.0)
+    with pytest.raises(InferenceUnavailable, match="ping"):
+        await infer
+    assert time.monotonic() - began < 10
+    await generator.close()
+
+
+def test_triton_client_pings_within_tritons_limits() -> None:
+    """A call that takes its whole deadline meets three pings; Triton ends the connection at the fourth."""
+    options = dict(client._CHANNEL_OPTIONS)
+    assert 4 * options["grpc.keepalive_time_ms"] > 30_000
+    assert options["grpc.keepalive_permit_without_calls"] == 0

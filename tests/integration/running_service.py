@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from stream.local.process import Service, ServiceProcess
 from stream.local.reaper import Reaper
 
-_PATIENCE = 90.0
+_PATIENCE = 180.0
 
 
 class RunningService:

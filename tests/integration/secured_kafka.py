@@ -77,8 +77,8 @@ class SecuredKafka(Kafka):
     certificates: Path = Path()
     keys: Path = Path()
 
-    def _properties(self) -> str:
-        values = dict(line.split("=", 1) for line in super()._properties().splitlines())
+    def _settings(self) -> dict[str, object]:
+        values = super()._settings()
         places = {name: f"{name}://{LOOPBACK}:{port}" for name, port in self.ports.items()}
         values |= {
             "listeners": f"{','.join(places.values())},CONTROLLER://{LOOPBACK}:{self.controller_port}",
@@ -97,7 +97,7 @@ class SecuredKafka(Kafka):
         }
         for name, protocol in LISTENERS.items():
             values |= self._listener(name.lower(), protocol)
-        return "".join(f"{name}={value}\n" for name, value in values.items())
+        return values
 
     def _listener(self, name: str, protocol: str) -> dict[str, str]:
         prefix = f"listener.name.{name}."
@@ -134,7 +134,8 @@ class SecuredKafka(Kafka):
             for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512")
             for name, password in ((USER, PASSWORD), (WORKER, WORKER_PASSWORD))
         ]
-        return [argument for user in users for argument in ("--add-scram", user)]
+        added = [argument for user in users for argument in ("--add-scram", user)]
+        return [*super()._format_options(), *added]
 
 
 class RunningSecuredKafka(RunningService):

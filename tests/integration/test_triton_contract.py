@@ -15,7 +15,8 @@ from tritonclient.grpc.aio import InferenceServerClient
 from stream.engine.decoder import Decoder, EngineOptions
 from stream.errors import InferenceRejected
 from stream.generation import Prompt
-from stream.inference.triton import BATCH_REFUSED, STREAMING_REFUSED, TritonGenerator
+from stream.inference.faults import BATCH_REFUSED, STREAMING_REFUSED
+from stream.inference.triton import TritonGenerator
 from tests.integration.triton_fixture import RunningTriton
 
 pytestmark = pytest.mark.integration

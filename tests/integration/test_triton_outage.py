@@ -104,10 +104,10 @@ async def test_triton_full_queue_is_tried_again(narrow_triton: RunningTriton) ->
     generator = TritonGenerator(narrow_triton.url)
     infer = generator._infer
 
-    async def counted(request: object) -> object:
+    async def counted(*arguments: object, **options: object) -> object:
         nonlocal refusals
         try:
-            return await infer(request)
+            return await infer(*arguments, **options)
         except InferenceBusy:
             refusals += 1
             raise

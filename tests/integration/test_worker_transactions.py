@@ -3,7 +3,6 @@
 import asyncio
 import json
 import signal
-import subprocess
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -17,36 +16,15 @@ from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.errors import KafkaError, RequestTimedOutError
 
 from stream.contract.record import Record
-from stream.local.kafka import Kafka, _new_cluster_id
 from stream.settings import Delivery
 from stream.worker.publisher import Outgoing
 from stream.worker.transaction_requests import EndTxn, TxnOffsetCommit
 from stream.worker.transactional_producer import Membership, MembershipEnded, TransactionalProducer
-from tests.integration.kafka_fixture import serve
+from tests.integration.kafka_fixture import OldTransactionsKafka, serve
 from tests.integration.worker_fixture import Bench, WorkerProcess, bench_at
 
 pytestmark = pytest.mark.integration
 _FENCED = {47, 90}  # invalid producer epoch, producer fenced
-
-
-class OldTransactionsKafka(Kafka):
-    """A broker with transaction.version=0, as of Kafka 3."""
-
-    def _format(self) -> None:
-        options = (
-            "-t",
-            _new_cluster_id(),
-            "-c",
-            str(self._properties_file),
-            "--feature",
-            "transaction.version=0",
-        )
-        subprocess.run(
-            [*self._java_command(), "kafka.tools.StorageTool", "format", *options],
-            capture_output=True,
-            timeout=120,
-            check=True,
-        )
 
 
 def _start(bench: Bench, **options: Any) -> WorkerProcess:

@@ -15,24 +15,24 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientError, ClientSession
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
-from stream.kafka.topics import ensure_topics
+from stream.kafka.topics import ensure_topics, partitions_of
 from stream.local.ports import free_ports
 from stream.settings import Settings, environment
 from tests.tiny_model import write_tiny_checkpoint
 
 _SCRIPTED = (str(Path(__file__).with_name("scripted_worker.py")),)
 REAL = ("-m", "stream.cli", "worker")
-_PATIENCE = 60.0
+_PATIENCE = 120.0
 
 
 @dataclass
 class WorkerProcess:
-    """A worker in a process of its own."""
+    """A worker in a process of its own: ``subprocess.Popen``, or what behaves like it."""
 
-    process: subprocess.Popen[bytes]
+    process: Any
     health: str
     log: Path
 
@@ -75,24 +75,32 @@ class WorkerProcess:
         return self.process.wait(timeout=_PATIENCE)
 
 
+def _popen(program: tuple[str, ...], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("wb") as stderr:
+        return subprocess.Popen([sys.executable, *program], env={**os.environ, **environment}, stderr=stderr)
+
+
 @dataclass
 class Bench:
-    """Topics of their own at a broker, and workers on them."""
+    """Topics of their own at a broker, and workers on them.
+
+    ``launch`` starts a Python program with these arguments, variables and file for its standard error.
+    """
 
     settings: Settings
     folder: Path
     workers: list[WorkerProcess]
+    launch: Callable[[tuple[str, ...], dict[str, str], Path], Any] = _popen
 
     def start_worker(self, program: tuple[str, ...] = _SCRIPTED, **overrides: object) -> WorkerProcess:
         """Start a worker, over the scripted model or ``REAL``; overrides are settings."""
         (port,) = free_ports(1)
         settings = self.settings.model_copy(update={"health_port": port, **overrides})
         log = self.folder / f"worker-{len(self.workers)}.log"
-        with log.open("wb") as stderr:
-            process = subprocess.Popen(
-                [sys.executable, *program], env={**os.environ, **environment(settings)}, stderr=stderr
-            )
-        worker = WorkerProcess(process, f"http://127.0.0.1:{port}", log)
+        log.touch()
+        worker = WorkerProcess(
+            self.launch(program, environment(settings), log), f"http://127.0.0.1:{port}", log
+        )
         self.workers.append(worker)
         return worker
 
@@ -165,9 +173,8 @@ class Bench:
 
     async def ends(self) -> dict[int, int]:
         """End offset by partition of the documents topic."""
+        partitions = await partitions_of(self.settings, self.settings.documents_topic)
         async with AIOKafkaConsumer(bootstrap_servers=self.settings.broker) as consumer:
-            topic = self.settings.documents_topic
-            partitions = [TopicPartition(topic, number) for number in range(4)]
             return {tp.partition: end for tp, end in (await consumer.end_offsets(partitions)).items()}
 
     def _logs(self) -> str:

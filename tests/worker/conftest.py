@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from stream.contract.messages import Coverage, Document, Entity, ModelInfo, Policy
+from stream.contract.record import Record
 from stream.ner.extractor import Extraction
 from stream.settings import Settings
 from stream.worker.handler import Handler
@@ -69,6 +70,7 @@ class RecordingPublisher:
 
     def __init__(self) -> None:
         self.sent: list[Outgoing] = []
+        self.passed_over: list[Record] = []
         self.limits: dict[str, int] = {}
         self.compacted: set[str] = set()
 
@@ -79,6 +81,10 @@ class RecordingPublisher:
         if message.key is None and message.topic in self.compacted:
             raise KeyRequired(message.topic)
         self.sent.append(message)
+
+    async def pass_over(self, record: Record) -> None:
+        """Keep a record that has no message."""
+        self.passed_over.append(record)
 
 
 @pytest.fixture

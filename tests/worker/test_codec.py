@@ -12,7 +12,7 @@ from stream.contract.record import Record
 from stream.contract.rules import MAX_LABEL_CHARACTERS, MAX_METADATA_BYTES
 from stream.errors import BadDocument
 from stream.settings import Settings
-from stream.worker.codec import decode_document, encode_event, largest_value
+from stream.worker.codec import decode, decode_document, encode_event, largest_value
 from tests.bounds import bounded
 
 SETTINGS = Settings(max_text_characters=100, max_labels=3)
@@ -157,7 +157,7 @@ def test_codec_events_come_back(text):
     """An encoded event is UTF-8 JSON that reads back equal."""
     event = _event(text, {"any": [text, None, 1]})
     record = _record(json.dumps({"text": "Ada", "metadata": event.metadata}).encode())
-    assert EntityEvent.model_validate_json(encode_event(event, record)) == event
+    assert EntityEvent.model_validate_json(encode_event(event, decode(record, SETTINGS).metadata)) == event
 
 
 @pytest.mark.parametrize(
@@ -176,10 +176,10 @@ def test_codec_metadata_is_returned_as_spelled(metadata, name, document):
     spaced = metadata.replace(",", " ,\n") if " " not in metadata else metadata
     value = document % f'"text": "Ada", {name} : {spaced}'
     record = _record(value.encode())
-    read = decode_document(record, SETTINGS)
-    encoded = encode_event(_event(read.id, read.metadata), record)
+    read = decode(record, SETTINGS)
+    encoded = encode_event(_event(read.document.id, read.document.metadata), read.metadata)
     assert encoded.endswith(f'"metadata":{metadata}}}'.encode())
-    assert EntityEvent.model_validate_json(encoded).metadata == read.metadata
+    assert EntityEvent.model_validate_json(encoded).metadata == read.document.metadata
 
 
 def test_codec_names_a_schema_registry_frame():

@@ -268,3 +268,29 @@ async def test_committer_message_beyond_the_setting_is_refused_at_once(publisher
     monkeypatch.setattr(TransactionalPublisher, "largest", 10)
     with pytest.raises(MessageTooLarge, match="PADELLM_MAX_MESSAGE_BYTES"):
         await publisher.publish(_message(0))
+
+
+async def test_committer_passes_over_records_without_a_message(publisher, broker, tracker):
+    """Offsets of records without a document are committed with the outcomes around them, or alone."""
+    for offset in range(4):
+        tracker.open(PARTITION, 7, offset)
+    over = [asyncio.create_task(publisher.pass_over(_message(offset).record)) for offset in (0, 2, 3)]
+    one = asyncio.create_task(publisher.publish(_message(1)))
+    assert await _within(*over, one) == [None] * 4
+    assert broker.transactions == [[b"1"]]
+    tracker.open(PARTITION, 7, 4)
+    await asyncio.wait_for(publisher.pass_over(_message(4).record), 5)
+    assert publisher.committed()[PARTITION] == 5
+    assert list(tracker.open_offsets(PARTITION)) == []
+
+
+async def test_committer_refused_message_is_found_among_records_without_one(publisher, broker, tracker):
+    """A refusal counts messages alone, whatever records without one are beside them."""
+    broker.script = [MessageRefused(1, MessageTooLarge("large"))]
+    for offset in range(4):
+        tracker.open(PARTITION, 7, offset)
+    over = [asyncio.create_task(publisher.pass_over(_message(offset).record)) for offset in (0, 2)]
+    first, second = (asyncio.create_task(publisher.publish(_message(offset))) for offset in (1, 3))
+    with pytest.raises(MessageTooLarge):
+        await asyncio.wait_for(second, 5)
+    assert await _within(first, *over) == [None] * 3

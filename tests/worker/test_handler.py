@@ -188,3 +188,70 @@ async def test_handler_counts_outcomes(make_handler, publisher, metrics):
     assert _sample(metrics, "padellm_dead_letters_total", stage="decode", reason="not_json") == 1
     assert _sample(metrics, "padellm_entities_total", label="other") == 2
     assert _sample(metrics, "padellm_stage_seconds_count", stage="total") == 2
+
+
+FIELDS = {"record_format": "json", "text_pointers": "/title,/body", "id_pointer": "/id"}
+TWO_FIELDS = json.dumps({"id": 5, "title": "Ada", "body": "🚀 Eva", "more": 1}).encode()
+
+
+async def test_handler_reads_each_field_by_itself(make_handler, publisher, model):
+    """Every field is a text of its own; its entities name it, and so does its coverage."""
+    event = await _event(make_handler(**FIELDS), publisher, TWO_FIELDS)
+    assert model.asked == 2
+    assert event["document_id"] == "5"
+    found = [(each["text"], each["field"], each["start"], each["end"]) for each in event["entities"]]
+    assert found == [("A", "/title", 0, 1)] * 2 + [("🚀", "/body", 0, 1)] * 2
+    assert event["coverage"]["characters"] == 8
+    assert {name: each["characters"] for name, each in event["fields"].items()} == {"/title": 3, "/body": 5}
+    assert set(event["timings"]) == {"queue", "count", "mention", "total"}
+
+
+async def test_handler_event_of_one_text_is_that_of_earlier_versions(make_handler, publisher):
+    """Without fields or another unit an event has no member that older readers do not know."""
+    event = await _event(make_handler(), publisher)
+    assert set(event) == {
+        *("event_id", "document_id", "source", "model", "labels", "entities", "removed", "coverage"),
+        *("timings", "metadata"),
+    }
+    assert all(
+        set(each) == {"text", "label", "start", "end", "score", "count_score"} for each in event["entities"]
+    )
+
+
+async def test_handler_event_id_follows_fields_and_unit(make_handler, publisher):
+    """Other fields of the same record, and another unit of offsets, are other questions; a repeat is not."""
+    options = [
+        FIELDS,
+        FIELDS | {"text_pointers": "/title"},
+        FIELDS | {"text_pointers": "/body"},
+        FIELDS | {"offsets": "utf-16"},
+        FIELDS | {"offsets": "utf-8"},
+        FIELDS,
+    ]
+    ids = [(await _event(make_handler(**each), publisher, TWO_FIELDS))["event_id"] for each in options]
+    assert ids[0] == ids[-1]
+    assert len(set(ids)) == len(options) - 1
+
+
+@pytest.mark.parametrize(("unit", "end"), [("utf-16", 2), ("utf-8", 4)])
+async def test_handler_counts_in_the_unit_asked_for(make_handler, publisher, unit, end):
+    """Offsets are in the document's unit, or else in the setting's, and the event names it."""
+    asked = await _event(make_handler(), publisher, json.dumps({"text": "🚀🚀", "offsets": unit}).encode())
+    configured = await _event(make_handler(offsets=unit), publisher, '{"text": "🚀🚀"}'.encode())
+    overruled = json.dumps({"text": "🚀🚀", "offsets": "code-points"}).encode()
+    plain = await _event(make_handler(offsets=unit), publisher, overruled)
+    for event in (asked, configured):
+        assert (event["entities"][0]["end"], event["coverage"]["characters"]) == (end, 2 * end)
+        assert event["offsets"] == unit
+    assert plain["entities"][0]["end"] == 1
+    assert "offsets" not in plain
+
+
+async def test_handler_passes_over_a_deleted_row(make_handler, publisher, metrics):
+    """A record that holds no document has no outcome: it is counted, and its offset may be committed."""
+    handler = make_handler(record_format="debezium", text_pointers="/after/title")
+    await handler.handle(Record("docs", 1, 7, value=b'{"op": "d", "after": null}'), time.monotonic())
+    await handler.handle(Record("docs", 1, 8, value=None), time.monotonic())
+    assert publisher.sent == []
+    assert [record.offset for record in publisher.passed_over] == [7, 8]
+    assert _sample(metrics, "padellm_documents_total", outcome="no_document") == 2

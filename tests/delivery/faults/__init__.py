@@ -2,14 +2,23 @@
 
 from tests.delivery.faults import (
     baseline,
+    break_connections,
     broker_away,
     broker_bounce,
+    broker_roles,
+    delay_transactions,
     freeze,
     freeze_alone,
+    freeze_isolated,
+    hijack,
+    isolate,
+    isolate_replies,
+    isolate_requests,
     kill,
     mixed,
     model_errors,
     rebalance_storm,
+    slow_link,
     terminate,
 )
 
@@ -26,5 +35,13 @@ FAULTS = {
         broker_away,
         mixed,
         model_errors,
+        isolate,
+        isolate_requests,
+        isolate_replies,
+        freeze_isolated,
+        break_connections,
+        slow_link,
+        delay_transactions,
+        hijack,
     )
-}
+} | broker_roles.FAULTS

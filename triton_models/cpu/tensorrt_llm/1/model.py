@@ -28,7 +28,7 @@ from stream.bundled import model_folder
 from stream.engine.decoder import Decoder, EngineOptions
 from stream.errors import InferenceUnavailable
 from stream.generation import Completion
-from stream.inference.triton import QUEUE_FULL_IN_ENGINE
+from stream.inference.faults import QUEUE_FULL_IN_ENGINE
 from stream.settings import Settings
 
 _CANCELLATION_CHECK_PERIOD = 0.1  # seconds, as cancellation_check_period_ms of the C++ backend

@@ -9,7 +9,8 @@ import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
 from stream.generation import Completion, Prompt
-from stream.inference.triton import BATCH_REFUSED, STREAMING_REFUSED, decode_word_list
+from stream.inference.faults import BATCH_REFUSED, STREAMING_REFUSED
+from stream.inference.triton import decode_word_list
 
 _NO_END = -1  # the id of no token
 

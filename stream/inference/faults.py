@@ -1,0 +1,95 @@
+"""Faults of a Triton server as errors of ours: an outage, a refusal, or unclear.
+
+The status decides where it says enough. TensorRT-LLM's backend, and every Python one, answer INTERNAL for a
+bad request and for a broken GPU alike; there the words decide.
+"""
+
+import re
+
+import grpc
+
+from stream.errors import (
+    InferenceBusy,
+    InferenceError,
+    InferenceRejected,
+    InferenceTimeout,
+    InferenceUnavailable,
+    InferenceUnclear,
+)
+
+# Words of Triton and of its TensorRT-LLM backend.
+QUEUE_FULL_IN_TRITON = "Exceeds maximum queue size"
+QUEUE_FULL_IN_ENGINE = "Maximum queue size of {limit} has been reached, please try again later"
+BATCH_REFUSED = "Batch size > 1 requires the tensorrt_llm backend to be using decoupled transaction policy"
+STREAMING_REFUSED = "Streaming is only supported if model is deployed using decoupled mode."
+
+_QUEUE_FULL = re.compile(f"{QUEUE_FULL_IN_TRITON}|{QUEUE_FULL_IN_ENGINE.format(limit='[0-9]+')}")
+# TensorRT-LLM checks a request when its executor fetches it, and reports that as a failure of the executor.
+_BAD_REQUEST_WORDS = (
+    "Encountered an error when fetching new request",
+    "Sparse list must not",
+    re.escape(BATCH_REFUSED),
+    re.escape(STREAMING_REFUSED),
+    "message larger than max",
+)
+# A broken executor, GPU, runtime or process, which fails every request.
+_SICK_WORDS = (
+    "executor failed process",
+    "forward(async|sync)",
+    r"\bcuda",
+    "cublas",
+    "cudnn",
+    r"\bnccl\b",
+    r"\b(gpu|device) (is|was|has been) lost",
+    "illegal memory access",
+    "out of memory",
+    "outofmemory",
+    "failed to allocate memory",
+    "bad_alloc",
+    "engine ?core",
+    "enginedead",
+    r"\bengine\b.* (is|was|has) (dead|died|closed|stopped|shut down)",
+    "stub process .* is not healthy",
+)
+_BAD_REQUEST = re.compile("|".join(_BAD_REQUEST_WORDS))
+_SICK = re.compile("|".join(_SICK_WORDS), re.IGNORECASE)
+
+# A status that blames neither the request nor the deadline is worth a retry: an operator can fix a wrong
+# model name or credential, and no document may be lost until then.
+_STATUS: dict[grpc.StatusCode, type[InferenceError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: InferenceUnclear,
+    grpc.StatusCode.OUT_OF_RANGE: InferenceUnclear,
+    grpc.StatusCode.FAILED_PRECONDITION: InferenceUnclear,
+    grpc.StatusCode.ALREADY_EXISTS: InferenceUnclear,
+    grpc.StatusCode.UNIMPLEMENTED: InferenceUnclear,
+    grpc.StatusCode.INTERNAL: InferenceUnclear,
+    grpc.StatusCode.DEADLINE_EXCEEDED: InferenceTimeout,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: InferenceBusy,
+    grpc.StatusCode.UNAVAILABLE: InferenceUnavailable,
+    grpc.StatusCode.CANCELLED: InferenceUnavailable,  # by a server that shuts down
+    grpc.StatusCode.ABORTED: InferenceUnavailable,
+    grpc.StatusCode.DATA_LOSS: InferenceUnavailable,
+    grpc.StatusCode.UNKNOWN: InferenceUnavailable,
+    grpc.StatusCode.NOT_FOUND: InferenceUnavailable,
+    grpc.StatusCode.PERMISSION_DENIED: InferenceUnavailable,
+    grpc.StatusCode.UNAUTHENTICATED: InferenceUnavailable,
+}
+_WORDS_DECIDE = (InferenceUnclear, InferenceBusy)
+
+
+def kind_of_fault(code: grpc.StatusCode, details: str) -> type[InferenceError]:
+    """Class of the error that a server's status and words stand for.
+
+    Args:
+        code: The status; not OK.
+        details: The server's words.
+    """
+    kind = _STATUS[code]
+    if _QUEUE_FULL.search(details):
+        return InferenceBusy
+    if issubclass(kind, _WORDS_DECIDE):
+        if _BAD_REQUEST.search(details):
+            return InferenceRejected
+        if _SICK.search(details):
+            return InferenceUnavailable
+    return kind
