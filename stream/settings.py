@@ -534,6 +534,30 @@ def present(settings: Settings, name: str) -> str | None:
     return text
 
 
+KAFKA_PROTECTION = tuple(
+    name for name in Settings.model_fields if name.startswith(("security_", "ssl_", "sasl_", "https_"))
+)
+TRITON_PROTECTION = tuple(name for name in Settings.model_fields if name.startswith("triton_ssl"))
+
+
+def plain(settings: Settings, protection: tuple[str, ...], server: str) -> dict[str, Any]:
+    """Values of a protection's settings for a server of this program's own, which has none, on loopback.
+
+    Args:
+        settings: From the environment.
+        protection: ``KAFKA_PROTECTION`` or ``TRITON_PROTECTION``.
+        server: Variable that names another server.
+
+    Raises:
+        ConfigurationError: One of them is set: it is meant for another server.
+    """
+    if chosen := [name for name in protection if name in settings.model_fields_set]:
+        raise ConfigurationError(
+            f"{variables(chosen[0])[0]} is set, and {server} is not: the server started here is plain text"
+        )
+    return {name: Settings.model_fields[name].default for name in protection}
+
+
 def environment(settings: Settings) -> dict[str, str]:
     """Settings as the variables of another process, secrets in clear text."""
     values = settings.model_dump(mode="json", exclude_none=True)

@@ -3,6 +3,7 @@
 Host names are always checked, and there is no way to connect without checking the other end's certificate.
 """
 
+import asyncio
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ _WRONG_HOST = {62, 64}
 _ALERT = "ALERT"
 _NO_CERTIFICATE = ("CERTIFICATE_REQUIRED", "BAD_CERTIFICATE", "HANDSHAKE_FAILURE", "INTERNAL_ERROR")
 _NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNSUPPORTED_PROTOCOL", "RECORD_LAYER_FAILURE"}
+
+_PROBE_LIMIT = 2.0
 
 Stamp = tuple[tuple[int, int, int] | None, ...]
 
@@ -156,6 +159,61 @@ def handshake_trouble(error: OSError, host: str, files: TlsFiles) -> str | None:
     if _ALERT in reason:
         return _refused_there(reason, files)
     return f"TLS failed: {reason or error}"
+
+
+async def probe(host: str, port: int, files: TlsFiles | None, switch: str) -> str | None:
+    """Shake hands once, for a client whose own errors hide why it cannot connect; nothing else is sent.
+
+    Args:
+        host: Name or address of the server.
+        port: Its port.
+        files: The client's end; None where it speaks plain text.
+        switch: Setting that turns TLS on and off.
+
+    Returns:
+        Cause and setting; None where TLS is not the cause.
+    """
+    context = files.context() if files is not None else _unchecked()
+    context.set_alpn_protocols(["h2"])
+    answered = False
+    try:
+        async with asyncio.timeout(_PROBE_LIMIT):
+            reader, writer = await asyncio.open_connection(host, port, ssl=context)
+            try:
+                answered = bool(await reader.read(1))  # behind the handshake TLS 1.3 refuses a certificate
+            finally:
+                writer.transport.abort()
+    except (OSError, TimeoutError) as error:
+        return _probe_failed(error, host, files, switch)
+    if files is None:
+        return _wants_tls(switch)
+    if answered:
+        return None
+    setting = f"{files.prefix}_CERTIFICATE_LOCATION"
+    if files.certificate is None:
+        return f"the server ends the connection behind the handshake: it asks for a certificate, {setting}"
+    return f"the server ends the connection behind the handshake: it refuses {setting}={files.certificate}"
+
+
+def _probe_failed(error: OSError, host: str, files: TlsFiles | None, switch: str) -> str | None:
+    if files is None:
+        no_tls = not isinstance(error, ssl.SSLError) or (error.reason or "") in _NO_TLS
+        return None if no_tls else _wants_tls(switch)
+    if isinstance(error, ConnectionResetError):
+        return f"the port ends the TLS handshake: does it speak TLS, as {switch} says?"
+    return handshake_trouble(error, host, files)
+
+
+def _wants_tls(switch: str) -> str:
+    return f"the port speaks TLS: set {switch}=true"
+
+
+def _unchecked() -> ssl.SSLContext:
+    """A context to find out if a port speaks TLS; what it connects to is told nothing."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _refused_here(error: ssl.SSLCertVerificationError, host: str, files: TlsFiles) -> str:

@@ -215,11 +215,11 @@ class WorkerService:
         if ready:
             self.health.model.worked(_PROBE)
         else:
-            self.health.model.failed(_PROBE, "it is not ready")
+            self.health.model.failed(_PROBE, getattr(model.generator, "trouble", None) or "it is not ready")
         if await self._publisher.reaches_broker():
             self.health.broker.worked(_PROBE)
         else:
-            self.health.broker.failed(_PROBE, "it does not answer")
+            self.health.broker.failed(_PROBE, self._publisher.trouble or "it does not answer")
 
     def _measure(self, app: Any, intake: Intake) -> None:
         """Refresh how far behind the worker is, and whether it has anything to do.

@@ -113,6 +113,11 @@ class Publisher:
         """Largest ``Outgoing.bytes`` of a message."""
         return self._settings.max_message_bytes
 
+    @property
+    def trouble(self) -> str | None:
+        """Cause for which the last connection to the broker failed; None if it did not."""
+        return self._access.trouble
+
     async def start(self) -> None:
         """Connect; waits for the broker as long as it takes.
 
