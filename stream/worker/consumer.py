@@ -15,10 +15,11 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.consumer import consumer as aiokafka_consumer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 
+from stream.kafka.access import BrokerAccess
 from stream.kafka.lenient_records import decode_leniently
 from stream.settings import Settings
 from stream.worker.committer import TransactionalPublisher
@@ -71,6 +72,7 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
         **kwargs: Any,
     ) -> None:
         self.settings = settings
+        self.access = BrokerAccess(settings)
         self._tracker = tracker
         self._intake = intake
         self._health = health
@@ -170,7 +172,7 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
 
     async def _getmany(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's signature
         try:
-            records = await super()._getmany(active_partitions, timeout)
+            records = await self._fetched(active_partitions, timeout)
         except KafkaError as error:
             self._health.broker.failed(_FETCH, f"records cannot be fetched: {error!r}")
             await asyncio.sleep(_FETCH_PAUSE)
@@ -178,6 +180,33 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
         if records:
             self._health.broker.worked(_FETCH)
         return records
+
+    async def _fetched(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's
+        """Fetch records; where the log does not hold the position, go to its start for the next fetch."""
+        try:
+            return await super()._getmany(active_partitions, timeout)
+        except NoOffsetForPartitionError as error:
+            await self._thread.seek_to_beginning(*error.args)
+        except OffsetOutOfRangeError as error:
+            (positions,) = error.args
+            starts = await self._thread.earliest_offsets(*positions)
+            for tp, position in positions.items():
+                if position < starts[tp]:
+                    self._note_deletion(tp, position, starts[tp])
+            await self._thread.seek_to_beginning(*positions)
+        return {}
+
+    def _note_deletion(self, tp: Any, position: int, start: int) -> None:
+        """Count and log records that were deleted before anybody read them."""
+        self._metrics.deleted_unread(start - position)
+        _log.error(
+            "records deleted unread",
+            partition=tp.partition,
+            position=position,
+            start=start,
+            effect=f"up to {start - position} documents have no outcome and never will",
+            fix=f"a longer retention of topic {tp.topic}, or more workers",
+        )
 
     def _to_message(self, tp: Any, record: Any) -> Any:
         expected = self._read_offset[tp]
@@ -239,7 +268,7 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # F
         consumer = self._consumer
         return consumer is not None and getattr(consumer._coordinator, "fenced", False)  # noqa: SLF001
 
-    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
+    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:  # noqa: ARG002 - the settings name the broker
         decode_leniently()
         aiokafka_consumer.GroupCoordinator = GroupMember
         self._assignor = CountingAssignor()
@@ -248,10 +277,11 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # F
             client_id=f"{self.app.conf.id}-intake",
             group_id=settings.group,
             group_instance_id=settings.instance_id,
-            bootstrap_servers=driver.server_list(transport.url, transport.default_port),
+            **self.consumer.access.options,
             partition_assignment_strategy=[self._assignor],
             enable_auto_commit=False,
-            auto_offset_reset="earliest",
+            # A position that the log does not hold is an error to us: records may have been deleted unread.
+            auto_offset_reset="none",
             # Documents of an aborted transaction were never sent.
             isolation_level="read_committed",
             max_poll_records=self.app.conf.broker_max_poll_records,
