@@ -28,7 +28,7 @@ from tests.integration.worker_fixture import Bench, WorkerProcess, bench_at
 from tests.tiny_model import write_tiny_checkpoint
 from tests.worker.bad_inputs import BAD, EVENT, STRANGE
 
-_FIELDS = ("id", "text", "labels", "threshold", "policy", "metadata")
+_FIELDS = ("id", "text", "labels", "threshold", "policy", "offsets", "metadata")
 _LONGEST_SEED = 20_000  # bytes: larger inputs have tests of their own, and would fill the topic
 _IDLE = 120.0  # seconds without an outcome after which the worker counts as stuck
 _KEY_LONGEST = 40

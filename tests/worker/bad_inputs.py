@@ -463,6 +463,13 @@ _VALUES = [
         },
     ),
     *_cases(
+        Reason.OFFSETS_UNKNOWN,
+        {
+            "an unknown unit of offsets": _text("Ada", offsets="bytes"),
+            "a number as unit of offsets": _text("Ada", offsets=16),
+        },
+    ),
+    *_cases(
         Reason.POLICY_UNKNOWN,
         {
             "an unknown policy": _text("Ada", policy="strict"),
