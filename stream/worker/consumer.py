@@ -8,7 +8,7 @@ offset are dropped although the log has gone back; any error of a fetch ends the
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -28,6 +28,7 @@ from stream.worker.health_state import HealthState
 from stream.worker.intake import Intake
 from stream.worker.metrics import WorkerMetrics
 from stream.worker.offset_tracker import OffsetTracker, Partition
+from stream.worker.progress import Bounds, Wait
 from stream.worker.transactional_producer import Membership
 
 _log = structlog.get_logger(__name__)
@@ -38,6 +39,7 @@ _COMMIT_TIMEOUT = 10.0
 _METADATA_MAX_AGE = 15.0  # new partitions, and a topic made anew, are read within twice that
 _FETCH_PAUSE = 1.0
 _FETCH = "fetch"
+_BOUNDS = Bounds(late=30.0, stuck=180.0)
 # With the most documents in flight fetching stops, for hours if the model is unavailable that long: no
 # reason to leave the group.
 _NEVER_MS = 7 * 24 * 3600 * 1000
@@ -78,6 +80,7 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
         self._health = health
         self._metrics = metrics
         self._transactions = transactions
+        self._handed_over: dict[Partition, int] = {}  # latest offset given to Faust
         super().__init__(*args, **kwargs)
 
     def ack(self, message: Any) -> bool:
@@ -125,6 +128,7 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
         if self._transactions is not None:
             await self._transactions.release()
         self._tracker.forget(revoked)
+        self._handed_over.clear()
 
     async def on_partitions_assigned(self, assigned: set[Any], generation_id: int = 0) -> None:
         """Take over the partitions that the group has handed out, perhaps none."""
@@ -154,6 +158,22 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
     def behind(self) -> dict[Partition, int]:
         """Records without an outcome, for each partition whose end is known."""
         return {tp: lag for tp in self.assignment() if (lag := self._behind(tp)) is not None}
+
+    def waits(self, *, room: bool) -> Iterator[Wait]:
+        """Waits of the partitions that are ours: records that nobody takes, offsets that are not committed.
+
+        Args:
+            room: Whether another document could be begun.
+        """
+        if self._transactions is None:
+            for tp, offset in self._tracker.uncommitted().items():
+                yield Wait(tp.topic, tp.partition, offset, "finished documents are not committed", _BOUNDS)
+        for tp in self.assignment() if room else ():
+            begun = self._tracker.last_opened(tp)
+            if self._handed_over.get(tp, -1) > begun:
+                yield Wait(tp.topic, tp.partition, begun + 1, "fetched records are not begun", _BOUNDS)
+            elif (position := self._readable_from(tp)) is not None:
+                yield Wait(tp.topic, tp.partition, position, "records are not fetched", _BOUNDS)
 
     def topic_exists(self) -> bool:
         """Return whether the broker knows the documents topic, as of the last metadata."""
@@ -208,6 +228,18 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
             fix=f"a longer retention of topic {tp.topic}, or more workers",
         )
 
+    def _readable_from(self, tp: Any) -> int | None:
+        """Position of a partition from which there are records to read; None at its end, or while unknown."""
+        assignment = self._thread.subscription_assignment()
+        if assignment is None or tp not in assignment.tps:  # taken away just now
+            return None
+        state = assignment.state_value(tp)
+        # Behind the stable offset a producer's transaction is open.
+        end = state.highwater if state.lso is None or state.lso < 0 else state.lso
+        if end is None or not state.has_valid_position or state.position >= end:
+            return None
+        return int(state.position)
+
     def _to_message(self, tp: Any, record: Any) -> Any:
         expected = self._read_offset[tp]
         if expected is not None and record.offset < expected:
@@ -221,6 +253,7 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
             if self._transactions is not None:
                 self._transactions.forget(tp)
             self._read_offset[tp] = record.offset
+        self._handed_over[tp] = record.offset
         return super()._to_message(tp, record)
 
     def note_failed_commit(self, error: Exception) -> None:
