@@ -126,17 +126,18 @@ async def _round(
     each: matrix.Round, asked: argparse.Namespace, cluster: RunningCluster, model: Path
 ) -> list[Outcome]:
     """The runs of a round, at once."""
-    on_brokers = each.fault in _ROLE_FAULTS
-    shared = matrix.SharedFault(FAULTS[each.fault], len(each.cells)) if on_brokers else None
+    shared = None
+    if each.part == "broker":
+        shared = matrix.SharedFault(FAULTS[each.runs[0][0]], len(each.runs))
     outcomes = [
-        Outcome("matrix", each.fault, each.seed, cell.delivery, cell=cell, ordered=cell.ordered)
-        for cell in each.cells
+        Outcome("matrix", fault, each.seed, cell.delivery, cell=cell, ordered=cell.ordered)
+        for fault, cell in each.runs
     ]
     return await asyncio.gather(
         *(
             outcome.of(
                 run_under(
-                    each.fault,
+                    outcome.fault,
                     each.seed,
                     cluster,
                     model,

@@ -21,6 +21,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from stream.contract.headers import read_dead_letter
+from stream.errors import DeliveryError
 from stream.kafka.topics import ensure_topics, topic_names
 from stream.settings import Delivery, Settings
 from tests.delivery import coordinator_log, faults
@@ -57,6 +58,7 @@ from tests.integration.worker_fixture import Bench, WorkerProcess
 _PACE = 40.0
 _REST = 180.0
 _STRAGGLERS = 5.0
+_TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ async def run_under(
     """
     began, since = time.monotonic(), now()
     bench = Bench(_settings(broker.bootstrap, model, delivery, ordered=ordered), folder, [], ForkedWorker)
-    await ensure_topics(bench.settings, partitions=partitions)
+    await _make_topics(bench.settings, partitions)
     proxy = KafkaProxy(broker.service) if isinstance(broker, RunningKafka) else None
     run = FaultRun(random.Random(f"{fault} {seed}"), bench, broker, proxy, folder / "away", bug)
     texts = documents(random.Random(seed), count, run.away, pace=pace, ordered=ordered)
@@ -136,6 +138,15 @@ async def run_under(
     history = _history(folder)
     promise = _promise(delivery, ordered=ordered)
     return Verdict(_counts(history), run.actions, found(history, promise), time.monotonic() - began)
+
+
+async def _make_topics(settings: Settings, partitions: int) -> None:
+    """Make the topics; brokers that have just started may take longer than a request waits."""
+    for _ in range(_TRIES):
+        with suppress(DeliveryError):
+            await ensure_topics(settings, partitions=partitions)
+            return
+    await ensure_topics(settings, partitions=partitions)
 
 
 def _promise(delivery: Delivery, *, ordered: bool) -> tuple[Anomaly, ...]:

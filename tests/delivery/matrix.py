@@ -1,6 +1,6 @@
 """The matrix of runs on three brokers: how a part ends, which part, order and delivery, each with five seeds.
 
-The four runs of a round differ in order and delivery, and go on at once. One fault of the brokers hits all.
+The runs of a round go on at once, and one fault of the brokers hits all of them.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from tests.delivery.fault_run import FaultRun
 
 SEEDS = (1, 2, 3, 4, 5)
 PARTITIONS = 12
-PACE = 25.0  # documents a second of each of the four runs
+PACE = 25.0  # documents a second of each run
 _PATIENCE = 300.0
 _ROLES = ("data_leader", "group_coordinator", "transaction_coordinator", "all_brokers")
 _WORKERS = {"clean": "terminate", "hard": "kill"}
@@ -37,20 +37,26 @@ class Cell(NamedTuple):
 
 
 class Round(NamedTuple):
-    """Runs that go on at once: four cells under one fault and one seed."""
+    """Runs that go on at once: of one seed, those under faults of workers, or those under a fault of brokers."""
 
-    fault: str
     seed: int
-    cells: tuple[Cell, ...]
+    part: str
+    runs: tuple[tuple[str, Cell], ...]
 
 
 def rounds() -> Iterator[Round]:
     """All rounds; of the brokers each seed hits another one, the last again the first."""
-    for seed, part, way in product(SEEDS, ("worker", "broker"), ("clean", "hard")):
+    for seed in SEEDS:
         role = _ROLES[(seed - 1) % len(_ROLES)]
-        fault = _WORKERS[way] if part == "worker" else f"{role}_{_BROKERS[way]}"
-        cells = (Cell(way, part, ordered, delivery) for ordered, delivery in product((False, True), Delivery))
-        yield Round(fault, seed, tuple(cells))
+        yield Round(seed, "worker", tuple(_runs("worker", _WORKERS)))
+        for way, deed in _BROKERS.items():
+            yield Round(seed, "broker", tuple(_runs("broker", {way: f"{role}_{deed}"})))
+
+
+def _runs(part: str, faults: dict[str, str]) -> Iterator[tuple[str, Cell]]:
+    """The runs of all orders and deliveries under faults, which are named by their ways."""
+    for (way, fault), ordered, delivery in product(faults.items(), (False, True), Delivery):
+        yield fault, Cell(way, part, ordered, delivery)
 
 
 class SharedFault:
