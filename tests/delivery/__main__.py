@@ -51,6 +51,8 @@ def _asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.delivery", description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", help="faults, planted, matrix; all of them by default")
     parser.add_argument("--faults", nargs="*", choices=[*FAULTS], default=[*FAULTS.keys() - _ROLE_FAULTS])
+    bugs = sorted({each.bug for each in PLANTED})
+    parser.add_argument("--bugs", nargs="*", choices=bugs, default=bugs)
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2], help="of each fault")
     parser.add_argument("--documents", type=int, default=600, help="of each run of a fault")
     parser.add_argument("--delivery", nargs="+", type=Delivery, choices=[*Delivery], default=[*Delivery])
@@ -88,7 +90,7 @@ def _faults(asked: argparse.Namespace, model: Path) -> Iterator[Outcome]:
 def _planted(asked: argparse.Namespace, model: Path) -> Iterator[Outcome]:
     """Each planted bug under the fault that brings it to light, on one broker."""
     with _broker(asked.folder) as broker:
-        for each in PLANTED:
+        for each in (each for each in PLANTED if each.bug in asked.bugs):
             outcome = Outcome(
                 "planted", each.fault, each.seed, each.delivery, bug=each.bug, expected=each.anomaly
             )

@@ -37,7 +37,7 @@ class Cell(NamedTuple):
 
 
 class Round(NamedTuple):
-    """Runs that go on at once: of one seed, those under faults of workers, or those under a fault of brokers."""
+    """Runs of one seed that go on at once: under faults of the workers, or under one of the brokers."""
 
     seed: int
     part: str
