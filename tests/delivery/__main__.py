@@ -148,6 +148,7 @@ async def _round(
                     inject=shared,
                     partitions=matrix.PARTITIONS,
                     pace=matrix.PACE,
+                    burst=matrix.BURST,
                     delivery=outcome.delivery,
                     ordered=outcome.ordered,
                 )

@@ -89,6 +89,7 @@ async def run_under(
     inject: Callable[[FaultRun], Awaitable[None]] | None = None,
     partitions: int = 4,
     pace: float = _PACE,
+    burst: int = 1,
     delivery: Delivery = Delivery.AT_LEAST_ONCE,
     ordered: bool = False,
     bug: str | None = None,
@@ -105,6 +106,7 @@ async def run_under(
         inject: The fault, if it is to be injected in another way than its own.
         partitions: Partitions of each topic.
         pace: Documents a second.
+        burst: Documents that are sent at once.
         delivery: What the workers promise.
         ordered: Whether many documents share a key, and outcomes of a key must come in order. Exactly once
             promises that; at least once does with one document in flight.
@@ -122,7 +124,7 @@ async def run_under(
             workers = [run.start_worker() for _ in range(2)]
             await asyncio.gather(*(worker.is_ready() for worker in workers))
             async with _in_background(_watch_outcomes(bench, journal), _watch_pages(run, journal)):
-                sending = asyncio.create_task(_send(bench, texts, pace, journal))
+                sending = asyncio.create_task(_send(bench, texts, journal, pace=pace, burst=burst))
                 await (inject or faults.FAULTS[fault])(run)
                 await sending
                 if not run.alive():
@@ -179,7 +181,9 @@ def _settings(bootstrap: str, model: Path, delivery: Delivery, *, ordered: bool)
     )
 
 
-async def _send(bench: Bench, texts: list[SentDocument], pace: float, journal: Journal) -> None:
+async def _send(
+    bench: Bench, texts: list[SentDocument], journal: Journal, *, pace: float, burst: int
+) -> None:
     """Send documents at an even pace, whatever the broker does; a send without an answer stays open."""
     async with bench.producer(enable_idempotence=True, acks="all") as producer:
 
@@ -203,7 +207,8 @@ async def _send(bench: Bench, texts: list[SentDocument], pace: float, journal: J
         began = time.monotonic()
         sends = []
         for number, document in enumerate(texts):
-            await asyncio.sleep(max(0, began + number / pace - time.monotonic()))
+            if number % burst == 0:
+                await asyncio.sleep(max(0, began + number / pace - time.monotonic()))
             sends.append(asyncio.create_task(send(document)))
         await asyncio.gather(*sends)
 
@@ -257,10 +262,10 @@ async def _watch_outcomes(bench: Bench, journal: Journal) -> None:
 
 
 async def _watch_pages(run: FaultRun, journal: Journal) -> None:
-    """Ask each worker once a second for its counters and its readiness."""
+    """Ask each worker every two seconds for its counters and its readiness."""
     while True:
         await asyncio.gather(*(_ask(run, worker, journal) for worker in run.alive()))
-        await asyncio.sleep(1)
+        await asyncio.sleep(2)
 
 
 async def _ask(run: FaultRun, worker: WorkerProcess, journal: Journal) -> None:

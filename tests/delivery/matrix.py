@@ -14,6 +14,7 @@ from tests.delivery.fault_run import FaultRun
 SEEDS = (1, 2, 3, 4, 5)
 PARTITIONS = 12
 PACE = 25.0  # documents a second of each run
+BURST = 65  # so that a transaction holds several, as under load
 _PATIENCE = 300.0
 _ROLES = ("data_leader", "group_coordinator", "transaction_coordinator", "all_brokers")
 _WORKERS = {"clean": "terminate", "hard": "kill"}
