@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import logging
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ _ROLE_FAULTS = {name for name in FAULTS if name.endswith(("_stop", "_kill"))}  #
 def main() -> int:
     """Run what is asked for; returns 1 where a promise was broken or a planted bug was not found."""
     asked = _asked()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # ends the workers, too
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # each try while the broker is away
     shutil.rmtree(asked.folder, ignore_errors=True)
     model = write_tiny_checkpoint(asked.folder / "model")
