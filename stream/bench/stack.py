@@ -35,7 +35,7 @@ async def bench_stack(model: Path | None) -> AsyncIterator[tuple[Settings, Super
     # Nothing counts as set: a benchmark must not load a broker or Triton that the environment names.
     settings = Settings.model_construct(_fields_set=set(), **(Settings().model_dump() | chosen))
     with tempfile.TemporaryDirectory(prefix="padellm-bench-") as folder:
-        stack = running_stack(settings, data_dir=Path(folder), on_change=_report_death)
+        stack = running_stack(settings, data_dir=Path(folder), on_change=report_death)
         async with stack as (plan, supervisor):
             yield plan.settings, supervisor
 
@@ -167,7 +167,8 @@ def _paced(
         yield arrival, OutgoingRecord(document.id.encode() or None, value, document.text)
 
 
-def _report_death(change: StateChange) -> None:
+def report_death(change: StateChange) -> None:
+    """Say on stderr that a service died: the figures of the run are no good."""
     if change.state is ServiceState.DIED:
         message = (
             f"{change.service.name} died and is started again: measure anew, this run's figures are no good"

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stream.settings import Delivery
+
 if TYPE_CHECKING:
     from stream.evaluation.output_folder import OutputFolder
 
@@ -154,6 +156,36 @@ def soak(
     show(soaked)
     if as_json:
         typer.echo(json.dumps(summary(soaked)))
+
+
+@bench.command()
+def plumbing(  # noqa: PLR0917 - the command line passes names
+    documents: Annotated[
+        str | None, typer.Option(help="As for serve; they go round, each time unlike. [default: the samples]")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Documents at saturation, and again at a rate.")] = 10_000,
+    workers: Annotated[int, typer.Option(min=1, help="Workers of one group.")] = 1,
+    partitions: Annotated[int, typer.Option(min=1, help="Partitions of each topic.")] = 4,
+    delivery: Annotated[Delivery, typer.Option(help="Of the workers.")] = Delivery.AT_LEAST_ONCE,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=1, help="Documents/s for latencies. [default: half of saturation]"),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure the worker without its model: a real Kafka, and a model that answers at once.
+
+    Documents a second swing with all that the machine does; milliseconds of a core for a document do less.
+    The step of an empty loop beside them tells how fast the cores were.
+
+    Example: padellm bench plumbing --workers 3 --partitions 3 --delivery exactly_once
+    """
+    from stream.bench.plumbing import PlumbingPlan, run, show, summary
+
+    measured = asyncio.run(run(documents, PlumbingPlan(limit, workers, partitions, delivery, rate)))
+    show(measured)
+    if as_json:
+        typer.echo(json.dumps(summary(measured)))
 
 
 @bench.command()
