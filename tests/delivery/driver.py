@@ -56,7 +56,7 @@ from tests.integration.kafka_fixture import RunningKafka
 from tests.integration.worker_fixture import Bench, WorkerProcess
 
 _PACE = 40.0
-_REST = 180.0
+_REST = 240.0
 _STRAGGLERS = 5.0
 _TRIES = 3
 
