@@ -24,7 +24,7 @@ class ForkedWorker:
     def __init__(self, program: tuple[str, ...], environment: dict[str, str], log: Path) -> None:
         flag, module, *arguments = program
         assert (flag, module) == ("-m", recording_worker.__name__), f"{program} is another program"
-        self._process = _FORKS.Process(target=_work, args=(arguments, environment, log))
+        self._process = _FORKS.Process(target=_work, args=(arguments, environment, log), daemon=True)
         self._process.start()
 
     @property
