@@ -34,13 +34,15 @@ def main() -> int:
     asked = _asked()
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # ends the workers, too
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # each try while the broker is away
-    shutil.rmtree(asked.folder, ignore_errors=True)
+    for old in ("kafka", "cluster") if asked.resume else (".",):
+        shutil.rmtree(asked.folder / old, ignore_errors=True)
+    asked.folder.mkdir(parents=True, exist_ok=True)
     model = write_tiny_checkpoint(asked.folder / "model")
     outcomes = Outcomes(asked.folder)
     typer.echo(HEADINGS)
     parts = {"faults": _faults, "planted": _planted, "matrix": _matrix}
     for part in asked.parts or parts:
-        for outcome in parts[part](asked, model):
+        for outcome in parts[part](asked, model, outcomes):
             outcomes.add(outcome)
             typer.echo(outcome.row())
             if asked.summary:
@@ -62,17 +64,20 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--matrix-seeds", nargs="+", type=int, default=matrix.SEEDS)
     parser.add_argument("--pace", type=float, default=40, help="documents a second")
     parser.add_argument("--folder", type=Path, default=Path(".padellm/faults"), help="for journals and logs")
+    parser.add_argument("--resume", action="store_true", help="run what has no outcome in the folder yet")
     parser.add_argument("--summary", type=Path, help="folder for the table and the log of kills")
     return parser.parse_args()
 
 
-def _faults(asked: argparse.Namespace, model: Path) -> Iterator[Outcome]:
+def _faults(asked: argparse.Namespace, model: Path, known: Outcomes) -> Iterator[Outcome]:
     """Each fault with each seed and delivery, on one broker."""
     with _broker(asked.folder) as broker:
         for fault in sorted(asked.faults):
             for seed in asked.seeds:
                 for delivery in asked.delivery:
                     outcome = Outcome("faults", fault, seed, delivery)
+                    if outcome in known:
+                        continue
                     yield asyncio.run(
                         outcome.of(
                             run_under(
@@ -89,13 +94,15 @@ def _faults(asked: argparse.Namespace, model: Path) -> Iterator[Outcome]:
                     )
 
 
-def _planted(asked: argparse.Namespace, model: Path) -> Iterator[Outcome]:
+def _planted(asked: argparse.Namespace, model: Path, known: Outcomes) -> Iterator[Outcome]:
     """Each planted bug under the fault that brings it to light, on one broker."""
     with _broker(asked.folder) as broker:
         for each in (each for each in PLANTED if each.bug in asked.bugs):
             outcome = Outcome(
                 "planted", each.fault, each.seed, each.delivery, bug=each.bug, expected=each.anomaly
             )
+            if outcome in known:
+                continue
             yield asyncio.run(
                 outcome.of(
                     run_under(
@@ -113,7 +120,7 @@ def _planted(asked: argparse.Namespace, model: Path) -> Iterator[Outcome]:
             )
 
 
-def _matrix(asked: argparse.Namespace, model: Path) -> Iterator[Outcome]:
+def _matrix(asked: argparse.Namespace, model: Path, known: Outcomes) -> Iterator[Outcome]:
     """Each cell with each seed, on three brokers."""
     with Reaper() as reaper:
         cluster = RunningCluster(asked.folder / "cluster", reaper)
@@ -121,22 +128,23 @@ def _matrix(asked: argparse.Namespace, model: Path) -> Iterator[Outcome]:
         try:
             for each in matrix.rounds():
                 if each.seed in asked.matrix_seeds:
-                    yield from asyncio.run(_round(each, asked, cluster, model))
+                    yield from asyncio.run(_round(each, asked, cluster, model, known))
         finally:
             cluster.stop()
 
 
 async def _round(
-    each: matrix.Round, asked: argparse.Namespace, cluster: RunningCluster, model: Path
+    each: matrix.Round, asked: argparse.Namespace, cluster: RunningCluster, model: Path, known: Outcomes
 ) -> list[Outcome]:
     """The runs of a round, at once."""
-    shared = None
-    if each.part == "broker":
-        shared = matrix.SharedFault(FAULTS[each.runs[0][0]], len(each.runs))
-    outcomes = [
+    runs = (
         Outcome("matrix", fault, each.seed, cell.delivery, cell=cell, ordered=cell.ordered)
         for fault, cell in each.runs
-    ]
+    )
+    outcomes = [outcome for outcome in runs if outcome not in known]
+    shared = None
+    if each.part == "broker" and outcomes:
+        shared = matrix.SharedFault(FAULTS[outcomes[0].fault], len(outcomes))
     return await asyncio.gather(
         *(
             outcome.of(
