@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
     BrokerResponseError,
     CorruptRecordException,
+    InvalidTimestampError,
     KafkaError,
     KafkaTimeoutError,
     MessageSizeTooLargeError,
@@ -21,6 +22,7 @@ from stream.backoff import pauses
 from stream.contract.headers import size
 from stream.contract.record import Headers, Record
 from stream.errors import DeliveryError
+from stream.kafka.access import BrokerAccess
 from stream.settings import Settings
 from stream.worker.health_state import DependencyStatus
 from stream.worker.metrics import WorkerMetrics
@@ -100,6 +102,7 @@ class Publisher:
 
     def __init__(self, settings: Settings, metrics: WorkerMetrics, broker: DependencyStatus) -> None:
         self._settings = settings
+        self._access = BrokerAccess(settings)
         self._metrics = metrics
         self._broker = broker
         self._producer: AIOKafkaProducer | None = None
@@ -111,6 +114,11 @@ class Publisher:
         """Largest ``Outgoing.bytes`` of a message."""
         return self._settings.max_message_bytes
 
+    @property
+    def trouble(self) -> str | None:
+        """Cause for which the last connection to the broker failed; None if it did not."""
+        return self._access.trouble
+
     async def start(self) -> None:
         """Connect; waits for the broker as long as it takes.
 
@@ -121,7 +129,8 @@ class Publisher:
             try:
                 producer = await self._connected()
             except (KafkaError, OSError) as error:
-                self._broker.failed("connect", f"no broker answers at {self._settings.broker}: {error}")
+                cause = self._access.explained(error)
+                self._broker.failed("connect", f"no broker answers at {self._settings.broker}: {cause}")
             else:
                 if not self._closed:
                     self._producer = producer
@@ -198,7 +207,7 @@ class Publisher:
 
     async def _connected(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
-            bootstrap_servers=self._settings.broker,
+            **self._access.options,
             client_id=f"{self._settings.group}-publisher",
             acks="all",
             enable_idempotence=True,
@@ -242,9 +251,19 @@ def assert_fits(message: Outgoing, largest: int) -> None:
         )
 
 
+def clock_refused(topic: str) -> str:
+    """Explain the refusal of a message for its timestamp."""
+    return (
+        f"topic {topic} refuses messages of this time: set this machine's clock right, or the topic's "
+        "message.timestamp.before.max.ms and message.timestamp.after.max.ms"
+    )
+
+
 def _explained(error: Exception, topic: str) -> str:
     if isinstance(error, UnknownTopicOrPartitionError):
         return f"topic {topic} does not exist: create it with padellm topics"
+    if isinstance(error, InvalidTimestampError):
+        return clock_refused(topic)
     if isinstance(error, BrokerResponseError) and not error.retriable:
         return f"topic {topic} refuses messages: {error!r}; check its settings and this worker's rights"
     return f"topic {topic} takes no message: {error!r}"

@@ -19,7 +19,7 @@ from typing import Any
 import structlog
 from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
-from aiokafka.errors import IncompatibleBrokerVersion, KafkaError, for_code
+from aiokafka.errors import IncompatibleBrokerVersion, KafkaConnectionError, KafkaError, for_code
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.protocol.group import HeartbeatRequest
 from aiokafka.protocol.produce import ProduceRequest
@@ -31,9 +31,11 @@ from aiokafka.protocol.transaction import (
 )
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
+from stream.aio import all_of
 from stream.errors import DeliveryError
+from stream.kafka.access import BrokerAccess
 from stream.settings import Settings
-from stream.worker.publisher import KeyRequired, MessageTooLarge, Outgoing
+from stream.worker.publisher import KeyRequired, MessageTooLarge, Outgoing, clock_refused
 from stream.worker.transaction_requests import (
     EndTxn,
     Features,
@@ -63,6 +65,7 @@ class _Code(IntEnum):
     ILLEGAL_GENERATION = 22
     UNKNOWN_MEMBER_ID = 25
     REBALANCE_IN_PROGRESS = 27
+    INVALID_TIMESTAMP = 32
     CONCURRENT_TRANSACTIONS = 51
     OPERATION_NOT_ATTEMPTED = 55
     FENCED_INSTANCE_ID = 82
@@ -150,6 +153,7 @@ class TransactionalProducer:
 
     def __init__(self, settings: Settings, partition: TopicPartition, membership: Membership) -> None:
         self._settings = settings
+        self._access = BrokerAccess(settings)
         self._partition = partition
         self._membership = membership
         topic, number = partition
@@ -174,11 +178,14 @@ class TransactionalProducer:
         """
         await self.close()
         self._client = AIOKafkaClient(
-            bootstrap_servers=self._settings.broker,
+            **self._access.options,
             client_id=f"{self._settings.group}-transactions",
             request_timeout_ms=int(_REQUEST_TIMEOUT * 1000),
         )
-        await self._client.bootstrap()
+        try:
+            await self._client.bootstrap()
+        except KafkaConnectionError as error:
+            raise KafkaConnectionError(self._access.explained(error)) from error
         group = self._settings.group
         self._coordinator = await self._client.coordinator_lookup(CoordinationType.TRANSACTION, self._id)
         self._group_coordinator = await self._client.coordinator_lookup(CoordinationType.GROUP, group)
@@ -217,7 +224,8 @@ class TransactionalProducer:
             AddOffsetsToTxnRequest(self._id, *self._identity, self._settings.group),
             lambda answer: (answer.error_code,),
         )
-        await asyncio.gather(self._produce(batches, messages), self._commit_offset(offset))
+        # When one is in doubt the other ends, too: no request of it may go out later.
+        await all_of((self._produce(batches, messages), self._commit_offset(offset)))
         await self._end()
 
     async def close(self) -> None:
@@ -280,7 +288,7 @@ class TransactionalProducer:
             for place, batch in zip(batches, row, strict=True):
                 if batch is not None:
                     nodes[self._leader(place)][place] = batch
-            await asyncio.gather(*(self._send_batches(*each, messages) for each in nodes.items()))
+            await all_of(self._send_batches(*each, messages) for each in nodes.items())
 
     def _leader(self, place: TopicPartition) -> int:
         leader = self._client.cluster.leader_for_partition(place)
@@ -401,6 +409,8 @@ def _check_produced(code: int, indices: list[int], messages: Sequence[Outgoing])
         raise MessageRefused(
             alone, KeyRequired(f"topic {first.topic} refuses a message without a key: code {code}")
         )
+    if code == _Code.INVALID_TIMESTAMP:
+        raise TransactionInDoubt(clock_refused(first.topic))
     _check((code,), f"publish to {first.topic}")
 
 
