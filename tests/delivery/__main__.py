@@ -6,11 +6,13 @@ python -m tests.delivery [faults] [planted] [matrix] [--faults kill freeze] [--s
 import argparse
 import asyncio
 import logging
+import os
 import shutil
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import groupby, islice
 from pathlib import Path
 
 import typer
@@ -62,6 +64,9 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--delivery", nargs="+", type=Delivery, choices=[*Delivery], default=[*Delivery])
     parser.add_argument("--matrix-documents", type=int, default=1300, help="of each run of the matrix")
     parser.add_argument("--matrix-seeds", nargs="+", type=int, default=matrix.SEEDS)
+    parser.add_argument(
+        "--at-once", type=int, default=os.cpu_count(), help="runs of the matrix that go on at once"
+    )
     parser.add_argument("--pace", type=float, default=40, help="documents a second")
     parser.add_argument("--folder", type=Path, default=Path(".padellm/faults"), help="for journals and logs")
     parser.add_argument("--resume", action="store_true", help="run what has no outcome in the folder yet")
@@ -121,41 +126,42 @@ def _planted(asked: argparse.Namespace, model: Path, known: Outcomes) -> Iterato
 
 
 def _matrix(asked: argparse.Namespace, model: Path, known: Outcomes) -> Iterator[Outcome]:
-    """Each cell with each seed, on three brokers."""
+    """Each cell with each seed, on three brokers; of a fault and a seed as many runs at once as asked for."""
+    outcomes = (
+        Outcome("matrix", fault, seed, cell.delivery, cell=cell, ordered=cell.ordered)
+        for fault, seed, cell in matrix.runs()
+        if seed in asked.matrix_seeds
+    )
+    missing = (outcome for outcome in outcomes if outcome not in known)
     with Reaper() as reaper:
         cluster = RunningCluster(asked.folder / "cluster", reaper)
         cluster.start()
         try:
-            for each in matrix.rounds():
-                if each.seed in asked.matrix_seeds:
-                    yield from asyncio.run(_round(each, asked, cluster, model, known))
+            for _, alike in groupby(missing, lambda outcome: (outcome.fault, outcome.seed)):
+                while some := list(islice(alike, asked.at_once)):
+                    yield from asyncio.run(_at_once(some, asked, cluster, model))
         finally:
             cluster.stop()
 
 
-async def _round(
-    each: matrix.Round, asked: argparse.Namespace, cluster: RunningCluster, model: Path, known: Outcomes
+async def _at_once(
+    outcomes: list[Outcome], asked: argparse.Namespace, cluster: RunningCluster, model: Path
 ) -> list[Outcome]:
-    """The runs of a round, at once."""
-    runs = (
-        Outcome("matrix", fault, each.seed, cell.delivery, cell=cell, ordered=cell.ordered)
-        for fault, cell in each.runs
-    )
-    outcomes = [outcome for outcome in runs if outcome not in known]
-    shared = None
-    if each.part == "broker" and outcomes:
-        shared = matrix.SharedFault(FAULTS[outcomes[0].fault], len(outcomes))
+    """Some runs of one fault and seed; a fault of the brokers hits all of them."""
+    inject = FAULTS[outcomes[0].fault]
+    if outcomes[0].cell.part == "broker":
+        inject = matrix.SharedFault(inject, len(outcomes))
     return await asyncio.gather(
         *(
             outcome.of(
                 run_under(
                     outcome.fault,
-                    each.seed,
+                    outcome.seed,
                     cluster,
                     model,
                     outcome.folder(asked.folder),
                     count=asked.matrix_documents,
-                    inject=shared,
+                    inject=inject,
                     partitions=matrix.PARTITIONS,
                     pace=matrix.PACE,
                     burst=matrix.BURST,

@@ -1,7 +1,4 @@
-"""The matrix of runs on three brokers: how a part ends, which part, order and delivery, each with five seeds.
-
-The runs of a round go on at once, and one fault of the brokers hits all of them.
-"""
+"""The matrix of runs on three brokers: how a part ends, which part, order and delivery, each with five seeds."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -13,12 +10,14 @@ from tests.delivery.fault_run import FaultRun
 
 SEEDS = (1, 2, 3, 4, 5)
 PARTITIONS = 12
-PACE = 25.0  # documents a second of each run
+PACE = 50.0  # documents a second of each run
 BURST = 65  # so that a transaction holds several, as under load
 _PATIENCE = 900.0
 _ROLES = ("data_leader", "group_coordinator", "transaction_coordinator", "all_brokers")
-_WORKERS = {"clean": "terminate", "hard": "kill"}
-_BROKERS = {"clean": "stop", "hard": "kill"}
+_DEEDS = {
+    "worker": {"clean": "terminate", "hard": "kill"},
+    "broker": {"clean": "stop", "hard": "kill"},
+}
 
 
 class Cell(NamedTuple):
@@ -37,27 +36,12 @@ class Cell(NamedTuple):
     delivery: Delivery
 
 
-class Round(NamedTuple):
-    """Runs of one seed that go on at once: under faults of the workers, or under one of the brokers."""
-
-    seed: int
-    part: str
-    runs: tuple[tuple[str, Cell], ...]
-
-
-def rounds() -> Iterator[Round]:
-    """All rounds; of the brokers each seed hits another one, the last again the first."""
-    for seed in SEEDS:
-        role = _ROLES[(seed - 1) % len(_ROLES)]
-        yield Round(seed, "worker", tuple(_runs("worker", _WORKERS)))
-        for way, deed in _BROKERS.items():
-            yield Round(seed, "broker", tuple(_runs("broker", {way: f"{role}_{deed}"})))
-
-
-def _runs(part: str, faults: dict[str, str]) -> Iterator[tuple[str, Cell]]:
-    """The runs of all orders and deliveries under faults, which are named by their ways."""
-    for (way, fault), ordered, delivery in product(faults.items(), (False, True), Delivery):
-        yield fault, Cell(way, part, ordered, delivery)
+def runs() -> Iterator[tuple[str, int, Cell]]:
+    """Fault, seed and cell of each run; of the brokers each seed hits another one, the last again the first."""
+    for seed, (part, ways), way in product(SEEDS, _DEEDS.items(), ("clean", "hard")):
+        role = f"{_ROLES[(seed - 1) % len(_ROLES)]}_" if part == "broker" else ""
+        for ordered, delivery in product((False, True), Delivery):
+            yield role + ways[way], seed, Cell(way, part, ordered, delivery)
 
 
 class SharedFault:
