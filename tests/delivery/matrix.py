@@ -1,4 +1,4 @@
-"""The matrix of runs on three brokers: how a part ends, which part, order and delivery, each with five seeds."""
+"""The matrix of runs on three brokers: how a part ends, which part, order and delivery, by five seeds."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -37,7 +37,7 @@ class Cell(NamedTuple):
 
 
 def runs() -> Iterator[tuple[str, int, Cell]]:
-    """Fault, seed and cell of each run; of the brokers each seed hits another one, the last again the first."""
+    """Fault, seed and cell of each run; of the brokers each seed hits another, the last the first again."""
     for seed, (part, ways), way in product(SEEDS, _DEEDS.items(), ("clean", "hard")):
         role = f"{_ROLES[(seed - 1) % len(_ROLES)]}_" if part == "broker" else ""
         for ordered, delivery in product((False, True), Delivery):
