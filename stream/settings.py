@@ -77,7 +77,7 @@ Topic = Annotated[str, AfterValidator(_topic)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-def _list(given: Any) -> Any:
+def as_list(given: Any) -> Any:
     """The items of a variable: separated by commas, or a JSON list where an item has a comma itself."""
     if not isinstance(given, str):
         return given
@@ -95,7 +95,7 @@ def as_variable(items: Sequence[str]) -> str:
 Pointers = Annotated[
     tuple[Pointer, ...],
     NoDecode,
-    BeforeValidator(_list),
+    BeforeValidator(as_list),
     PlainSerializer(as_variable, when_used="json"),
 ]
 
