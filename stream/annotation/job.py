@@ -68,7 +68,7 @@ class Task:
 
 @dataclass(slots=True)
 class AnnotationReport:
-    """Attributes: ``texts`` annotated in this run; ``before``, of earlier ones; ``entities``; ``problems``."""
+    """Attributes: ``texts`` annotated in this run; ``before``, in others; ``entities``; ``problems``."""
 
     texts: int = 0
     before: int = 0
