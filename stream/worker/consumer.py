@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 
@@ -165,7 +165,7 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
 
     async def _getmany(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's signature
         try:
-            records = await super()._getmany(active_partitions, timeout)
+            records = await self._fetched(active_partitions, timeout)
         except KafkaError as error:
             self._health.broker.failed(_FETCH, f"records cannot be fetched: {error!r}")
             await asyncio.sleep(_FETCH_PAUSE)
@@ -173,6 +173,33 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
         if records:
             self._health.broker.worked(_FETCH)
         return records
+
+    async def _fetched(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's
+        """Fetch records; where the log does not hold the position, go to its start for the next fetch."""
+        try:
+            return await super()._getmany(active_partitions, timeout)
+        except NoOffsetForPartitionError as error:
+            await self._thread.seek_to_beginning(*error.args)
+        except OffsetOutOfRangeError as error:
+            (positions,) = error.args
+            starts = await self._thread.earliest_offsets(*positions)
+            for tp, position in positions.items():
+                if position < starts[tp]:
+                    self._note_deletion(tp, position, starts[tp])
+            await self._thread.seek_to_beginning(*positions)
+        return {}
+
+    def _note_deletion(self, tp: Any, position: int, start: int) -> None:
+        """Count and log records that were deleted before anybody read them."""
+        self._metrics.deleted_unread(start - position)
+        _log.error(
+            "records deleted unread",
+            partition=tp.partition,
+            position=position,
+            start=start,
+            effect=f"up to {start - position} documents have no outcome and never will",
+            fix=f"a longer retention of topic {tp.topic}, or more workers",
+        )
 
     def _to_message(self, tp: Any, record: Any) -> Any:
         expected = self._read_offset[tp]
@@ -238,7 +265,8 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # F
             bootstrap_servers=driver.server_list(transport.url, transport.default_port),
             partition_assignment_strategy=[RoundRobinPartitionAssignor],
             enable_auto_commit=False,
-            auto_offset_reset="earliest",
+            # A position that the log does not hold is an error to us: records may have been deleted unread.
+            auto_offset_reset="none",
             # Documents of an aborted transaction were never sent.
             isolation_level="read_committed",
             max_poll_records=self.app.conf.broker_max_poll_records,

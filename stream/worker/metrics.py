@@ -59,6 +59,11 @@ class WorkerMetrics:
             registry=self.registry,
         )
         self._rebalances = Counter("padellm_rebalances", "Rebalances of the group.", registry=self.registry)
+        self._deleted = Counter(
+            "padellm_records_deleted_unread",
+            "Records that the topic's retention deleted before a worker read them.",
+            registry=self.registry,
+        )
         self._model = Info("padellm_model", "The model that serves.", registry=self.registry)
         for outcome in ("event", "dead_letter", "no_document"):
             self._documents.labels(outcome)
@@ -93,6 +98,10 @@ class WorkerMetrics:
     def retry(self, of: str) -> None:
         """Count a try that has to be repeated."""
         self._retries.labels(of).inc()
+
+    def deleted_unread(self, records: int) -> None:
+        """Count records that were deleted before a worker read them."""
+        self._deleted.inc(records)
 
     def rebalance(self) -> None:
         """Count a rebalance; the lag of partitions that may have gone is forgotten."""

@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
     BrokerResponseError,
     CorruptRecordException,
+    InvalidTimestampError,
     KafkaError,
     KafkaTimeoutError,
     MessageSizeTooLargeError,
@@ -242,9 +243,19 @@ def assert_fits(message: Outgoing, largest: int) -> None:
         )
 
 
+def clock_refused(topic: str) -> str:
+    """Explain the refusal of a message for its timestamp."""
+    return (
+        f"topic {topic} refuses messages of this time: set this machine's clock right, or the topic's "
+        "message.timestamp.before.max.ms and message.timestamp.after.max.ms"
+    )
+
+
 def _explained(error: Exception, topic: str) -> str:
     if isinstance(error, UnknownTopicOrPartitionError):
         return f"topic {topic} does not exist: create it with padellm topics"
+    if isinstance(error, InvalidTimestampError):
+        return clock_refused(topic)
     if isinstance(error, BrokerResponseError) and not error.retriable:
         return f"topic {topic} refuses messages: {error!r}; check its settings and this worker's rights"
     return f"topic {topic} takes no message: {error!r}"

@@ -31,9 +31,10 @@ from aiokafka.protocol.transaction import (
 )
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
+from stream.aio import all_of
 from stream.errors import DeliveryError
 from stream.settings import Settings
-from stream.worker.publisher import KeyRequired, MessageTooLarge, Outgoing
+from stream.worker.publisher import KeyRequired, MessageTooLarge, Outgoing, clock_refused
 from stream.worker.transaction_requests import (
     EndTxn,
     Features,
@@ -63,6 +64,7 @@ class _Code(IntEnum):
     ILLEGAL_GENERATION = 22
     UNKNOWN_MEMBER_ID = 25
     REBALANCE_IN_PROGRESS = 27
+    INVALID_TIMESTAMP = 32
     CONCURRENT_TRANSACTIONS = 51
     OPERATION_NOT_ATTEMPTED = 55
     FENCED_INSTANCE_ID = 82
@@ -217,7 +219,8 @@ class TransactionalProducer:
             AddOffsetsToTxnRequest(self._id, *self._identity, self._settings.group),
             lambda answer: (answer.error_code,),
         )
-        await asyncio.gather(self._produce(batches, messages), self._commit_offset(offset))
+        # When one is in doubt the other ends, too: no request of it may go out later.
+        await all_of((self._produce(batches, messages), self._commit_offset(offset)))
         await self._end()
 
     async def close(self) -> None:
@@ -280,7 +283,7 @@ class TransactionalProducer:
             for place, batch in zip(batches, row, strict=True):
                 if batch is not None:
                     nodes[self._leader(place)][place] = batch
-            await asyncio.gather(*(self._send_batches(*each, messages) for each in nodes.items()))
+            await all_of(self._send_batches(*each, messages) for each in nodes.items())
 
     def _leader(self, place: TopicPartition) -> int:
         leader = self._client.cluster.leader_for_partition(place)
@@ -401,6 +404,8 @@ def _check_produced(code: int, indices: list[int], messages: Sequence[Outgoing])
         raise MessageRefused(
             alone, KeyRequired(f"topic {first.topic} refuses a message without a key: code {code}")
         )
+    if code == _Code.INVALID_TIMESTAMP:
+        raise TransactionInDoubt(clock_refused(first.topic))
     _check((code,), f"publish to {first.topic}")
 
 

@@ -69,6 +69,14 @@ class FaultRun:
         """Let the run go on until the group has given away the partitions of a worker that is silent."""
         await self.pause(SESSION_TIMEOUT + 4, SESSION_TIMEOUT + 8)
 
+    def step_clock(self, worker: WorkerProcess, seconds: float) -> None:
+        """Set a worker's clock so many seconds ahead of the machine's."""
+        name = f"worker-{self.bench.workers.index(worker)}"
+        written = self.bench.folder / f"{name}.step"
+        written.write_text(str(seconds))
+        written.rename(self.bench.folder / f"{name}.clock")
+        self.note(f"clock {seconds:+.0f} s", worker)
+
     def alive(self) -> list[WorkerProcess]:
         """Workers whose process runs."""
         return [worker for worker in self.bench.workers if worker.process.poll() is None]

@@ -35,6 +35,7 @@ from tests.delivery.history import (
     now,
 )
 from tests.delivery.recorded_transactions import RecordedProducer
+from tests.delivery.stepped_clock import SteppedClock
 from tests.integration.scripted_worker import ScriptedGenerator
 
 
@@ -191,6 +192,7 @@ def main(name: str, journal: str, *bugs: str) -> None:
     for bug in bugs:
         BUGS[bug]()
     record_in(Journal(Path(journal)), name)
+    SteppedClock(Path(journal).with_suffix(".clock")).take_over()
     app.run(Settings(), make=_make)
 
 

@@ -6,6 +6,7 @@ from tests.delivery.faults import (
     broker_away,
     broker_bounce,
     broker_roles,
+    clock_step,
     delay_transactions,
     freeze,
     freeze_alone,
@@ -43,5 +44,6 @@ FAULTS = {
         slow_link,
         delay_transactions,
         hijack,
+        clock_step,
     )
 } | broker_roles.FAULTS
