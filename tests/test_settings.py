@@ -5,16 +5,19 @@ import re
 import pytest
 from pydantic import ValidationError
 
+from stream.errors import ConfigurationError
 from stream.settings import (
     COMPOSE_VARIABLES,
     LogLevel,
     Settings,
+    present,
     problems,
     set_variable,
     unknown_variables,
     user_cache_folder,
     variables,
 )
+from stream.settings import environment as process_environment
 
 TOPICS = ("documents_topic", "entities_topic", "dead_letters_topic")
 
@@ -140,6 +143,91 @@ def test_settings_have_one_cache_folder(environment, tmp_path):
     assert Settings().cache_dir == user_cache_folder() == tmp_path / "padellm"
     environment.setenv("PADELLM_CACHE_DIR", str(tmp_path / "mine"))
     assert Settings().cache_dir == user_cache_folder() == tmp_path / "mine"
+
+
+SASL = {"PADELLM_SECURITY_PROTOCOL": "SASL_SSL", "PADELLM_SASL_MECHANISM": "SCRAM-SHA-512"}
+LOGIN = SASL | {"PADELLM_SASL_USERNAME": "alice", "PADELLM_SASL_PASSWORD": "secret of alice"}
+OAUTH = SASL | {"PADELLM_SASL_MECHANISM": "OAUTHBEARER"}
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"PADELLM_SASL_PASSWORD": "secret"}, "PADELLM_SASL_PASSWORD is set, but PADELLM_SECURITY_PROTOCOL="),
+        (
+            {"PADELLM_SASL_MECHANISM": "PLAIN"},
+            "PADELLM_SASL_MECHANISM is set, but PADELLM_SECURITY_PROTOCOL=",
+        ),
+        (
+            {"PADELLM_SSL_CA_LOCATION": "/ca"},
+            "PADELLM_SSL_CA_LOCATION is set, but PADELLM_SECURITY_PROTOCOL=",
+        ),
+        ({"PADELLM_SECURITY_PROTOCOL": "SASL_SSL"}, "SASL_SSL needs PADELLM_SASL_MECHANISM"),
+        (SASL, "needs PADELLM_SASL_USERNAME or PADELLM_SASL_USERNAME_FILE"),
+        (SASL | {"PADELLM_SASL_USERNAME": "a"}, "needs PADELLM_SASL_PASSWORD or PADELLM_SASL_PASSWORD_FILE"),
+        (
+            LOGIN | {"PADELLM_SASL_PASSWORD_FILE": "/f"},
+            "PADELLM_SASL_PASSWORD and PADELLM_SASL_PASSWORD_FILE are",
+        ),
+        (LOGIN | {"PADELLM_SASL_OAUTHBEARER_SCOPE": "s"}, "PADELLM_SASL_OAUTHBEARER_SCOPE is set, but"),
+        (
+            LOGIN | {"PADELLM_SASL_MECHANISM": "OAUTHBEARER"},
+            "needs PADELLM_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL",
+        ),
+        (LOGIN | {"PADELLM_SSL_KEY_LOCATION": "/k"}, "is set without PADELLM_SSL_CERTIFICATE_LOCATION"),
+        ({"PADELLM_TRITON_SSL_CA_LOCATION": "/ca"}, "is set, but PADELLM_TRITON_SSL is not"),
+        (
+            {"PADELLM_TRITON_SSL": "1", "PADELLM_TRITON_SSL_KEY_LOCATION": "/k"},
+            "is set without PADELLM_TRITON_SSL_CERTIFICATE_LOCATION",
+        ),
+        (OAUTH | {"PADELLM_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL": "http://sso.test/"}, "use https://"),
+        (
+            OAUTH | {"PADELLM_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL": "https://a:secret@sso.test/"},
+            "expected https://",
+        ),
+        (OAUTH | {"PADELLM_SASL_OAUTHBEARER_EXTENSIONS": "a b"}, "expected name=value"),
+    ],
+)
+def test_settings_refuse_protection_that_would_be_passed_over(environment, given, problem):
+    """Settings of a protection that contradict each other are refused, and no secret is in the message."""
+    for variable, value in given.items():
+        environment.setenv(variable, value)
+    found = "; ".join(_refused())
+    assert problem in found
+    assert "secret" not in found.replace("clear text", "").replace("the client's secret", "")
+
+
+@pytest.mark.parametrize("protocol", ["SASL_SSL", "sasl_ssl"])
+def test_settings_hide_secrets_and_hand_them_on(environment, protocol):
+    """A secret is in no form of the settings that is printed, but in the environment of another process."""
+    for variable, value in LOGIN.items():
+        environment.setenv(variable, value)
+    environment.setenv("PADELLM_SECURITY_PROTOCOL", protocol)
+    settings = Settings()
+    for printed in (repr(settings), str(settings), settings.model_dump_json(), str(settings.model_dump())):
+        assert "secret of alice" not in printed
+    handed_on = process_environment(settings)
+    assert {name: handed_on[name] for name in LOGIN} == LOGIN
+
+
+def test_settings_read_a_secret_anew(environment, tmp_path):
+    """A secret in a file is the file's present content, without its last line break; its absence is named."""
+    file = tmp_path / "password"
+    for variable, value in LOGIN.items():
+        environment.setenv(variable, value)
+    environment.delenv("PADELLM_SASL_PASSWORD")
+    environment.setenv("PADELLM_SASL_PASSWORD_FILE", str(file))
+    settings = Settings()
+    with pytest.raises(
+        ConfigurationError, match=r"PADELLM_SASL_PASSWORD_FILE=.* cannot be read: No such file"
+    ):
+        present(settings, "sasl_password")
+    for password in ("first", "second "):
+        file.write_text(f"{password}\n")
+        assert present(settings, "sasl_password") == password
+    file.write_text("\n")
+    with pytest.raises(ConfigurationError, match="is empty"):
+        present(settings, "sasl_password")
 
 
 def test_settings_know_the_variables_of_compose():

@@ -215,11 +215,11 @@ class WorkerService:
         if ready:
             self.health.model.worked(_PROBE)
         else:
-            self.health.model.failed(_PROBE, "it is not ready")
+            self.health.model.failed(_PROBE, getattr(model.generator, "trouble", None) or "it is not ready")
         if await self._publisher.reaches_broker():
             self.health.broker.worked(_PROBE)
         else:
-            self.health.broker.failed(_PROBE, "it does not answer")
+            self.health.broker.failed(_PROBE, self._publisher.trouble or "it does not answer")
 
     def _measure(self, app: Any, intake: Intake) -> None:
         """Refresh how far behind the worker is, and whether it has anything to do.
@@ -296,10 +296,17 @@ def _faust_app(settings: Settings, intake: Intake) -> Any:
     return app
 
 
+class _ConsumerOnly(faust.App.BootStrategy):  # type: ignore[misc]
+    """The services of a Faust app without its producer: the publisher has one of its own."""
+
+    enable_kafka_producer = False
+
+
 class _App(faust.App):  # type: ignore[misc]  # Faust is untyped here
     """A Faust app that writes nothing to disk."""
 
     logger = logging.getLogger("faust.app")
+    BootStrategy = _ConsumerOnly
 
     async def on_first_start(self) -> None:
         """Make no data folder: there are no tables."""

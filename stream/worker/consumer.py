@@ -19,6 +19,7 @@ from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRa
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 
+from stream.kafka.access import BrokerAccess
 from stream.kafka.lenient_records import decode_leniently
 from stream.settings import Settings
 from stream.worker.committer import TransactionalPublisher
@@ -71,6 +72,7 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
         **kwargs: Any,
     ) -> None:
         self._settings = settings
+        self.access = BrokerAccess(settings)
         self._tracker = tracker
         self._intake = intake
         self._health = health
@@ -256,13 +258,13 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # F
         ended = [task for task in tasks if task.done()]
         return repr(ended[0]) if ended else None
 
-    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
+    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:  # noqa: ARG002 - the settings name the broker
         decode_leniently()
         self._assignor = RoundRobinPartitionAssignor
         return AIOKafkaConsumer(
             client_id=f"{self.app.conf.id}-intake",
             group_id=self.app.conf.id,
-            bootstrap_servers=driver.server_list(transport.url, transport.default_port),
+            **self.consumer.access.options,
             partition_assignment_strategy=[RoundRobinPartitionAssignor],
             enable_auto_commit=False,
             # A position that the log does not hold is an error to us: records may have been deleted unread.

@@ -80,6 +80,11 @@ class _CountingGenerator:
         self.ready = generator.ready
         self.close = generator.close
 
+    @property
+    def trouble(self) -> str | None:
+        """Cause for which the model cannot be reached, where it is known."""
+        return getattr(self._generator, "trouble", None)
+
     async def generate(self, prompt: Prompt) -> Completion:
         completion = await self._generator.generate(prompt)
         self._on_completion()
@@ -96,11 +101,14 @@ async def make_generator(settings: Settings, folder: Path, metrics: WorkerMetric
     """
     if settings.inference is Inference.IN_PROCESS:
         return await asyncio.to_thread(_load_engine, settings, folder)
-    from stream.inference.triton import TritonGenerator  # noqa: PLC0415 - half a second of gRPC
+    from stream.inference.triton import TritonGenerator, tls_of_triton  # noqa: PLC0415 - half a second of gRPC
 
     metrics.breaker("closed")
     return TritonGenerator(
-        settings.triton_url, in_flight=settings.triton_in_flight, on_breaker_change=metrics.breaker
+        settings.triton_url,
+        tls=tls_of_triton(settings),
+        in_flight=settings.triton_in_flight,
+        on_breaker_change=metrics.breaker,
     )
 
 

@@ -22,6 +22,7 @@ from stream.backoff import pauses
 from stream.contract.headers import size
 from stream.contract.record import Headers, Record
 from stream.errors import DeliveryError
+from stream.kafka.access import BrokerAccess
 from stream.settings import Settings
 from stream.worker.health_state import DependencyStatus
 from stream.worker.metrics import WorkerMetrics
@@ -101,6 +102,7 @@ class Publisher:
 
     def __init__(self, settings: Settings, metrics: WorkerMetrics, broker: DependencyStatus) -> None:
         self._settings = settings
+        self._access = BrokerAccess(settings)
         self._metrics = metrics
         self._broker = broker
         self._producer: AIOKafkaProducer | None = None
@@ -112,6 +114,11 @@ class Publisher:
         """Largest ``Outgoing.bytes`` of a message."""
         return self._settings.max_message_bytes
 
+    @property
+    def trouble(self) -> str | None:
+        """Cause for which the last connection to the broker failed; None if it did not."""
+        return self._access.trouble
+
     async def start(self) -> None:
         """Connect; waits for the broker as long as it takes.
 
@@ -122,7 +129,8 @@ class Publisher:
             try:
                 producer = await self._connected()
             except (KafkaError, OSError) as error:
-                self._broker.failed("connect", f"no broker answers at {self._settings.broker}: {error}")
+                cause = self._access.explained(error)
+                self._broker.failed("connect", f"no broker answers at {self._settings.broker}: {cause}")
             else:
                 if not self._closed:
                     self._producer = producer
@@ -199,7 +207,7 @@ class Publisher:
 
     async def _connected(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
-            bootstrap_servers=self._settings.broker,
+            **self._access.options,
             client_id=f"{self._settings.group}-publisher",
             acks="all",
             enable_idempotence=True,

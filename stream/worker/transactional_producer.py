@@ -19,7 +19,7 @@ from typing import Any
 import structlog
 from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
-from aiokafka.errors import IncompatibleBrokerVersion, KafkaError, for_code
+from aiokafka.errors import IncompatibleBrokerVersion, KafkaConnectionError, KafkaError, for_code
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.protocol.group import HeartbeatRequest
 from aiokafka.protocol.produce import ProduceRequest
@@ -33,6 +33,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from stream.aio import all_of
 from stream.errors import DeliveryError
+from stream.kafka.access import BrokerAccess
 from stream.settings import Settings
 from stream.worker.publisher import KeyRequired, MessageTooLarge, Outgoing, clock_refused
 from stream.worker.transaction_requests import (
@@ -152,6 +153,7 @@ class TransactionalProducer:
 
     def __init__(self, settings: Settings, partition: TopicPartition, membership: Membership) -> None:
         self._settings = settings
+        self._access = BrokerAccess(settings)
         self._partition = partition
         self._membership = membership
         topic, number = partition
@@ -176,11 +178,14 @@ class TransactionalProducer:
         """
         await self.close()
         self._client = AIOKafkaClient(
-            bootstrap_servers=self._settings.broker,
+            **self._access.options,
             client_id=f"{self._settings.group}-transactions",
             request_timeout_ms=int(_REQUEST_TIMEOUT * 1000),
         )
-        await self._client.bootstrap()
+        try:
+            await self._client.bootstrap()
+        except KafkaConnectionError as error:
+            raise KafkaConnectionError(self._access.explained(error)) from error
         group = self._settings.group
         self._coordinator = await self._client.coordinator_lookup(CoordinationType.TRANSACTION, self._id)
         self._group_coordinator = await self._client.coordinator_lookup(CoordinationType.GROUP, group)
