@@ -39,6 +39,11 @@ class WorkerMetrics:
             ["of"],
             registry=self.registry,
         )
+        self.refused_alike = Gauge(
+            "padellm_refused_alike",
+            "Documents in a row that the model refused with the same words; from 3 on they are held.",
+            registry=self.registry,
+        )
         self.completions = Counter(
             "padellm_completions", "Prompts the model completed.", registry=self.registry
         )
