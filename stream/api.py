@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from stream.aio import loop_factory
-from stream.annotation.job import AnnotationReport, Task, annotate_texts
+from stream.annotation.job import AnnotationReport, AnnotationTask, annotate_texts
 from stream.annotation.partial_output import PartialOutput
 from stream.annotation.sources import Selection
 from stream.bundled import model_folder
@@ -330,7 +330,7 @@ def annotate(
     target = format_named(to) if to else format_of(Path(out), "to")
     if policy is None and not target.overlap:
         policy = Policy.FLAT
-    task = Task(
+    task = AnnotationTask(
         files=[Path(file) for file in files],
         selection=Selection(tuple(texts), ids, whole_files=whole_files),
         labels=_as_asked(labels),

@@ -27,7 +27,7 @@ class TextExtractor(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class AnnotationTask:
     """The texts to annotate, and what to look for.
 
     Attributes:
@@ -77,7 +77,7 @@ class AnnotationReport:
 
 
 async def annotate_texts(
-    task: Task, extractor: TextExtractor, output: PartialOutput, on_progress: Callable[[int], None]
+    task: AnnotationTask, extractor: TextExtractor, output: PartialOutput, on_progress: Callable[[int], None]
 ) -> AnnotationReport:
     """Annotate the texts that have no line yet, and complete the output.
 
@@ -120,7 +120,7 @@ async def annotate_texts(
 
 
 async def _extraction(
-    one: SourceText, task: Task, extractor: TextExtractor, places: asyncio.Semaphore
+    one: SourceText, task: AnnotationTask, extractor: TextExtractor, places: asyncio.Semaphore
 ) -> Extraction | str:
     """The entities of a text, or the reason why it has none."""
     if one.problem:

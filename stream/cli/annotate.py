@@ -67,12 +67,12 @@ def annotate(  # noqa: PLR0917 - the command line passes names
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from stream import api
-    from stream.annotation.job import Task
+    from stream.annotation.job import AnnotationTask
     from stream.annotation.sources import Selection
     from stream.settings import as_list
 
     texts = tuple(as_list(text)) if text else ()
-    task = Task(files, Selection(texts, ids, whole_files=whole_files))
+    task = AnnotationTask(files, Selection(texts, ids, whole_files=whole_files))
     total = sum(1 for _ in task.texts())
     columns = (TextColumn("annotated"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.annotation.job import Task, annotate_texts
+from stream.annotation.job import AnnotationTask, annotate_texts
 from stream.annotation.partial_output import PartialOutput
 from stream.contract.messages import Coverage, Entity
 from stream.corpora.formats import FORMATS, format_of
@@ -50,7 +50,7 @@ class FirstWord:
 def annotate(files, out, *, skip_bad=False, extractor=None, **options):
     """Run a task over the extractor; returns the report and the texts that were asked."""
     extractor = extractor or FirstWord()
-    task = Task(files, skip_bad=skip_bad, **options)
+    task = AnnotationTask(files, skip_bad=skip_bad, **options)
 
     async def run():
         with PartialOutput(out, format_of(out, "to"), task.question(), skip_bad=skip_bad) as output:
@@ -89,7 +89,7 @@ def test_job_goes_on_where_it_was_cut(tmp_path_factory, cut):
     whole = out.read_bytes()
     out.unlink()
     kept = whole[: int(cut * len(whole))]
-    with PartialOutput(out, FORMATS["jsonl"], Task([file]).question(), skip_bad=False):
+    with PartialOutput(out, FORMATS["jsonl"], AnnotationTask([file]).question(), skip_bad=False):
         (folder / "out.jsonl.partial").write_bytes(kept)
     report, asked = annotate([file], out)
     assert out.read_bytes() == whole
@@ -136,7 +136,7 @@ def test_job_goes_on_after_the_model_was_gone(tmp_path):
 def test_job_refuses_lines_of_another_run(texts, tmp_path):
     """Lines of other options or files are not continued, and two runs at once do not mix."""
     out = tmp_path / "out.jsonl"
-    with PartialOutput(out, FORMATS["jsonl"], Task([texts]).question(), skip_bad=False) as output:
+    with PartialOutput(out, FORMATS["jsonl"], AnnotationTask([texts]).question(), skip_bad=False) as output:
         output.add({"id": "d0", "text": "Ada0", "entities": []})
         with pytest.raises(ConfigurationError, match="another run writes"):
             annotate([texts], out)

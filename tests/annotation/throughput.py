@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from stream.annotation.job import Task, TextExtractor, annotate_texts
+from stream.annotation.job import AnnotationTask, TextExtractor, annotate_texts
 from stream.annotation.partial_output import PartialOutput
 from stream.api import loaded
 from stream.contract.messages import Document
@@ -34,7 +34,7 @@ async def bare(extractor: TextExtractor, texts: Sequence[str]) -> None:
 
 async def annotated(extractor: TextExtractor, file: Path, out: Path) -> None:
     """The same texts from a file to a file."""
-    task = Task([file], in_flight=_IN_FLIGHT)
+    task = AnnotationTask([file], in_flight=_IN_FLIGHT)
     with PartialOutput(out, FORMATS["jsonl"], task.question(), skip_bad=False) as output:
         await annotate_texts(task, extractor, output, lambda _: None)
 
@@ -48,7 +48,7 @@ async def timed(turn: Callable[[], Awaitable[None]]) -> tuple[float, float]:
 
 async def compare(file: Path, turns: int) -> None:
     """Take turns, and print each and the ratio of the medians."""
-    texts = [one.text for one in Task([file]).texts()]
+    texts = [one.text for one in AnnotationTask([file]).texts()]
     figures: dict[str, list[tuple[float, float]]] = {"bare": [], "annotate": []}
     async with loaded(None) as opened:
         extractor = opened.extractor

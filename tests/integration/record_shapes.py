@@ -20,6 +20,7 @@ from stream.contract.messages import EntityEvent
 from stream.kafka.reader import read_letter
 from stream.offsets import OffsetUnit
 from stream.settings import Settings
+from tests.integration import worker_fixture
 from tests.integration.kafka_fixture import serve
 from tests.integration.worker_fixture import Bench, bench_at
 from tests.tiny_model import write_tiny_checkpoint
@@ -198,6 +199,7 @@ def _broker() -> Iterator[tuple[str, Path]]:
 
 
 async def _main(records: int) -> None:
+    worker_fixture._PATIENCE = 600.0  # thousands of records, on a machine that does other things too
     with _broker() as (bootstrap, folder):
         model = write_tiny_checkpoint(folder / "model")
         for name, shape in SHAPES.items():
