@@ -42,6 +42,7 @@ COMPOSE_VARIABLES = frozenset(
         "PADELLM_KAFKA_RETENTION_HOURS",
         "PADELLM_MODEL_DIR",
         "PADELLM_PARTITIONS",
+        "PADELLM_PROMETHEUS_PORT",
         "PADELLM_TRITON_PORT",
     }
 )
@@ -58,6 +59,12 @@ def user_cache_folder() -> Path:
 def _topic(name: str) -> str:
     if not _TOPIC.fullmatch(name):
         raise ValueError("a topic's name has letters, digits, '.', '_' and '-', at most 249 of them")
+    return name
+
+
+def _instance(name: str) -> str:
+    if not _TOPIC.fullmatch(name):
+        raise ValueError("a worker's id has letters, digits, '.', '_' and '-', at most 249 of them")
     return name
 
 
@@ -225,6 +232,16 @@ class Settings(BaseSettings):
     )
     group: str = Field(
         default="padellm", description="Consumer group; workers of one group share the partitions."
+    )
+    instance_id: Annotated[str, AfterValidator(_instance)] | None = Field(
+        default=None,
+        description="Id of this worker alone, kept over restarts: a restart within the session time-out then "
+        "moves no partition (static membership).",
+    )
+    session_timeout: Annotated[float, Field(ge=6, le=1800, allow_inf_nan=False)] = Field(
+        default=12.0,
+        description="Seconds without a sign of life after which the group gives a worker's partitions away; "
+        "with PADELLM_INSTANCE_ID longer than a restart takes.",
     )
     documents_topic: Topic = Field(default="documents", description="Topic of the documents.")
     entities_topic: Topic = Field(default="entities", description="Topic of the entity events.")

@@ -285,10 +285,10 @@ class TritonGenerator:
     def _translated(self, error: grpc.aio.AioRpcError, request_id: str) -> InferenceError:
         code, details = error.code(), error.details() or ""
         kind = kind_of_fault(code, details)
+        if self.trouble is not None and code is grpc.StatusCode.UNAVAILABLE:
+            return InferenceUnavailable(f"{self._server}: {self.trouble}")
         if kind in _LOST_TRIES and self._on_lost is not None:
             self._on_lost()
-        if self.trouble is not None and code is grpc.StatusCode.UNAVAILABLE:
-            return kind(f"{self._server}: {self.trouble}")
         return kind(f"{self._server} answered {code.name}: {details} (request {request_id})")
 
 

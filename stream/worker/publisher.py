@@ -167,7 +167,7 @@ class Publisher:
                     raise KeyRequired(
                         f"topic {message.topic} refuses a message without a key: {error!r}"
                     ) from error
-                self._broker.failed(operation, _explained(error, message.topic))
+                self._broker.failed(operation, explained(error, message.topic))
                 await asyncio.sleep(pause)
             else:
                 self._broker.worked(operation)
@@ -251,19 +251,15 @@ def assert_fits(message: Outgoing, largest: int) -> None:
         )
 
 
-def clock_refused(topic: str) -> str:
-    """Explain the refusal of a message for its timestamp."""
-    return (
-        f"topic {topic} refuses messages of this time: set this machine's clock right, or the topic's "
-        "message.timestamp.before.max.ms and message.timestamp.after.max.ms"
-    )
-
-
-def _explained(error: Exception, topic: str) -> str:
+def explained(error: Exception, topic: str) -> str:
+    """Say why a topic takes no message, and what to do."""
     if isinstance(error, UnknownTopicOrPartitionError):
         return f"topic {topic} does not exist: create it with padellm topics"
     if isinstance(error, InvalidTimestampError):
-        return clock_refused(topic)
+        return (
+            f"topic {topic} refuses messages of this time: set this machine's clock right, or the topic's "
+            "message.timestamp.before.max.ms and message.timestamp.after.max.ms"
+        )
     if isinstance(error, BrokerResponseError) and not error.retriable:
         return f"topic {topic} refuses messages: {error!r}; check its settings and this worker's rights"
     return f"topic {topic} takes no message: {error!r}"
