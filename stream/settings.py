@@ -120,7 +120,8 @@ def as_list(given: Any) -> Any:
 
 def as_variable(items: Sequence[str]) -> str:
     """The items of a setting as its variable has them."""
-    return json.dumps(list(items)) if any("," in item for item in items) else ",".join(items)
+    plain = all(item and "," not in item for item in items)
+    return ",".join(items) if plain else json.dumps(list(items))
 
 
 Pointers = Annotated[

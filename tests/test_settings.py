@@ -255,7 +255,7 @@ def test_settings_pointers_are_a_list(environment, text, pointers):
     settings = Settings()
     assert settings.text_pointers == pointers
     environment.setenv("PADELLM_TEXT_POINTERS", settings.model_dump(mode="json")["text_pointers"])
-    assert Settings().text_pointers == pointers or pointers == ("",)  # an empty variable is none
+    assert Settings().text_pointers == pointers
 
 
 @pytest.mark.parametrize(
