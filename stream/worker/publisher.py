@@ -31,6 +31,7 @@ _log = structlog.get_logger(__name__)
 _REQUEST_TIMEOUT = 15.0
 _SILENCE = 5.0
 _STOP_TIMEOUT = 2.0
+_LONGEST_PAUSE = 2.0  # between tries: outcomes come within 5 s of the broker's return
 _RECORD_OVERHEAD = 1024  # batch and record framing, generously
 # INVALID_RECORD, the answer of a compacted topic to a record without a key, is a code that aiokafka does not
 # know; brokers before 2.4 call the record corrupt.
@@ -125,7 +126,7 @@ class Publisher:
         Raises:
             DeliveryError: The publisher was closed meanwhile.
         """
-        for pause in pauses(first=0.25, longest=5.0):
+        for pause in pauses(first=0.25, longest=_LONGEST_PAUSE):
             try:
                 producer = await self._connected()
             except (KafkaError, OSError) as error:
@@ -150,7 +151,7 @@ class Publisher:
         """
         assert_fits(message, self.largest)
         operation = f"publish to {message.topic}"
-        for pause in pauses(first=0.1, longest=5.0):
+        for pause in pauses(first=0.1, longest=_LONGEST_PAUSE):
             producer = self._producer
             if self._closed or producer is None:
                 raise DeliveryError("the publisher is closed")
