@@ -85,7 +85,7 @@ def _beams(response: Any) -> None:
     ],
 )
 def test_answer_that_breaks_the_contract_says_in_what(change: Callable[[Any], None], words: str) -> None:
-    """Short, padded, mistyped or missing tensors, an id of another, no log-probabilities: each is a breach."""
+    """Short, padded, mistyped or missing tensors, wrong numbers and the id of another are a breach."""
     response = response_of(_GOOD)
     assert read_answer(response, request_id="1", most=3) == _GOOD
     change(response)
