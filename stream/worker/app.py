@@ -263,9 +263,14 @@ class WorkerService:
         """Refresh how far behind the worker is, and whether it has anything to do.
 
         Raises:
-            DeliveryError: No record would ever come.
+            DeliveryError: No record would ever come, or another worker has this one's instance id.
         """
         health = self.health
+        if app.consumer.fenced():
+            raise self._broken(
+                f"fenced: another worker of group {self.settings.group} was started with "
+                f"PADELLM_INSTANCE_ID={self.settings.instance_id}; give each worker an id of its own"
+            )
         if health.joined and (cause := app.consumer.dead_task()):
             raise self._broken(f"the consumer broke down: {cause}; restart the worker")
         lags = app.consumer.behind() if health.joined else {}
@@ -299,7 +304,7 @@ def _faust_app(settings: Settings, intake: Intake) -> Any:
         topic_allow_declare=False,
         topic_disable_leader=True,
         broker_commit_interval=consumer.COMMIT_INTERVAL,
-        broker_session_timeout=consumer.SESSION_TIMEOUT,
+        broker_session_timeout=settings.session_timeout,
         broker_heartbeat_interval=consumer.HEARTBEAT_INTERVAL,
         broker_request_timeout=consumer.REQUEST_TIMEOUT,
         # The group waits that long for a worker that drains.

@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.consumer import consumer as aiokafka_consumer
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
@@ -23,6 +23,7 @@ from stream.kafka.access import BrokerAccess
 from stream.kafka.lenient_records import decode_leniently
 from stream.settings import Settings
 from stream.worker.committer import TransactionalPublisher
+from stream.worker.group_member import CountingAssignor, GroupMember
 from stream.worker.health_state import HealthState
 from stream.worker.intake import Intake
 from stream.worker.metrics import WorkerMetrics
@@ -31,7 +32,6 @@ from stream.worker.progress import Bounds, Wait
 from stream.worker.transactional_producer import Membership
 
 _log = structlog.get_logger(__name__)
-SESSION_TIMEOUT = 12.0
 HEARTBEAT_INTERVAL = 3.0
 REQUEST_TIMEOUT = 20.0
 COMMIT_INTERVAL = 1.0
@@ -73,7 +73,7 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
         transactions: TransactionalPublisher | None,
         **kwargs: Any,
     ) -> None:
-        self._settings = settings
+        self.settings = settings
         self.access = BrokerAccess(settings)
         self._tracker = tracker
         self._intake = intake
@@ -115,7 +115,7 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
 
     async def wait_empty(self) -> None:
         """Before partitions go: let documents end for a bounded time, then commit the finished ones."""
-        await self._intake.drain(0 if self._health.fatal else self._settings.drain_limit)
+        await self._intake.drain(0 if self._health.fatal else self.settings.drain_limit)
         await self.commit()
         if self._transactions is not None:
             await self._transactions.release()
@@ -177,13 +177,18 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
 
     def topic_exists(self) -> bool:
         """Return whether the broker knows the documents topic, as of the last metadata."""
-        return bool(self._thread.topic_partitions(self._settings.documents_topic) != 0)
+        return bool(self._thread.topic_partitions(self.settings.documents_topic) != 0)
 
     def dead_task(self) -> str | None:
         """Cause of the end of a background task, after which no record would ever come or be committed."""
         thread: _ConsumerThread = self._thread
         committing = self._transactions.broken() if self._transactions is not None else None
         return thread.dead_task() or committing
+
+    def fenced(self) -> bool:
+        """Return whether another worker has this one's instance id now."""
+        thread: _ConsumerThread = self._thread
+        return thread.fenced()
 
     async def _getmany(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's signature
         try:
@@ -291,14 +296,22 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # F
         ended = [task for task in tasks if task.done()]
         return repr(ended[0]) if ended else None
 
+    def fenced(self) -> bool:
+        """Return whether the group has fenced this member."""
+        consumer = self._consumer
+        return consumer is not None and getattr(consumer._coordinator, "fenced", False)  # noqa: SLF001
+
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:  # noqa: ARG002 - the settings name the broker
         decode_leniently()
-        self._assignor = RoundRobinPartitionAssignor
+        aiokafka_consumer.GroupCoordinator = GroupMember
+        self._assignor = CountingAssignor()
+        settings: Settings = self.consumer.settings
         return AIOKafkaConsumer(
             client_id=f"{self.app.conf.id}-intake",
-            group_id=self.app.conf.id,
+            group_id=settings.group,
+            group_instance_id=settings.instance_id,
             **self.consumer.access.options,
-            partition_assignment_strategy=[RoundRobinPartitionAssignor],
+            partition_assignment_strategy=[self._assignor],
             enable_auto_commit=False,
             # A position that the log does not hold is an error to us: records may have been deleted unread.
             auto_offset_reset="none",
@@ -309,7 +322,7 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # F
             max_partition_fetch_bytes=_PARTITION_FETCH,
             fetch_max_wait_ms=500,
             request_timeout_ms=int(REQUEST_TIMEOUT * 1000),
-            session_timeout_ms=int(SESSION_TIMEOUT * 1000),
+            session_timeout_ms=int(settings.session_timeout * 1000),
             heartbeat_interval_ms=int(HEARTBEAT_INTERVAL * 1000),
             rebalance_timeout_ms=int(self.app.conf.broker_rebalance_timeout * 1000),
             metadata_max_age_ms=int(_METADATA_MAX_AGE * 1000),
