@@ -23,7 +23,7 @@ pytestmark = [
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "monitoring"
 PATIENCE = 60
-# The scripted model is reached without the circuit breaker of Triton's client, and nothing is published twice.
+# The scripted model has no circuit breaker before it, and nothing is published twice.
 NOT_MET = "padellm_breaker_state", "padellm_repeats_total"
 
 
