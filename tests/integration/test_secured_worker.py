@@ -154,13 +154,9 @@ async def _flow(bench: Bench, count: int, seconds: float) -> None:
 @pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
 async def test_secured_worker_takes_new_secrets_under_load(secured_kafka, bench, tmp_path, delivery):
     """Password, key and certificate are replaced while documents flow and sessions end: none is lost."""
-    values = await login(secured_kafka)
+    rights = documented_rights("padellm worker, exactly once", bench.settings)
+    values = await login(secured_kafka, *rights)
     user, count = values["sasl_username"], 300
-    for right in ("read", "write"):
-        for topic in (bench.settings.documents_topic, bench.settings.entities_topic):
-            await secured_kafka.allow(user, (right, "topic", topic))
-    await secured_kafka.allow(user, ("read", "group", bench.settings.group))
-    await secured_kafka.allow(user, ("write", "transactional_id", f"{bench.settings.group}/*"))
     password, place = tmp_path / "password", tmp_path / "client"
     password.write_text(values.pop("sasl_password"))
 
@@ -205,8 +201,6 @@ async def test_secured_worker_renews_its_token(secured_kafka, bench, monkeypatch
     await bench.outcomes(lambda found: len({record.key for record in found}) >= 100)
     assert len(secured_kafka.issuer.issued) > before
     assert worker.terminate() == 0
-    disconnected = [line for line in worker.lines() if "closed" in str(line.get("event", ""))]
-    assert disconnected == []
 
 
 def _token_login(broker: RunningSecuredKafka) -> dict[str, Any]:
@@ -243,9 +237,11 @@ async def test_secured_worker_writes_no_secret(secured_kafka, bench, tmp_path):
     await secured_kafka.allow(
         values["sasl_username"], ("read", "group", bench.settings.group), *_all_of(bench.settings)
     )
-    workers = [start(bench, each) for each in settings]
-    await workers[0].is_ready()
-    await workers[2].is_ready()
+    workers = []
+    for each, serves in zip(settings, (True, False, True), strict=True):
+        workers.append(start(bench, each))
+        if serves:
+            await workers[-1].is_ready()
     await bench.produce("Ada met Bob", "Ada REJECT", "Ada FAULT", "Ada TIMEOUT")
     records = await bench.outcomes(lambda found: len(found) >= 4)
     written = [repr(records)]
