@@ -42,6 +42,7 @@ COMPOSE_VARIABLES = frozenset(
         "PADELLM_KAFKA_RETENTION_HOURS",
         "PADELLM_MODEL_DIR",
         "PADELLM_PARTITIONS",
+        "PADELLM_PROMETHEUS_PORT",
         "PADELLM_TRITON_PORT",
     }
 )
@@ -58,6 +59,12 @@ def user_cache_folder() -> Path:
 def _topic(name: str) -> str:
     if not _TOPIC.fullmatch(name):
         raise ValueError("a topic's name has letters, digits, '.', '_' and '-', at most 249 of them")
+    return name
+
+
+def _instance(name: str) -> str:
+    if not _TOPIC.fullmatch(name):
+        raise ValueError("a worker's id has letters, digits, '.', '_' and '-', at most 249 of them")
     return name
 
 
@@ -101,7 +108,7 @@ Topic = Annotated[str, AfterValidator(_topic)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-def _list(given: Any) -> Any:
+def as_list(given: Any) -> Any:
     """The items of a variable: separated by commas, or a JSON list where an item has a comma itself."""
     if not isinstance(given, str):
         return given
@@ -113,13 +120,14 @@ def _list(given: Any) -> Any:
 
 def as_variable(items: Sequence[str]) -> str:
     """The items of a setting as its variable has them."""
-    return json.dumps(list(items)) if any("," in item for item in items) else ",".join(items)
+    plain = all(item and "," not in item for item in items)
+    return ",".join(items) if plain else json.dumps(list(items))
 
 
 Pointers = Annotated[
     tuple[Pointer, ...],
     NoDecode,
-    BeforeValidator(_list),
+    BeforeValidator(as_list),
     PlainSerializer(as_variable, when_used="json"),
 ]
 
@@ -225,6 +233,16 @@ class Settings(BaseSettings):
     )
     group: str = Field(
         default="padellm", description="Consumer group; workers of one group share the partitions."
+    )
+    instance_id: Annotated[str, AfterValidator(_instance)] | None = Field(
+        default=None,
+        description="Id of this worker alone, kept over restarts: a restart within the session time-out then "
+        "moves no partition (static membership).",
+    )
+    session_timeout: Annotated[float, Field(ge=6, le=1800, allow_inf_nan=False)] = Field(
+        default=12.0,
+        description="Seconds without a sign of life after which the group gives a worker's partitions away; "
+        "with PADELLM_INSTANCE_ID longer than a restart takes.",
     )
     documents_topic: Topic = Field(default="documents", description="Topic of the documents.")
     entities_topic: Topic = Field(default="entities", description="Topic of the entity events.")

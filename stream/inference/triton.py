@@ -24,7 +24,9 @@ from stream.errors import (
     ConfigurationError,
     InferenceBreach,
     InferenceError,
+    InferenceLost,
     InferenceOutage,
+    InferenceSick,
     InferenceUnavailable,
 )
 from stream.generation import Completion, Prompt, origin
@@ -88,6 +90,9 @@ _IDLE = 10.0  # seconds without an answer after which readiness is asked with a 
 _HEALTH_DEADLINE = 2.5
 _HEALTH_PROMPT = Prompt((0,), 1, 0)
 _FIRST_PAUSE = 0.05
+# Tries of one prompt during which the server may fail. A server that dies of it would do so again and again;
+# one that is sick may answer every other prompt for a while.
+_LOST_TRIES: dict[type[InferenceError], int] = {InferenceLost: 2, InferenceSick: 8}
 _LONGEST_PAUSE = 1.0
 
 
@@ -126,6 +131,8 @@ class TritonGenerator:
         breaker_failures: Consecutive failures that open the circuit breaker.
         breaker_pause: Seconds that it stays open before a probe.
         on_breaker_change: Called with every new state of the breaker.
+        on_lost: Called for every try during which the server failed while it had the prompt, in the context
+            of the task that asked.
 
     Raises:
         ConfigurationError: A file of ``tls`` is missing, unreadable or wrong.
@@ -141,9 +148,11 @@ class TritonGenerator:
         breaker_failures: int = 5,
         breaker_pause: float = 2.0,
         on_breaker_change: Callable[[BreakerState], None] | None = None,
+        on_lost: Callable[[], None] | None = None,
     ) -> None:
         self._server = f"Triton at {url}"
         self._deadline = call_deadline
+        self._on_lost = on_lost
         self._slots = asyncio.Semaphore(in_flight)
         self._breaker = CircuitBreaker(
             self._server, failures=breaker_failures, pause=breaker_pause, on_change=on_breaker_change
@@ -167,12 +176,15 @@ class TritonGenerator:
     async def generate(self, prompt: Prompt) -> Completion:
         """Continue one prompt.
 
-        Calls to a failing server or a full queue are retried until the deadline, with back-off and jitter.
+        Calls to a full queue are retried until the deadline, with back-off and jitter. So are calls to a
+        failing server, less often where it failed while it had the prompt.
         While the circuit breaker is open, a call waits for the next probe and fails with it: the caller
         decides how long to wait for the end of an outage.
 
         Raises:
             InferenceOutage: The circuit breaker is open, and its probe failed.
+            InferenceLost: The server went away while it had the prompt, for the second time.
+            InferenceSick: The server itself failed while it had the prompt, for the eighth time.
             InferenceUnavailable: The server failed, or its queue was full, until the deadline.
             InferenceTimeout: One attempt took longer than the deadline.
             InferenceUnclear: The server failed on the request, and does not say whose fault it was.
@@ -180,6 +192,7 @@ class TritonGenerator:
             InferenceRejected: The server refused the request; a retry would be refused too.
         """
         request = self._request_for(prompt)
+        lost = 0
         give_up_at = time.monotonic() + self._deadline
         for pause in pauses(first=_FIRST_PAUSE, longest=_LONGEST_PAUSE):
             try:
@@ -189,8 +202,9 @@ class TritonGenerator:
                     )
             except InferenceOutage:
                 raise
-            except InferenceUnavailable:
-                if time.monotonic() > give_up_at:
+            except InferenceUnavailable as error:
+                lost += type(error) in _LOST_TRIES
+                if time.monotonic() > give_up_at or lost >= _LOST_TRIES.get(type(error), lost + 1):
                     raise
             await asyncio.sleep(pause)
         raise AssertionError("pauses have no end")
@@ -272,7 +286,9 @@ class TritonGenerator:
         code, details = error.code(), error.details() or ""
         kind = kind_of_fault(code, details)
         if self.trouble is not None and code is grpc.StatusCode.UNAVAILABLE:
-            return kind(f"{self._server}: {self.trouble}")
+            return InferenceUnavailable(f"{self._server}: {self.trouble}")
+        if kind in _LOST_TRIES and self._on_lost is not None:
+            self._on_lost()
         return kind(f"{self._server} answered {code.name}: {details} (request {request_id})")
 
 

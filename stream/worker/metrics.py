@@ -1,5 +1,7 @@
 """Prometheus metrics of the worker, in a registry of their own."""
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 
 from stream.contract.messages import DeadLetter, EntityEvent, ModelInfo
@@ -39,6 +41,11 @@ class WorkerMetrics:
             ["of"],
             registry=self.registry,
         )
+        self.refused_alike = Gauge(
+            "padellm_refused_alike",
+            "Documents in a row that the model refused with the same words; from 3 on they are held.",
+            registry=self.registry,
+        )
         self.completions = Counter(
             "padellm_completions", "Prompts the model completed.", registry=self.registry
         )
@@ -48,6 +55,13 @@ class WorkerMetrics:
         )
         self._lag = Gauge(
             "padellm_lag", "Records after the finished ones.", ["topic", "partition"], registry=self.registry
+        )
+        self._stalled = Gauge(
+            "padellm_stalled_seconds",
+            "Seconds for which the partition's longest wait has not moved: a document without an answer, "
+            "records that are not read, outcomes whose offset is not committed.",
+            ["topic", "partition"],
+            registry=self.registry,
         )
         self._up = Gauge(
             "padellm_part_up", "1 while the part answers: model or broker.", ["part"], registry=self.registry
@@ -111,6 +125,12 @@ class WorkerMetrics:
     def lag(self, topic: str, partition: int, records: int) -> None:
         """Set the records of a partition that have no outcome yet."""
         self._lag.labels(topic, str(partition)).set(records)
+
+    def stalled(self, seconds: Mapping[tuple[str, int], float]) -> None:
+        """Set the longest wait of each partition, by topic and number; others have none."""
+        self._stalled.clear()
+        for (topic, partition), longest in seconds.items():
+            self._stalled.labels(topic, str(partition)).set(longest)
 
     def part_up(self, part: str, *, up: bool) -> None:
         """Set whether a dependency is up."""

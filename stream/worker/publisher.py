@@ -31,6 +31,7 @@ _log = structlog.get_logger(__name__)
 _REQUEST_TIMEOUT = 15.0
 _SILENCE = 5.0
 _STOP_TIMEOUT = 2.0
+_LONGEST_PAUSE = 2.0  # between tries: outcomes come within 5 s of the broker's return
 _RECORD_OVERHEAD = 1024  # batch and record framing, generously
 # INVALID_RECORD, the answer of a compacted topic to a record without a key, is a code that aiokafka does not
 # know; brokers before 2.4 call the record corrupt.
@@ -125,7 +126,7 @@ class Publisher:
         Raises:
             DeliveryError: The publisher was closed meanwhile.
         """
-        for pause in pauses(first=0.25, longest=5.0):
+        for pause in pauses(first=0.25, longest=_LONGEST_PAUSE):
             try:
                 producer = await self._connected()
             except (KafkaError, OSError) as error:
@@ -150,7 +151,7 @@ class Publisher:
         """
         assert_fits(message, self.largest)
         operation = f"publish to {message.topic}"
-        for pause in pauses(first=0.1, longest=5.0):
+        for pause in pauses(first=0.1, longest=_LONGEST_PAUSE):
             producer = self._producer
             if self._closed or producer is None:
                 raise DeliveryError("the publisher is closed")
@@ -167,7 +168,7 @@ class Publisher:
                     raise KeyRequired(
                         f"topic {message.topic} refuses a message without a key: {error!r}"
                     ) from error
-                self._broker.failed(operation, _explained(error, message.topic))
+                self._broker.failed(operation, explained(error, message.topic))
                 await asyncio.sleep(pause)
             else:
                 self._broker.worked(operation)
@@ -251,19 +252,15 @@ def assert_fits(message: Outgoing, largest: int) -> None:
         )
 
 
-def clock_refused(topic: str) -> str:
-    """Explain the refusal of a message for its timestamp."""
-    return (
-        f"topic {topic} refuses messages of this time: set this machine's clock right, or the topic's "
-        "message.timestamp.before.max.ms and message.timestamp.after.max.ms"
-    )
-
-
-def _explained(error: Exception, topic: str) -> str:
+def explained(error: Exception, topic: str) -> str:
+    """Say why a topic takes no message, and what to do."""
     if isinstance(error, UnknownTopicOrPartitionError):
         return f"topic {topic} does not exist: create it with padellm topics"
     if isinstance(error, InvalidTimestampError):
-        return clock_refused(topic)
+        return (
+            f"topic {topic} refuses messages of this time: set this machine's clock right, or the topic's "
+            "message.timestamp.before.max.ms and message.timestamp.after.max.ms"
+        )
     if isinstance(error, BrokerResponseError) and not error.retriable:
         return f"topic {topic} refuses messages: {error!r}; check its settings and this worker's rights"
     return f"topic {topic} takes no message: {error!r}"

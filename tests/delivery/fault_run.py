@@ -12,6 +12,7 @@ from tests.delivery.network.isolation import Isolation
 from tests.delivery.network.proxy import KafkaProxy
 from tests.integration.kafka_cluster import RunningCluster
 from tests.integration.kafka_fixture import RunningKafka
+from tests.integration.triton_fixture import RunningTriton
 from tests.integration.worker_fixture import Bench, WorkerProcess
 
 _PROGRAM = "tests.delivery.recording_worker"
@@ -26,6 +27,7 @@ class FaultRun:
         bench: Topics and workers.
         broker: The broker, or all brokers of a cluster.
         proxy: Proxy that a worker's traffic may pass; none before a cluster.
+        triton: The model server, where it is not the workers' own script that answers.
         away: The model is unavailable while this file exists.
         bug: Planted bug of the workers.
         actions: Deeds of the fault, each with its time.
@@ -35,6 +37,7 @@ class FaultRun:
     bench: Bench
     broker: RunningKafka | RunningCluster
     proxy: KafkaProxy | None
+    triton: RunningTriton | None
     away: Path
     bug: str | None = None
     actions: list[dict[str, Any]] = field(default_factory=list)

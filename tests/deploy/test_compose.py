@@ -67,7 +67,7 @@ def test_compose_port_is_published_on_loopback(service):
 def test_compose_image_tag_is_pinned(service):
     """Every image has a version for its tag."""
     tag = service["image"].rpartition(":")[2]
-    assert re.match(r"\d+\.\d+", tag)
+    assert re.match(r"v?\d+\.\d+", tag)
 
 
 @each_service

@@ -50,8 +50,8 @@ async def test_triton_faults_of_answers_have_their_outcome(
 ):
     """An answer of the wrong shape or with NaN is a dead letter; one without a usable count an event."""
     texts = {
-        "ROWS": Reason.INFERENCE_REJECTED,
-        "NAN": Reason.INFERENCE_REJECTED,
+        "ROWS": Reason.INFERENCE_BREACH,
+        "NAN": Reason.INFERENCE_BREACH,
         "REJECT": Reason.INFERENCE_REJECTED,
         "NOTHING": {RemovalReason.UNREADABLE_COUNT},
         "MANY": {RemovalReason.UNREADABLE_COUNT},
