@@ -32,6 +32,7 @@ from stream.worker.logs import about
 from stream.worker.metrics import WorkerMetrics
 from stream.worker.model import ServedModel
 from stream.worker.publisher import MessageTooLarge, Outgoing, Outlet
+from stream.worker.repeats import RepeatLog
 
 _log = structlog.get_logger(__name__)
 _EVENT_IDS = uuid.UUID("9d5f6c1e-52a7-5b0e-8a55-6f6d3f6f2c11")
@@ -69,6 +70,7 @@ class Handler:
         self._model = model
         self._publisher = publisher
         self._metrics = metrics
+        self._repeats = RepeatLog(metrics)
         self._dead_letters = DeadLetters(settings, publisher, metrics)
         self._extractor = RetryingExtractor(
             model, deadline=settings.document_deadline, metrics=metrics, status=status
@@ -195,6 +197,7 @@ class Handler:
             return
         self._metrics.stage("publish", time.monotonic() - began)
         self._metrics.event(event)
+        self._repeats.note(event)
         _log.debug("event published", event_id=event.event_id, entities=len(event.entities))
 
     def _event_id(self, record: Record, decoded: Decoded, unit: OffsetUnit) -> str:
