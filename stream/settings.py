@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections.abc import Sequence
 from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
@@ -86,15 +87,16 @@ def _list(given: Any) -> Any:
     return [item.strip() for item in text.split(",")] if text else []
 
 
-def _as_variable(items: tuple[str, ...]) -> str:
-    return json.dumps(items) if any("," in item for item in items) else ",".join(items)
+def as_variable(items: Sequence[str]) -> str:
+    """The items of a setting as its variable has them."""
+    return json.dumps(list(items)) if any("," in item for item in items) else ",".join(items)
 
 
 Pointers = Annotated[
     tuple[Pointer, ...],
     NoDecode,
     BeforeValidator(_list),
-    PlainSerializer(_as_variable, when_used="json"),
+    PlainSerializer(as_variable, when_used="json"),
 ]
 
 
@@ -293,7 +295,8 @@ class Settings(BaseSettings):
             )
         if self.record_format.has_pointers and not self.text_pointers + self.optional_text_pointers:
             raise ValueError(
-                f"{chosen} needs PADELLM_TEXT_POINTERS, such as /data/body: the places of the texts"
+                f"{chosen} needs PADELLM_TEXT_POINTERS, such as /data/body; "
+                "padellm doctor --topic proposes them from the topic's records"
             )
         if self.carry_all_fields and self.metadata_pointers:
             raise ValueError("PADELLM_CARRY_ALL_FIELDS=true and PADELLM_METADATA_POINTERS exclude each other")

@@ -17,6 +17,7 @@ _COMMANDS = {
     "consume": "Show entity events, or dead letters.",
     "dlq": "Count and list dead letters.",
     "replay": "Send the documents of dead letters again.",
+    "try": "Show the entities of records that a topic holds already, without writing anything.",
     "extract": "Find the entities of a text in this process, without a broker.",
     "evaluate": "Score a model on annotated documents.",
     "bench": "Measure decoding, serving, and how cost grows.",
@@ -26,6 +27,9 @@ _COMMANDS = {
     "config": "Show the effective settings and where each comes from.",
     "doctor": "Check machine, settings, broker, topics and Triton, and say how to fix what is wrong.",
 }
+
+# Modules of commands that are keywords of Python.
+_WORDS = {"try": "trial"}
 
 # Packages that only an extra brings, by the name they are imported under.
 _EXTRAS = {
@@ -66,7 +70,8 @@ class _Commands(TyperGroup):
 
 def _load(name: str) -> Any:
     """The command of ``stream.cli.<name>``: a function of that name, or a group of commands."""
-    command = getattr(import_module(f"stream.cli.{name}"), name)
+    word = _WORDS.get(name, name)
+    command = getattr(import_module(f"stream.cli.{word}"), word)
     if not isinstance(command, typer.Typer):
         single = typer.Typer(add_completion=False)
         single.command(name)(command)

@@ -5,6 +5,7 @@ import base64
 import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, aclosing, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -76,9 +77,11 @@ async def _events(
     records: AsyncGenerator["ConsumerRecord"], settings: Settings, as_json: bool
 ) -> AsyncGenerator[Text | str]:
     from stream.kafka.reader import read_event, source_texts
+    from stream.worker.codec import texts_in
 
     async with AsyncExitStack() as stack:
-        texts = None if as_json else await stack.enter_async_context(source_texts(settings))
+        read = partial(texts_in, settings=settings)
+        texts = None if as_json else await stack.enter_async_context(source_texts(settings, read))
         messages = await stack.enter_async_context(aclosing(_recognised(records, read_event)))
         async for record, event in messages:
             yield str(record.value.decode()) if texts is None else await _event_line(event, texts)
@@ -109,12 +112,9 @@ async def _recognised(
 
 
 async def _event_line(event: EntityEvent, texts: "SourceTexts") -> Text:
-    from stream.cli.highlight import document_line, entities_line, printable
+    from stream.cli.highlight import event_line
 
-    text = await texts.text(event.source)
-    fits = text is not None and all(text[each.start : each.end] == each.text for each in event.entities)
-    line = document_line(text, event.entities) if text and fits else entities_line(event.entities)
-    return Text.assemble((f"{printable(event.document_id)}  ", "dim"), line)
+    return event_line(event, await texts.texts(event.source))
 
 
 def _dead_letter_json(record: "ConsumerRecord", letter: DeadLetter) -> str:

@@ -13,9 +13,14 @@ if TYPE_CHECKING:
     from stream.doctor.finding import Finding
 
 _MARKS = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[red]fail[/]"}
+_SAMPLE = 50
 
 
 def doctor(
+    topic: Annotated[
+        str | None,
+        typer.Option(help="Read some records of this topic instead, and propose the settings for it."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Check machine, settings, broker, topics and Triton, and say how to fix what is wrong.
@@ -23,18 +28,24 @@ def doctor(
     The exit status is 1 when a finding keeps the service from working.
 
     Example: BROKER=kafka:9092 padellm doctor
+
+    Example: padellm doctor --topic crm.public.notes
     """
     from stream.doctor.finding import Grade
 
-    findings = asyncio.run(_check_up())
-    grades = [finding.grade for finding in findings]
+    proposed: dict[str, str] = {}
+    if topic is None:
+        findings = asyncio.run(_check_up())
+    else:
+        findings, proposed = asyncio.run(_look_at(topic))
+    healthy = all(finding.grade is not Grade.FAIL for finding in findings)
     if as_json:
-        typer.echo(
-            json.dumps({"ok": Grade.FAIL not in grades, "findings": [asdict(each) for each in findings]})
-        )
+        answer = {"ok": healthy, "findings": [asdict(each) for each in findings]}
+        typer.echo(json.dumps(answer if topic is None else answer | {"settings": proposed}))
     else:
         _print(findings)
-    if Grade.FAIL in grades:
+        _print_settings(proposed)
+    if not healthy:
         raise typer.Exit(1)
 
 
@@ -54,6 +65,27 @@ async def _check_up() -> list["Finding"]:
 
         findings.extend([finding async for finding in check_triton(settings)])
     return findings
+
+
+async def _look_at(topic: str) -> tuple[list["Finding"], dict[str, str]]:
+    """Findings about a topic's records, and the variables to set."""
+    from stream.doctor.finding import fail
+    from stream.doctor.topic import propose
+    from stream.kafka.reader import newest_records
+
+    settings = Settings(documents_topic=topic)
+    records = await newest_records(topic, settings=settings, limit=_SAMPLE)
+    if not records:
+        return [fail(f"topic {topic}", "holds no records", "send some, and ask again")], {}
+    proposal = propose(records, settings)
+    return proposal.findings, proposal.settings
+
+
+def _print_settings(proposed: dict[str, str]) -> None:
+    if proposed:
+        typer.echo("\nSettings for it; padellm try --topic shows what they find:\n")
+        for variable, value in proposed.items():
+            typer.echo(f"{variable}={value}")
 
 
 def _print(findings: list["Finding"]) -> None:

@@ -1,11 +1,12 @@
 """Documents and their entities on a terminal, one line each."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.text import Text
 
-from stream.contract.messages import Entity
+from stream.contract.messages import Entity, EntityEvent
+from stream.offsets import OffsetScale, OffsetUnit
 
 # Readable on dark and light terminals; neighbours in the list differ clearly.
 _COLOURS = (
@@ -47,6 +48,40 @@ def highlight(text: str, entities: Sequence[Entity]) -> Text:
 def label_colour(label: str) -> str:
     """A label's colour, the same in every run."""
     return _COLOURS[zlib.crc32(label.encode(), _SEED) % len(_COLOURS)]
+
+
+def event_line(event: EntityEvent, texts: Mapping[str | None, str]) -> Text:
+    """An event with its document's id; where the document has fields, a line for each under it.
+
+    Args:
+        event: The event.
+        texts: Texts of the document by the pointers of their fields; none where they are not at hand.
+    """
+    lines = Text(f"{printable(event.document_id)}  ", style="dim")
+    for pointer in event.fields or (None,):
+        if pointer is not None:
+            lines.append(f"\n  {printable(pointer)}  ", style="dim")
+        found = [entity for entity in event.entities if entity.field == pointer]
+        lines = Text.assemble(lines, _field_line(found, texts.get(pointer), event.offsets))
+    return lines
+
+
+def _field_line(entities: Sequence[Entity], text: str | None, unit: OffsetUnit | None) -> Text:
+    """A text with its entities, or these alone where it is not the text that they were found in."""
+    if not text:
+        return entities_line(entities)
+    scale = OffsetScale(text, unit or OffsetUnit.CODE_POINTS)
+    try:
+        placed = [
+            entity.model_copy(
+                update={"start": scale.code_points(entity.start), "end": scale.code_points(entity.end)}
+            )
+            for entity in entities
+        ]
+    except ValueError:
+        return entities_line(entities)
+    fits = all(text[each.start : each.end] == each.text for each in placed)
+    return document_line(text, placed) if fits else entities_line(entities)
 
 
 _LONGEST = 600

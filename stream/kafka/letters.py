@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from aiokafka.structs import ConsumerRecord
 from pydantic_core import from_json
 
 from stream.contract.failures import Failure, read_failure
@@ -14,7 +13,7 @@ from stream.contract.headers import moment
 from stream.contract.record import Record
 from stream.contract.rules import key_as_id
 from stream.kafka.producer import Position
-from stream.kafka.reader import read_topic
+from stream.kafka.reader import as_record, read_topic
 from stream.settings import Settings
 
 
@@ -109,7 +108,7 @@ async def read_letters(settings: Settings) -> AsyncGenerator[tuple[Record, Store
     topic = settings.dead_letters_topic
     async with aclosing(read_topic(topic, settings=settings, from_beginning=True, follow=False)) as consumed:
         async for each in consumed:
-            record = _record(each)
+            record = as_record(each)
             yield record, stored_letter(record)
 
 
@@ -206,15 +205,3 @@ def letter_json(letter: StoredLetter) -> dict[str, Any]:
 
 def _iso(time: datetime | None) -> str | None:
     return None if time is None else time.isoformat(timespec="milliseconds")
-
-
-def _record(consumed: ConsumerRecord) -> Record:
-    return Record(
-        topic=consumed.topic,
-        partition=consumed.partition,
-        offset=consumed.offset,
-        timestamp=consumed.timestamp / 1000 if consumed.timestamp != -1 else None,
-        key=consumed.key,
-        value=consumed.value,
-        headers=tuple(consumed.headers),
-    )

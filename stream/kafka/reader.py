@@ -1,7 +1,8 @@
 """Reads topics for people and tests: no consumer group, nothing is committed."""
 
+import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 
@@ -11,13 +12,15 @@ from aiokafka.structs import ConsumerRecord
 from pydantic import ValidationError
 
 from stream.contract.headers import read_dead_letter
-from stream.contract.messages import DeadLetter, Document, EntityEvent, Source
+from stream.contract.messages import DeadLetter, EntityEvent, Source
+from stream.contract.record import Record
 from stream.errors import DeliveryError, ForeignRecord
 from stream.kafka.lenient_records import decode_leniently
 from stream.kafka.topics import partitions_of
 from stream.settings import Settings
 
 _WAIT_MS = 500
+_NEWEST_LIMIT = 60.0
 _SOURCE_WAIT_MS = 2000
 _TEXTS_KEPT = 2000
 
@@ -82,6 +85,44 @@ async def open_consumer(
         await consumer.stop()
 
 
+async def newest_records(topic: str, *, settings: Settings, limit: int) -> list[Record]:
+    """The newest records of a topic, the oldest of them first; fewer where its partitions hold fewer.
+
+    Raises:
+        DeliveryError: The broker does not answer, has no such topic, or does not hand its records out.
+    """
+    async with open_consumer(settings, topic, from_beginning=True) as consumer:
+        partitions = list(consumer.assignment())
+        ends = await consumer.end_offsets(partitions)
+        for each, first in (await consumer.beginning_offsets(partitions)).items():
+            consumer.seek(each, max(first, ends[each] - limit))
+        records: list[Record] = []
+        try:
+            async with asyncio.timeout(_NEWEST_LIMIT):
+                while [each for each in partitions if await consumer.position(each) < ends[each]]:
+                    for batch in (await consumer.getmany(timeout_ms=_WAIT_MS)).values():
+                        records += map(as_record, batch)
+        except TimeoutError as error:
+            raise DeliveryError(
+                f"the broker at {settings.broker} has not handed out the newest records of {topic} "
+                f"within {_NEWEST_LIMIT:g} s"
+            ) from error
+    return sorted(records, key=lambda record: record.timestamp or 0.0)[-limit:]
+
+
+def as_record(consumed: ConsumerRecord) -> Record:
+    """A record as the worker sees it."""
+    return Record(
+        topic=consumed.topic,
+        partition=consumed.partition,
+        offset=consumed.offset,
+        timestamp=consumed.timestamp / 1000 if consumed.timestamp != -1 else None,
+        key=consumed.key,
+        value=consumed.value,
+        headers=tuple(consumed.headers),
+    )
+
+
 def read_event(record: ConsumerRecord) -> EntityEvent:
     """The event in a record of the entities topic.
 
@@ -112,29 +153,38 @@ def read_letter(record: ConsumerRecord) -> DeadLetter:
     return letter
 
 
+Texts = Mapping[str | None, str]
+"""Texts of a document by the JSON Pointers of their fields; None for the one text of a document without."""
+
+
 @asynccontextmanager
-async def source_texts(settings: Settings) -> AsyncIterator["SourceTexts"]:
+async def source_texts(settings: Settings, read: Callable[[Record], Texts]) -> AsyncIterator["SourceTexts"]:
     """Look up the documents that events are about.
+
+    Args:
+        settings: Name the broker and the documents topic.
+        read: Gives the texts in a record of it; none where it holds no document.
 
     Raises:
         DeliveryError: The broker does not answer, or has no documents topic.
     """
     async with open_consumer(settings, settings.documents_topic, from_beginning=False) as consumer:
-        yield SourceTexts(consumer)
+        yield SourceTexts(consumer, read)
 
 
 class SourceTexts:
     """Texts of documents by the position of their record; neighbours are fetched and kept together."""
 
-    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+    def __init__(self, consumer: AIOKafkaConsumer, read: Callable[[Record], Texts]) -> None:
         self._consumer = consumer
-        self._texts: OrderedDict[Source, str | None] = OrderedDict()
+        self._read = read
+        self._texts: OrderedDict[Source, Texts] = OrderedDict()
 
-    async def text(self, source: Source) -> str | None:
-        """The document's text, or None when its record is gone or holds none."""
+    async def texts(self, source: Source) -> Texts:
+        """The document's texts; none when its record is gone or holds no document."""
         if source not in self._texts:
             await self._fetch(source)
-        return self._texts.get(source)
+        return self._texts.get(source, {})
 
     async def _fetch(self, source: Source) -> None:
         partition = TopicPartition(source.topic, source.partition)
@@ -147,17 +197,10 @@ class SourceTexts:
         batch = await self._consumer.getmany(partition, timeout_ms=_SOURCE_WAIT_MS)
         for record in batch.get(partition, ()):
             at = Source(topic=record.topic, partition=record.partition, offset=record.offset)
-            self._texts[at] = _text(record.value)
+            self._texts[at] = self._read(as_record(record))
         while len(self._texts) > _TEXTS_KEPT:
             self._texts.popitem(last=False)
 
 
 def _position(record: ConsumerRecord) -> str:
     return f"{record.topic}/{record.partition}/{record.offset}"
-
-
-def _text(value: bytes | None) -> str | None:
-    try:
-        return Document.model_validate_json(value or b"").text
-    except ValidationError:
-        return None

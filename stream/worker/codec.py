@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -25,7 +25,7 @@ from stream.contract.rules import (
 from stream.errors import BadDocument
 from stream.offsets import OffsetUnit
 from stream.settings import RecordFormat, Settings
-from stream.worker.envelopes import decoded, opened, present_value
+from stream.worker.envelopes import NoDocument, opened, present_value, utf8_text
 from stream.worker.fields import id_of, labels_of, metadata_of, texts_of
 from stream.worker.strict_json import TooManyValues, member, parse
 
@@ -62,6 +62,19 @@ def decode(record: Record, settings: Settings) -> Decoded:
             return _plain(record, settings)
         case _:
             return _pointed_at(record, settings)
+
+
+def texts_in(record: Record, settings: Settings) -> dict[str | None, str]:
+    """The texts of a record by the pointers of their fields, None for the one of a document without fields.
+
+    There are none where the record holds no document.
+    """
+    try:
+        decoded = decode(record, settings)
+    except (BadDocument, NoDocument):
+        return {}
+    fields = cast("dict[str | None, str]", dict(decoded.fields))  # a dict's keys are invariant
+    return fields or {None: decoded.document.text}
 
 
 def decode_document(record: Record, settings: Settings) -> Document:
@@ -105,7 +118,7 @@ def _own(record: Record, settings: Settings) -> Decoded:
 
 
 def _plain(record: Record, settings: Settings) -> Decoded:
-    text = decoded(present_value(record))
+    text = utf8_text(present_value(record))
     if not text:
         raise BadDocument(Reason.TEXT_EMPTY, "the value has 0 bytes: there is no text to find entities in")
     check_text(text, most=settings.max_text_characters)

@@ -146,10 +146,10 @@ def _text(data: bytes, parameters: str) -> str:
         raise BadDocument(
             Reason.NOT_UTF8, f"the event's data are text in {shown(charset)}; text is read in UTF-8"
         )
-    return decoded(data)
+    return utf8_text(data)
 
 
-def decoded(data: bytes) -> str:
+def utf8_text(data: bytes) -> str:
     """Text of bytes in UTF-8.
 
     Raises:
