@@ -149,8 +149,7 @@ def soak(  # noqa: PLR0917 - the command line passes names
     """Stream many documents through Kafka, Triton and the worker, and show whether any part's memory grows.
 
     Memory, lag and latency are sampled 400 times; a line is fitted to what each process held after the first
-    sixth, when caches and pools have filled. 50,000 short documents take ten minutes or so on two cores, small
-    model.
+    sixth, when caches and pools have filled. 50,000 short documents take ten minutes or so on two cores.
 
     Example: padellm bench soak --limit 10000 --json
 
