@@ -24,7 +24,7 @@ TASKS = 6  # the document's, its extraction's, and one for each of four labels
 
 @pytest.fixture
 async def intake(tmp_path, publisher, metrics, health):
-    """The worker's way from a record to its message, over a model that answers at once, logging as it does."""
+    """A document's way to its message, over a model that answers at once, with the worker's level of logs."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("info"))
     template = PromptTemplate.load(write_tiny_checkpoint(tmp_path))
     settings = Settings()
