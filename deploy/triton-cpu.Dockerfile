@@ -22,6 +22,7 @@ COPY triton_models triton_models
 COPY stream stream
 RUN /opt/padellm/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps . \
     && ln -s /opt/padellm/lib/python3.11/site-packages/stream/_bundled/triton_models /opt/padellm/triton/models \
+    && ln -s models/one_token.py /opt/padellm/triton/one_token.py \
     && /opt/padellm/bin/pip uninstall --yes --disable-pip-version-check setuptools pip \
     # Files may come from a checkout that only its owner can read.
     && chmod -R a+rX /opt/padellm/lib/python3.11/site-packages/stream
@@ -48,8 +49,8 @@ USER 10001:10001
 # HTTP (health), gRPC (the worker), metrics
 EXPOSE 8000 8001 8002
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=5s --timeout=4s --start-period=60s --retries=6 \
-    CMD ["python3", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/v2/models/tensorrt_llm/ready', timeout=3)"]
+HEALTHCHECK --interval=5s --timeout=10s --start-period=60s --retries=6 \
+    CMD ["python3", "/opt/padellm/triton/one_token.py"]
 # The flags of stream/local/triton.py, but open to the container's network and more patient at the end.
 ENTRYPOINT ["tritonserver", \
     "--model-repository=/opt/padellm/triton/models/cpu", \

@@ -7,9 +7,12 @@ PadellmError
 ├── InferenceError            the model did not answer
 │   ├── InferenceUnavailable  worth another try: server down, queue full, breaker open
 │   │   ├── InferenceBusy     the server is up, but its queue is full
+│   │   ├── InferenceLost     the server went away while it had the prompt
+│   │   ├── InferenceSick     the server itself failed on the prompt, as it may on all
 │   │   ├── InferenceOutage   the server has failed for a while; the circuit breaker is open
 │   │   └── InferenceStopped  the engine in this process is gone for good; a new process is needed
 │   ├── InferenceTimeout      the deadline passed
+│   ├── InferenceCrash        the server fails each time it has this document
 │   └── InferenceRejected     the server refused the request as malformed; a retry would fail alike
 │       └── InferenceUnclear  the server's words do not say whether it or the request is at fault
 │           └── InferenceBreach  its answer breaks the contract
@@ -63,6 +66,14 @@ class InferenceBusy(InferenceUnavailable):
     """The server is up, but its queue is full."""
 
 
+class InferenceLost(InferenceUnavailable):
+    """The server, or the connection to it, went away while it had the prompt."""
+
+
+class InferenceSick(InferenceUnavailable):
+    """The server itself failed while it had the prompt, and may fail on every other one."""
+
+
 class InferenceOutage(InferenceUnavailable):
     """The server has failed for a while: the circuit breaker is open, and its latest probe failed too."""
 
@@ -73,6 +84,10 @@ class InferenceStopped(InferenceUnavailable):
 
 class InferenceTimeout(InferenceError):  # noqa: N818 - names what it is
     """The deadline passed before the answer came."""
+
+
+class InferenceCrash(InferenceError):  # noqa: N818 - names what it is
+    """The server fails each time it has this document alone, and is well before."""
 
 
 class InferenceRejected(InferenceError):  # noqa: N818 - names what it is

@@ -3,11 +3,12 @@
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
 
 from platformdirs import user_cache_path
 from pydantic import (
@@ -16,6 +17,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     PlainSerializer,
+    SecretStr,
     ValidationError,
     model_validator,
 )
@@ -24,6 +26,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from stream.contract.messages import Policy
 from stream.contract.pointers import Pointer
+from stream.errors import ConfigurationError
 from stream.offsets import OffsetUnit
 
 PREFIX = "PADELLM_"
@@ -35,13 +38,17 @@ COMPOSE_VARIABLES = frozenset(
         "PADELLM_HEALTH_PORTS",
         "PADELLM_KAFKA_HEAP",
         "PADELLM_KAFKA_PORT",
+        "PADELLM_KAFKA_RETENTION_BYTES",
+        "PADELLM_KAFKA_RETENTION_HOURS",
         "PADELLM_MODEL_DIR",
         "PADELLM_PARTITIONS",
+        "PADELLM_PROMETHEUS_PORT",
         "PADELLM_TRITON_PORT",
     }
 )
 _TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:]+\]|[^\s:/,\[\]]+):[0-9]{1,5}")
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def user_cache_folder() -> Path:
@@ -52,6 +59,12 @@ def user_cache_folder() -> Path:
 def _topic(name: str) -> str:
     if not _TOPIC.fullmatch(name):
         raise ValueError("a topic's name has letters, digits, '.', '_' and '-', at most 249 of them")
+    return name
+
+
+def _instance(name: str) -> str:
+    if not _TOPIC.fullmatch(name):
+        raise ValueError("a worker's id has letters, digits, '.', '_' and '-', at most 249 of them")
     return name
 
 
@@ -67,6 +80,24 @@ def _addresses(text: str) -> str:
     return text
 
 
+def _token_endpoint(text: str) -> str:
+    """Check the address of a token endpoint; the message repeats no password that it may hold."""
+    url = urlsplit(text)
+    if url.scheme not in {"http", "https"} or not url.hostname or url.username or url.password:
+        raise ValueError("expected https://host/path, without a name or password in it")
+    if url.scheme == "http" and url.hostname not in _LOOPBACK:
+        raise ValueError("http:// would send the client's secret in clear text: use https://")
+    return text
+
+
+def _extensions(text: str) -> str:
+    for one in text.split(","):
+        name, equals, _ = one.strip().partition("=")
+        if not equals or not name.isalpha() or name == "auth":
+            raise ValueError("expected name=value, separated by commas; names have letters alone")
+    return text
+
+
 _SAME_TOPIC = {
     ("documents_topic", "entities_topic"): "every event would be read as a document",
     ("documents_topic", "dead_letters_topic"): "every dead letter would be read as a document, without end",
@@ -77,7 +108,7 @@ Topic = Annotated[str, AfterValidator(_topic)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-def _list(given: Any) -> Any:
+def as_list(given: Any) -> Any:
     """The items of a variable: separated by commas, or a JSON list where an item has a comma itself."""
     if not isinstance(given, str):
         return given
@@ -89,13 +120,14 @@ def _list(given: Any) -> Any:
 
 def as_variable(items: Sequence[str]) -> str:
     """The items of a setting as its variable has them."""
-    return json.dumps(list(items)) if any("," in item for item in items) else ",".join(items)
+    plain = all(item and "," not in item for item in items)
+    return ",".join(items) if plain else json.dumps(list(items))
 
 
 Pointers = Annotated[
     tuple[Pointer, ...],
     NoDecode,
-    BeforeValidator(_list),
+    BeforeValidator(as_list),
     PlainSerializer(as_variable, when_used="json"),
 ]
 
@@ -135,6 +167,39 @@ class Delivery(StrEnum):
     EXACTLY_ONCE = "exactly_once"
 
 
+class SecurityProtocol(StrEnum):
+    """Protection of the connections to Kafka, as Kafka names it."""
+
+    PLAINTEXT = "PLAINTEXT"
+    SSL = "SSL"
+    SASL_PLAINTEXT = "SASL_PLAINTEXT"
+    SASL_SSL = "SASL_SSL"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        """Take librdkafka's spelling, in small letters."""
+        return cls.__members__.get(str(value).upper())
+
+    @property
+    def encrypted(self) -> bool:
+        """True if connections are encrypted, and the broker's certificate is checked."""
+        return self.endswith("SSL")
+
+    @property
+    def login(self) -> bool:
+        """True if this program logs in with SASL."""
+        return self.startswith("SASL")
+
+
+class SaslMechanism(StrEnum):
+    """Kind of login at Kafka."""
+
+    PLAIN = "PLAIN"
+    SCRAM_SHA_256 = "SCRAM-SHA-256"
+    SCRAM_SHA_512 = "SCRAM-SHA-512"
+    OAUTHBEARER = "OAUTHBEARER"
+
+
 class LogLevel(StrEnum):
     """The least severe log lines to write."""
 
@@ -153,7 +218,12 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, populate_by_name=True, extra="ignore"
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        frozen=True,
+        populate_by_name=True,
+        extra="ignore",
+        hide_input_in_errors=True,
     )
 
     broker: Annotated[str, AfterValidator(_addresses)] = Field(
@@ -163,6 +233,16 @@ class Settings(BaseSettings):
     )
     group: str = Field(
         default="padellm", description="Consumer group; workers of one group share the partitions."
+    )
+    instance_id: Annotated[str, AfterValidator(_instance)] | None = Field(
+        default=None,
+        description="Id of this worker alone, kept over restarts: a restart within the session time-out then "
+        "moves no partition (static membership).",
+    )
+    session_timeout: Annotated[float, Field(ge=6, le=1800, allow_inf_nan=False)] = Field(
+        default=12.0,
+        description="Seconds without a sign of life after which the group gives a worker's partitions away; "
+        "with PADELLM_INSTANCE_ID longer than a restart takes.",
     )
     documents_topic: Topic = Field(default="documents", description="Topic of the documents.")
     entities_topic: Topic = Field(default="entities", description="Topic of the entity events.")
@@ -176,6 +256,51 @@ class Settings(BaseSettings):
         default=67_108_864,
         ge=1024,
         description="Largest Kafka message produced or fetched; topics are created with it.",
+    )
+
+    security_protocol: SecurityProtocol = Field(
+        default=SecurityProtocol.PLAINTEXT,
+        description="PLAINTEXT, SSL (TLS), SASL_PLAINTEXT (login) or SASL_SSL (both).",
+    )
+    ssl_ca_location: Path | None = Field(
+        default=None,
+        description="PEM file of the authorities that sign the brokers' certificates. "
+        "[default: the system's]",
+    )
+    ssl_certificate_location: Path | None = Field(
+        default=None, description="PEM file of this program's certificate and its chain, for mutual TLS."
+    )
+    ssl_key_location: Path | None = Field(
+        default=None,
+        description="PEM file of the certificate's private key. [default: it is beside the certificate]",
+    )
+    ssl_key_password: SecretStr | None = Field(default=None, description="Password of an encrypted key.")
+    ssl_key_password_file: Path | None = Field(default=None, description="File that holds it instead.")
+    sasl_mechanism: SaslMechanism | None = Field(
+        default=None, description="PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER."
+    )
+    sasl_username: str | None = Field(default=None, description="User, or key of a managed service.")
+    sasl_username_file: Path | None = Field(default=None, description="File that holds it instead.")
+    sasl_password: SecretStr | None = Field(
+        default=None, description="Password, or secret of a managed service."
+    )
+    sasl_password_file: Path | None = Field(default=None, description="File that holds it instead.")
+    sasl_oauthbearer_token_endpoint_url: Annotated[str, AfterValidator(_token_endpoint)] | None = Field(
+        default=None, description="Token endpoint (OAuth 2 client credentials)."
+    )
+    sasl_oauthbearer_client_id: str | None = Field(default=None, description="Client id there.")
+    sasl_oauthbearer_client_secret: SecretStr | None = Field(default=None, description="Its secret.")
+    sasl_oauthbearer_client_secret_file: Path | None = Field(
+        default=None, description="File that holds it instead."
+    )
+    sasl_oauthbearer_scope: str | None = Field(default=None, description="Scope to ask for.")
+    sasl_oauthbearer_extensions: Annotated[str, AfterValidator(_extensions)] | None = Field(
+        default=None, description="SASL extensions, name=value, separated by commas."
+    )
+    https_ca_location: Path | None = Field(
+        default=None,
+        description="PEM file of the authorities that sign the token endpoint's certificate. "
+        "[default: the system's]",
     )
 
     record_format: RecordFormat = Field(
@@ -216,6 +341,19 @@ class Settings(BaseSettings):
     )
     triton_url: Annotated[str, AfterValidator(_address)] = Field(
         default="127.0.0.1:8001", description="Triton's gRPC address, host:port."
+    )
+    triton_ssl: bool = Field(default=False, description="Connect to Triton with TLS.")
+    triton_ssl_ca_location: Path | None = Field(
+        default=None,
+        description="PEM file of the authorities that sign Triton's certificate. [default: gRPC's own]",
+    )
+    triton_ssl_certificate_location: Path | None = Field(
+        default=None, description="PEM file of this program's certificate and its chain, for mutual TLS."
+    )
+    triton_ssl_key_location: Path | None = Field(
+        default=None,
+        description="PEM file of the certificate's private key, not encrypted. "
+        "[default: it is beside the certificate]",
     )
     triton_in_flight: int = Field(default=256, ge=1, description="Concurrent requests to Triton.")
     engine_threads: int = Field(default=2, ge=1, description="Threads of the CPU engine.")
@@ -306,6 +444,13 @@ class Settings(BaseSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _access_fits(self) -> Self:
+        """Refuse what would be passed over: no connection is less protected than its settings say."""
+        if problems := (*_access_problems(self), *_login_problems(self), *_triton_problems(self)):
+            raise ValueError("; ".join(problems))
+        return self
+
 
 _POINTERS = (
     "text_pointers",
@@ -315,6 +460,134 @@ _POINTERS = (
     "metadata_pointers",
     "carry_all_fields",
 )
+
+_FILED = ("ssl_key_password", "sasl_username", "sasl_password", "sasl_oauthbearer_client_secret")
+_UNPRINTED = {*_FILED, "sasl_oauthbearer_token_endpoint_url"}  # it may hold a password by mistake
+_PASSWORD_LOGIN = ("sasl_username", "sasl_password")
+_TOKEN_LOGIN = (
+    "sasl_oauthbearer_token_endpoint_url",
+    "sasl_oauthbearer_client_id",
+    "sasl_oauthbearer_client_secret",
+)
+_TOKEN_OPTIONS = ("sasl_oauthbearer_scope", "sasl_oauthbearer_extensions", "https_ca_location")
+
+
+def _given(settings: "Settings", *names: str) -> list[str]:
+    """Variables of the settings that have a value, by itself or in a file."""
+    found = [
+        each
+        for name in names
+        for each in (name, f"{name}_file")
+        if getattr(settings, each, None) not in (None, False)
+    ]
+    return [variables(each)[0] for each in found]
+
+
+def _access_problems(settings: "Settings") -> Iterator[str]:
+    protocol = f"PADELLM_SECURITY_PROTOCOL={settings.security_protocol}"
+    for name in _FILED:
+        if len(both := _given(settings, name)) > 1:
+            yield f"{' and '.join(both)} are both set: unset one"
+    of_tls = _given(settings, "ssl_ca_location", "ssl_certificate_location", "ssl_key_location")
+    if of_tls and not settings.security_protocol.encrypted:
+        yield f"{of_tls[0]} is set, but {protocol} does not encrypt: set it to SSL or SASL_SSL"
+    of_key = _given(settings, "ssl_key_location", "ssl_key_password")
+    if of_key and settings.ssl_certificate_location is None:
+        yield f"{of_key[0]} is set without PADELLM_SSL_CERTIFICATE_LOCATION"
+    of_login = _given(settings, "sasl_mechanism", *_PASSWORD_LOGIN, *_TOKEN_LOGIN, *_TOKEN_OPTIONS)
+    if of_login and not settings.security_protocol.login:
+        yield f"{of_login[0]} is set, but {protocol} does not log in: set it to SASL_SSL or SASL_PLAINTEXT"
+    if settings.security_protocol.login and settings.sasl_mechanism is None:
+        yield f"{protocol} needs PADELLM_SASL_MECHANISM ({', '.join(SaslMechanism)})"
+
+
+def _login_problems(settings: "Settings") -> Iterator[str]:
+    if settings.sasl_mechanism is None:
+        return
+    mechanism = f"PADELLM_SASL_MECHANISM={settings.sasl_mechanism}"
+    needed: tuple[str, ...] = _PASSWORD_LOGIN
+    others: tuple[str, ...] = (*_TOKEN_LOGIN, *_TOKEN_OPTIONS)
+    if settings.sasl_mechanism is SaslMechanism.OAUTHBEARER:
+        needed, others = _TOKEN_LOGIN, _PASSWORD_LOGIN
+    for name in needed:
+        if not _given(settings, name):
+            in_file = f" or {variables(name)[0]}_FILE" if name in _FILED else ""
+            yield f"{mechanism} needs {variables(name)[0]}{in_file}"
+    if passed_over := _given(settings, *others):
+        yield f"{passed_over[0]} is set, but {mechanism} does not use it"
+
+
+def _triton_problems(settings: "Settings") -> Iterator[str]:
+    own = _given(settings, "triton_ssl_certificate_location", "triton_ssl_key_location")
+    of_tls = _given(settings, "triton_ssl_ca_location") + own
+    if of_tls and not settings.triton_ssl:
+        yield f"{of_tls[0]} is set, but PADELLM_TRITON_SSL is not: set it to true"
+    if own and settings.triton_ssl_certificate_location is None:
+        yield f"{own[0]} is set without PADELLM_TRITON_SSL_CERTIFICATE_LOCATION"
+
+
+def present(settings: Settings, name: str) -> str | None:
+    """Value of a setting that a file may hold; the file is read anew each time, without its last line break.
+
+    Args:
+        settings: Effective settings.
+        name: One of ``ssl_key_password``, ``sasl_username``, ``sasl_password`` and
+            ``sasl_oauthbearer_client_secret``.
+
+    Returns:
+        None where neither the value nor the file is set.
+
+    Raises:
+        ConfigurationError: The file cannot be read, or is empty.
+    """
+    file: Path | None = getattr(settings, f"{name}_file")
+    if file is None:
+        value = getattr(settings, name)
+        return value.get_secret_value() if isinstance(value, SecretStr) else value
+    place = f"{variables(f'{name}_file')[0]}={file}"
+    try:
+        text = file.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"{place} cannot be read: {getattr(error, 'strerror', 'it is not UTF-8')}"
+        ) from None
+    if not text:
+        raise ConfigurationError(f"{place} is empty")
+    return text
+
+
+KAFKA_PROTECTION = tuple(
+    name for name in Settings.model_fields if name.startswith(("security_", "ssl_", "sasl_", "https_"))
+)
+TRITON_PROTECTION = tuple(name for name in Settings.model_fields if name.startswith("triton_ssl"))
+
+
+def plain(settings: Settings, protection: tuple[str, ...], server: str) -> dict[str, Any]:
+    """Values of a protection's settings for a server of this program's own, which has none, on loopback.
+
+    Args:
+        settings: From the environment.
+        protection: ``KAFKA_PROTECTION`` or ``TRITON_PROTECTION``.
+        server: Variable that names another server.
+
+    Raises:
+        ConfigurationError: One of them is set: it is meant for another server.
+    """
+    if chosen := [name for name in protection if name in settings.model_fields_set]:
+        raise ConfigurationError(
+            f"{variables(chosen[0])[0]} is set, and {server} is not: the server started here is plain text"
+        )
+    return {name: Settings.model_fields[name].default for name in protection}
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Settings as the variables of another process, secrets in clear text."""
+    values = settings.model_dump(mode="json", exclude_none=True)
+    secrets = {name: getattr(settings, name) for name in values}
+    values |= {
+        name: value.get_secret_value() for name, value in secrets.items() if isinstance(value, SecretStr)
+    }
+    return {f"{PREFIX}{name.upper()}": str(value) for name, value in values.items()}
 
 
 def variables(name: str) -> tuple[str, ...]:
@@ -360,4 +633,6 @@ def _problem(error: ErrorDetails) -> str:
         return reason
     place = str(error["loc"][0])
     field = next(name for name in Settings.model_fields if place in {name, *variables(name)})
+    if field in _UNPRINTED:
+        return f"{set_variable(field) or variables(field)[0]}: {reason}"
     return f"{set_variable(field) or variables(field)[0]}={error['input']}: {reason}"

@@ -8,6 +8,7 @@ _FIXTURES = (
     "tests.integration.kafka_fixture",
     "tests.integration.triton_fixture",
     "tests.integration.worker_fixture",
+    "tests.integration.secured_kafka",
 )
 
 pytest_plugins = [name for name in _FIXTURES if find_spec(name)]

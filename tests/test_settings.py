@@ -5,16 +5,19 @@ import re
 import pytest
 from pydantic import ValidationError
 
+from stream.errors import ConfigurationError
 from stream.settings import (
     COMPOSE_VARIABLES,
     LogLevel,
     Settings,
+    present,
     problems,
     set_variable,
     unknown_variables,
     user_cache_folder,
     variables,
 )
+from stream.settings import environment as process_environment
 
 TOPICS = ("documents_topic", "entities_topic", "dead_letters_topic")
 
@@ -142,6 +145,91 @@ def test_settings_have_one_cache_folder(environment, tmp_path):
     assert Settings().cache_dir == user_cache_folder() == tmp_path / "mine"
 
 
+SASL = {"PADELLM_SECURITY_PROTOCOL": "SASL_SSL", "PADELLM_SASL_MECHANISM": "SCRAM-SHA-512"}
+LOGIN = SASL | {"PADELLM_SASL_USERNAME": "alice", "PADELLM_SASL_PASSWORD": "secret of alice"}
+OAUTH = SASL | {"PADELLM_SASL_MECHANISM": "OAUTHBEARER"}
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"PADELLM_SASL_PASSWORD": "secret"}, "PADELLM_SASL_PASSWORD is set, but PADELLM_SECURITY_PROTOCOL="),
+        (
+            {"PADELLM_SASL_MECHANISM": "PLAIN"},
+            "PADELLM_SASL_MECHANISM is set, but PADELLM_SECURITY_PROTOCOL=",
+        ),
+        (
+            {"PADELLM_SSL_CA_LOCATION": "/ca"},
+            "PADELLM_SSL_CA_LOCATION is set, but PADELLM_SECURITY_PROTOCOL=",
+        ),
+        ({"PADELLM_SECURITY_PROTOCOL": "SASL_SSL"}, "SASL_SSL needs PADELLM_SASL_MECHANISM"),
+        (SASL, "needs PADELLM_SASL_USERNAME or PADELLM_SASL_USERNAME_FILE"),
+        (SASL | {"PADELLM_SASL_USERNAME": "a"}, "needs PADELLM_SASL_PASSWORD or PADELLM_SASL_PASSWORD_FILE"),
+        (
+            LOGIN | {"PADELLM_SASL_PASSWORD_FILE": "/f"},
+            "PADELLM_SASL_PASSWORD and PADELLM_SASL_PASSWORD_FILE are",
+        ),
+        (LOGIN | {"PADELLM_SASL_OAUTHBEARER_SCOPE": "s"}, "PADELLM_SASL_OAUTHBEARER_SCOPE is set, but"),
+        (
+            LOGIN | {"PADELLM_SASL_MECHANISM": "OAUTHBEARER"},
+            "needs PADELLM_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL",
+        ),
+        (LOGIN | {"PADELLM_SSL_KEY_LOCATION": "/k"}, "is set without PADELLM_SSL_CERTIFICATE_LOCATION"),
+        ({"PADELLM_TRITON_SSL_CA_LOCATION": "/ca"}, "is set, but PADELLM_TRITON_SSL is not"),
+        (
+            {"PADELLM_TRITON_SSL": "1", "PADELLM_TRITON_SSL_KEY_LOCATION": "/k"},
+            "is set without PADELLM_TRITON_SSL_CERTIFICATE_LOCATION",
+        ),
+        (OAUTH | {"PADELLM_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL": "http://sso.test/"}, "use https://"),
+        (
+            OAUTH | {"PADELLM_SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL": "https://a:secret@sso.test/"},
+            "expected https://",
+        ),
+        (OAUTH | {"PADELLM_SASL_OAUTHBEARER_EXTENSIONS": "a b"}, "expected name=value"),
+    ],
+)
+def test_settings_refuse_protection_that_would_be_passed_over(environment, given, problem):
+    """Settings of a protection that contradict each other are refused, and no secret is in the message."""
+    for variable, value in given.items():
+        environment.setenv(variable, value)
+    found = "; ".join(_refused())
+    assert problem in found
+    assert "secret" not in found.replace("clear text", "").replace("the client's secret", "")
+
+
+@pytest.mark.parametrize("protocol", ["SASL_SSL", "sasl_ssl"])
+def test_settings_hide_secrets_and_hand_them_on(environment, protocol):
+    """A secret is in no form of the settings that is printed, but in the environment of another process."""
+    for variable, value in LOGIN.items():
+        environment.setenv(variable, value)
+    environment.setenv("PADELLM_SECURITY_PROTOCOL", protocol)
+    settings = Settings()
+    for printed in (repr(settings), str(settings), settings.model_dump_json(), str(settings.model_dump())):
+        assert "secret of alice" not in printed
+    handed_on = process_environment(settings)
+    assert {name: handed_on[name] for name in LOGIN} == LOGIN
+
+
+def test_settings_read_a_secret_anew(environment, tmp_path):
+    """A secret in a file is the file's present content, without its last line break; its absence is named."""
+    file = tmp_path / "password"
+    for variable, value in LOGIN.items():
+        environment.setenv(variable, value)
+    environment.delenv("PADELLM_SASL_PASSWORD")
+    environment.setenv("PADELLM_SASL_PASSWORD_FILE", str(file))
+    settings = Settings()
+    with pytest.raises(
+        ConfigurationError, match=r"PADELLM_SASL_PASSWORD_FILE=.* cannot be read: No such file"
+    ):
+        present(settings, "sasl_password")
+    for password in ("first", "second "):
+        file.write_text(f"{password}\n")
+        assert present(settings, "sasl_password") == password
+    file.write_text("\n")
+    with pytest.raises(ConfigurationError, match="is empty"):
+        present(settings, "sasl_password")
+
+
 def test_settings_know_the_variables_of_compose():
     """The variables that the compose files read beside the settings are no misspelt settings."""
     from tests.deploy.test_compose import ROOT
@@ -149,3 +237,53 @@ def test_settings_know_the_variables_of_compose():
     text = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("*compose*.yml"))
     settings = {variable for name in Settings.model_fields for variable in variables(name)}
     assert set(re.findall(r"\$\{(PADELLM_\w+)", text)) - settings == COMPOSE_VARIABLES
+
+
+@pytest.mark.parametrize(
+    ("text", "pointers"),
+    [
+        ("/a", ("/a",)),
+        (" /a , /b~1c/0 ", ("/a", "/b~1c/0")),
+        ('["/a,b", "/c"]', ("/a,b", "/c")),
+        ('[""]', ("",)),
+    ],
+)
+def test_settings_pointers_are_a_list(environment, text, pointers):
+    """Pointers are parted by commas, or a JSON list; a process that is handed them on reads the same."""
+    environment.setenv("PADELLM_RECORD_FORMAT", "json")
+    environment.setenv("PADELLM_TEXT_POINTERS", text)
+    settings = Settings()
+    assert settings.text_pointers == pointers
+    environment.setenv("PADELLM_TEXT_POINTERS", settings.model_dump(mode="json")["text_pointers"])
+    assert Settings().text_pointers == pointers
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ({"RECORD_FORMAT": "json"}, "needs PADELLM_TEXT_POINTERS"),
+        ({"RECORD_FORMAT": "text", "TEXT_POINTERS": "/a"}, "has no fields to point at"),
+        ({"ID_POINTER": "/id"}, "PADELLM_RECORD_FORMAT=document has no fields to point at"),
+        ({"CARRY_ALL_FIELDS": "true"}, "PADELLM_CARRY_ALL_FIELDS is set"),
+        ({"RECORD_FORMAT": "json", "TEXT_POINTERS": "body"}, "is no JSON Pointer"),
+        ({"RECORD_FORMAT": "json", "TEXT_POINTERS": "/a,/a"}, "a pointer is there twice"),
+        ({"RECORD_FORMAT": "json", "TEXT_POINTERS": '["/a"'}, "PADELLM_TEXT_POINTERS"),
+        ({"RECORD_FORMAT": "json", "TEXT_POINTERS": "/a", "OPTIONAL_TEXT_POINTERS": "/a"}, "/a is both in"),
+        (
+            {
+                "RECORD_FORMAT": "json",
+                "TEXT_POINTERS": "/a",
+                "METADATA_POINTERS": "/b",
+                "CARRY_ALL_FIELDS": "yes",
+            },
+            "exclude each other",
+        ),
+        ({"OFFSETS": "utf-32"}, "PADELLM_OFFSETS=utf-32"),
+    ],
+)
+def test_settings_pointers_fit_the_form_of_records(environment, given, complaint):
+    """Pointers that no record could answer are refused at once, and the message names the variable."""
+    for name, value in given.items():
+        environment.setenv(f"PADELLM_{name}", value)
+    (problem,) = _refused()
+    assert complaint in problem

@@ -18,7 +18,7 @@ from stream.engine.decoder import EngineOptions
 from stream.evaluation.tables import terminal_table
 from stream.generation import Generator
 from stream.inference.in_process import InProcessGenerator
-from stream.inference.triton import TritonGenerator
+from stream.inference.triton import TritonGenerator, tls_of_triton
 from stream.local.plan import while_running
 from stream.ner.extractor import Extractor
 from stream.ner.template import PromptTemplate
@@ -153,6 +153,7 @@ class _Ways:
     def _triton(self) -> Generator:
         return TritonGenerator(
             self._settings.triton_url,
+            tls=tls_of_triton(self._settings),
             in_flight=self._settings.triton_in_flight,
         )
 

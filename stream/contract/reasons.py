@@ -85,6 +85,12 @@ class Reason(StrEnum):
     # count or mention: the model refuses such a prompt of this document, or fails on it
     INFERENCE_REJECTED = "inference_rejected"
 
+    # count or mention: the model's answers to such a prompt are not as its contract has them
+    INFERENCE_BREACH = "inference_breach"
+
+    # count or mention: the model server fails each time it has this document alone
+    INFERENCE_CRASH = "inference_crash"
+
     # any stage
     INTERNAL_ERROR = "internal_error"
 
@@ -122,6 +128,8 @@ _STAGES = {
     **dict.fromkeys(_SIZE, Stage.SIZE),
     Reason.INFERENCE_TIMEOUT: Stage.DEADLINE,
     Reason.INFERENCE_REJECTED: Stage.INFERENCE,
+    Reason.INFERENCE_BREACH: Stage.INFERENCE,
+    Reason.INFERENCE_CRASH: Stage.INFERENCE,
     Reason.INTERNAL_ERROR: Stage.INFERENCE,
     Reason.EVENT_TOO_LARGE: Stage.PUBLISH,
 }

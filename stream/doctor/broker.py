@@ -8,6 +8,8 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, for_code
 
 from stream.doctor.finding import Finding, fail, ok, warn
+from stream.errors import ConfigurationError
+from stream.kafka.access import BrokerAccess
 from stream.kafka.topics import topic_names
 from stream.settings import Settings
 
@@ -18,7 +20,12 @@ _CLEANUP = "cleanup.policy"
 
 async def check_broker(settings: Settings) -> AsyncIterator[Finding]:
     """Check that the broker answers and has the topics, for messages as large as the settings allow."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.broker, request_timeout_ms=5000)
+    try:
+        access = BrokerAccess(settings)
+    except ConfigurationError as error:
+        yield fail("broker", str(error), "correct the setting or the file that it names")
+        return
+    admin = AIOKafkaAdminClient(**access.options, request_timeout_ms=5000)
     try:
         await admin.start()
         cluster = await admin.describe_cluster()
@@ -32,7 +39,9 @@ async def check_broker(settings: Settings) -> AsyncIterator[Finding]:
             yield await _topic(admin, topic, settings)
     except (KafkaError, OSError) as error:
         yield fail(
-            "broker", f"{settings.broker}: {error}", "start one with padellm up, or set BROKER=host:port"
+            "broker",
+            f"{settings.broker}: {access.explained(error)}",
+            "start one with padellm up, set BROKER=host:port, or correct the settings of its protection",
         )
     finally:
         await admin.close()

@@ -3,13 +3,14 @@
 import time
 from collections.abc import AsyncIterator, Iterable
 
+import grpc
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from stream.bundled import model_folder
 from stream.doctor.finding import Finding, fail, ok, warn
-from stream.errors import InferenceError
-from stream.inference.triton import MODEL_NAME, TritonGenerator
+from stream.errors import ConfigurationError, InferenceError
+from stream.inference.triton import MODEL_NAME, TritonGenerator, connection_trouble, tls_of_triton
 from stream.ner.template import PromptTemplate
 from stream.settings import Settings
 
@@ -32,7 +33,13 @@ _DEADLINE = 5.0
 
 async def check_triton(settings: Settings) -> AsyncIterator[Finding]:
     """Check that the model is ready, has the contract's tensors, and answers a prompt."""
-    client = InferenceServerClient(settings.triton_url)
+    tls = tls_of_triton(settings)
+    try:
+        credentials = grpc.ssl_channel_credentials(*tls.pem()) if tls is not None else None
+    except ConfigurationError as error:
+        yield fail("triton", str(error), "correct the setting or the file that it names")
+        return
+    client = InferenceServerClient(settings.triton_url, ssl=tls is not None, creds=credentials)
     try:
         ready = await client.is_model_ready(MODEL_NAME, client_timeout=_DEADLINE)
         if not ready:
@@ -45,7 +52,8 @@ async def check_triton(settings: Settings) -> AsyncIterator[Finding]:
         yield await _answer(settings)
     except InferenceServerException as error:
         fix = "start it with padellm up, set PADELLM_TRITON_URL=host:port, or PADELLM_INFERENCE=in-process"
-        yield fail("triton", f"{settings.triton_url}: {error.message()}", fix)
+        trouble = await connection_trouble(settings.triton_url, tls)
+        yield fail("triton", f"{settings.triton_url}: {trouble or error.message()}", fix)
     finally:
         await client.close()
 
@@ -64,7 +72,7 @@ async def _answer(settings: Settings) -> Finding:
     template = PromptTemplate.load(model_folder(settings.model))
     label = template.encode_text(template.label_text(template.config.default_labels[0])).ids
     prompt = template.count_prompt(template.prefix_ids(template.encode_text(_TEXT).ids), label)
-    generator = TritonGenerator(settings.triton_url)
+    generator = TritonGenerator(settings.triton_url, tls=tls_of_triton(settings))
     started = time.perf_counter()
     try:
         completion = await generator.generate(prompt)

@@ -11,7 +11,9 @@ import grpc
 from stream.errors import (
     InferenceBusy,
     InferenceError,
+    InferenceLost,
     InferenceRejected,
+    InferenceSick,
     InferenceTimeout,
     InferenceUnavailable,
     InferenceUnclear,
@@ -19,11 +21,12 @@ from stream.errors import (
 
 # Words of Triton and of its TensorRT-LLM backend.
 QUEUE_FULL_IN_TRITON = "Exceeds maximum queue size"
+QUEUED_TOO_LONG = "Request timeout expired"
 QUEUE_FULL_IN_ENGINE = "Maximum queue size of {limit} has been reached, please try again later"
 BATCH_REFUSED = "Batch size > 1 requires the tensorrt_llm backend to be using decoupled transaction policy"
 STREAMING_REFUSED = "Streaming is only supported if model is deployed using decoupled mode."
 
-_QUEUE_FULL = re.compile(f"{QUEUE_FULL_IN_TRITON}|{QUEUE_FULL_IN_ENGINE.format(limit='[0-9]+')}")
+_BUSY = re.compile(f"{QUEUE_FULL_IN_TRITON}|{QUEUED_TOO_LONG}|{QUEUE_FULL_IN_ENGINE.format(limit='[0-9]+')}")
 # TensorRT-LLM checks a request when its executor fetches it, and reports that as a failure of the executor.
 _BAD_REQUEST_WORDS = (
     "Encountered an error when fetching new request",
@@ -65,16 +68,21 @@ _STATUS: dict[grpc.StatusCode, type[InferenceError]] = {
     grpc.StatusCode.INTERNAL: InferenceUnclear,
     grpc.StatusCode.DEADLINE_EXCEEDED: InferenceTimeout,
     grpc.StatusCode.RESOURCE_EXHAUSTED: InferenceBusy,
-    grpc.StatusCode.UNAVAILABLE: InferenceUnavailable,
-    grpc.StatusCode.CANCELLED: InferenceUnavailable,  # by a server that shuts down
-    grpc.StatusCode.ABORTED: InferenceUnavailable,
-    grpc.StatusCode.DATA_LOSS: InferenceUnavailable,
-    grpc.StatusCode.UNKNOWN: InferenceUnavailable,
+    grpc.StatusCode.UNAVAILABLE: InferenceLost,
+    grpc.StatusCode.CANCELLED: InferenceLost,  # by a server that shuts down
+    grpc.StatusCode.ABORTED: InferenceSick,
+    grpc.StatusCode.DATA_LOSS: InferenceSick,
+    grpc.StatusCode.UNKNOWN: InferenceSick,
     grpc.StatusCode.NOT_FOUND: InferenceUnavailable,
     grpc.StatusCode.PERMISSION_DENIED: InferenceUnavailable,
     grpc.StatusCode.UNAUTHENTICATED: InferenceUnavailable,
 }
 _WORDS_DECIDE = (InferenceUnclear, InferenceBusy)
+# An outage that the server had before it had the prompt.
+_NEVER_THERE = re.compile(
+    "failed to connect|connection refused|resolution|unknown model|no available versions|not ready",
+    re.IGNORECASE,
+)
 
 
 def kind_of_fault(code: grpc.StatusCode, details: str) -> type[InferenceError]:
@@ -82,14 +90,16 @@ def kind_of_fault(code: grpc.StatusCode, details: str) -> type[InferenceError]:
 
     Args:
         code: The status; not OK.
-        details: The server's words.
+        details: The server's words, or those of gRPC about the connection.
     """
     kind = _STATUS[code]
-    if _QUEUE_FULL.search(details):
+    if _BUSY.search(details):
         return InferenceBusy
     if issubclass(kind, _WORDS_DECIDE):
         if _BAD_REQUEST.search(details):
             return InferenceRejected
         if _SICK.search(details):
-            return InferenceUnavailable
+            return InferenceSick
+    if kind is InferenceLost and _NEVER_THERE.search(details):
+        return InferenceUnavailable
     return kind

@@ -16,15 +16,27 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import structlog
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from stream.backoff import pauses
-from stream.errors import InferenceBreach, InferenceError, InferenceOutage, InferenceUnavailable
+from stream.errors import (
+    ConfigurationError,
+    InferenceBreach,
+    InferenceError,
+    InferenceLost,
+    InferenceOutage,
+    InferenceSick,
+    InferenceUnavailable,
+)
 from stream.generation import Completion, Prompt, origin
 from stream.inference.answer import OUTPUTS, read_answer
 from stream.inference.breaker import BreakerState, CircuitBreaker
 from stream.inference.faults import kind_of_fault
+from stream.settings import Settings
+from stream.tls import TlsFiles, probe
 
+_log = structlog.get_logger(__name__)
 MODEL_NAME = "tensorrt_llm"
 
 PADDING = -1
@@ -78,33 +90,69 @@ _IDLE = 10.0  # seconds without an answer after which readiness is asked with a 
 _HEALTH_DEADLINE = 2.5
 _HEALTH_PROMPT = Prompt((0,), 1, 0)
 _FIRST_PAUSE = 0.05
+# Tries of one prompt during which the server may fail. A server that dies of it would do so again and again;
+# one that is sick may answer every other prompt for a while.
+_LOST_TRIES: dict[type[InferenceError], int] = {InferenceLost: 2, InferenceSick: 8}
 _LONGEST_PAUSE = 1.0
+
+
+def tls_of_triton(settings: Settings) -> TlsFiles | None:
+    """This program's end of TLS to Triton; None for plain text."""
+    if not settings.triton_ssl:
+        return None
+    return TlsFiles(
+        "PADELLM_TRITON_SSL",
+        ca=settings.triton_ssl_ca_location,
+        certificate=settings.triton_ssl_certificate_location,
+        key=settings.triton_ssl_key_location,
+    )
+
+
+async def connection_trouble(url: str, tls: TlsFiles | None) -> str | None:
+    """Say why TLS, or its absence, keeps a client from the server; None where it does not."""
+    host, _, port = url.rpartition(":")
+    try:
+        return await probe(host.strip("[]"), int(port), tls, "PADELLM_TRITON_SSL")
+    except ConfigurationError as error:
+        return str(error)
 
 
 class TritonGenerator:
     """A ``stream.generation.Generator`` over one Triton server; created and used in one event loop.
 
+    Attributes:
+        trouble: Cause, as far as it is TLS, for which the server was not reached last; None while it is.
+
     Args:
         url: gRPC address, host:port.
+        tls: Files of this end; None for plain text. Files that were replaced are read by ``ready``.
         in_flight: Most concurrent requests; further ones are queued here.
         call_deadline: Timeout of one attempt in seconds; after it no retry is started.
         breaker_failures: Consecutive failures that open the circuit breaker.
         breaker_pause: Seconds that it stays open before a probe.
         on_breaker_change: Called with every new state of the breaker.
+        on_lost: Called for every try during which the server failed while it had the prompt, in the context
+            of the task that asked.
+
+    Raises:
+        ConfigurationError: A file of ``tls`` is missing, unreadable or wrong.
     """
 
     def __init__(
         self,
         url: str,
         *,
+        tls: TlsFiles | None = None,
         in_flight: int = 256,
         call_deadline: float = 30.0,
         breaker_failures: int = 5,
         breaker_pause: float = 2.0,
         on_breaker_change: Callable[[BreakerState], None] | None = None,
+        on_lost: Callable[[], None] | None = None,
     ) -> None:
         self._server = f"Triton at {url}"
         self._deadline = call_deadline
+        self._on_lost = on_lost
         self._slots = asyncio.Semaphore(in_flight)
         self._breaker = CircuitBreaker(
             self._server, failures=breaker_failures, pause=breaker_pause, on_change=on_breaker_change
@@ -113,10 +161,12 @@ class TritonGenerator:
         # the beginning of an id for the whole id.
         client = secrets.token_hex(4)
         self._ids = (f"{client}-{number}" for number in itertools.count(1))
-        self._channel = grpc.aio.insecure_channel(url, options=_CHANNEL_OPTIONS)
         self._calls = 0  # in flight
         self._answered_at = 0.0
-        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        self._url, self._tls = url, tls
+        self.trouble: str | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+        self._connect()
 
     @property
     def breaker_state(self) -> BreakerState:
@@ -126,12 +176,15 @@ class TritonGenerator:
     async def generate(self, prompt: Prompt) -> Completion:
         """Continue one prompt.
 
-        Calls to a failing server or a full queue are retried until the deadline, with back-off and jitter.
+        Calls to a full queue are retried until the deadline, with back-off and jitter. So are calls to a
+        failing server, less often where it failed while it had the prompt.
         While the circuit breaker is open, a call waits for the next probe and fails with it: the caller
         decides how long to wait for the end of an outage.
 
         Raises:
             InferenceOutage: The circuit breaker is open, and its probe failed.
+            InferenceLost: The server went away while it had the prompt, for the second time.
+            InferenceSick: The server itself failed while it had the prompt, for the eighth time.
             InferenceUnavailable: The server failed, or its queue was full, until the deadline.
             InferenceTimeout: One attempt took longer than the deadline.
             InferenceUnclear: The server failed on the request, and does not say whose fault it was.
@@ -139,6 +192,7 @@ class TritonGenerator:
             InferenceRejected: The server refused the request; a retry would be refused too.
         """
         request = self._request_for(prompt)
+        lost = 0
         give_up_at = time.monotonic() + self._deadline
         for pause in pauses(first=_FIRST_PAUSE, longest=_LONGEST_PAUSE):
             try:
@@ -148,8 +202,9 @@ class TritonGenerator:
                     )
             except InferenceOutage:
                 raise
-            except InferenceUnavailable:
-                if time.monotonic() > give_up_at:
+            except InferenceUnavailable as error:
+                lost += type(error) in _LOST_TRIES
+                if time.monotonic() > give_up_at or lost >= _LOST_TRIES.get(type(error), lost + 1):
                     raise
             await asyncio.sleep(pause)
         raise AssertionError("pauses have no end")
@@ -161,6 +216,7 @@ class TritonGenerator:
         when none is in flight and the last answer is old.
         """
         model = service_pb2.ModelReadyRequest(name=MODEL_NAME)
+        self._renew()
         try:
             server_ready = await self._stub.ServerReady(
                 service_pb2.ServerReadyRequest(), timeout=_READY_DEADLINE
@@ -171,12 +227,39 @@ class TritonGenerator:
             if not self._calls and time.monotonic() - self._answered_at > _IDLE:
                 await self._infer(_HEALTH_PROMPT, self._request_for(_HEALTH_PROMPT), timeout=_HEALTH_DEADLINE)
         except (grpc.aio.AioRpcError, InferenceError):
+            self.trouble = await connection_trouble(self._url, self._tls)
             return False
+        self.trouble = None
         return True
 
     async def close(self) -> None:
         """Close the connection; calls in flight are cancelled, at the server too."""
         await self._channel.close()
+        await asyncio.gather(*self._closing, return_exceptions=True)
+
+    def _connect(self) -> None:
+        if self._tls is None:
+            self._channel = grpc.aio.insecure_channel(self._url, options=_CHANNEL_OPTIONS)
+        else:
+            self._stamp = self._tls.stamp()
+            authorities, key, chain = self._tls.pem()
+            credentials = grpc.ssl_channel_credentials(authorities, key, chain)
+            self._channel = grpc.aio.secure_channel(self._url, credentials, options=_CHANNEL_OPTIONS)
+        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+
+    def _renew(self) -> None:
+        """Connect anew after a file was replaced; calls in flight end on the old connection."""
+        if self._tls is None or self._tls.stamp() == self._stamp:
+            return
+        old = self._channel
+        try:
+            self._connect()
+        except ConfigurationError as error:
+            _log.warning("replaced files not taken", cause=str(error), effect="the old connection stays")
+            return
+        closing = asyncio.create_task(old.close(self._deadline))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
     def _request_for(self, prompt: Prompt) -> Any:
         return _request(prompt, f"padellm/{origin.get()}/{next(self._ids)}")
@@ -202,6 +285,10 @@ class TritonGenerator:
     def _translated(self, error: grpc.aio.AioRpcError, request_id: str) -> InferenceError:
         code, details = error.code(), error.details() or ""
         kind = kind_of_fault(code, details)
+        if self.trouble is not None and code is grpc.StatusCode.UNAVAILABLE:
+            return InferenceUnavailable(f"{self._server}: {self.trouble}")
+        if kind in _LOST_TRIES and self._on_lost is not None:
+            self._on_lost()
         return kind(f"{self._server} answered {code.name}: {details} (request {request_id})")
 
 

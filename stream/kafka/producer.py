@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import RecordMetadata
 
 from stream.errors import DeliveryError
+from stream.kafka.access import BrokerAccess
 from stream.kafka.records import OutgoingRecord
 from stream.kafka.topics import partitions_of
 from stream.settings import Settings
@@ -55,8 +56,9 @@ async def open_producer(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
     Raises:
         DeliveryError: The broker cannot be reached.
     """
+    access = BrokerAccess(settings)
     producer = AIOKafkaProducer(
-        bootstrap_servers=settings.broker,
+        **access.options,
         max_request_size=settings.max_message_bytes,
         enable_idempotence=True,
     )
@@ -64,7 +66,9 @@ async def open_producer(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
         await producer.start()
     except (KafkaError, OSError) as error:
         await producer.stop()
-        raise DeliveryError(f"no Kafka broker answers at {settings.broker}: {error}") from error
+        raise DeliveryError(
+            f"no Kafka broker answers at {settings.broker}: {access.explained(error)}"
+        ) from error
     try:
         yield producer
     finally:

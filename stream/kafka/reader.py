@@ -15,6 +15,7 @@ from stream.contract.headers import read_dead_letter
 from stream.contract.messages import DeadLetter, EntityEvent, Source
 from stream.contract.record import Record
 from stream.errors import DeliveryError, ForeignRecord
+from stream.kafka.access import BrokerAccess
 from stream.kafka.lenient_records import decode_leniently
 from stream.kafka.topics import partitions_of
 from stream.settings import Settings
@@ -64,8 +65,9 @@ async def open_consumer(
         DeliveryError: The broker does not answer, or lacks a topic.
     """
     decode_leniently()
+    access = BrokerAccess(settings)
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.broker,
+        **access.options,
         group_id=None,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
@@ -80,7 +82,9 @@ async def open_consumer(
             await consumer.position(partition)  # a seek takes effect here, not at the first record asked for
         yield consumer
     except (KafkaError, OSError) as error:
-        raise DeliveryError(f"the Kafka broker at {settings.broker} does not answer: {error}") from error
+        raise DeliveryError(
+            f"the Kafka broker at {settings.broker} does not answer: {access.explained(error)}"
+        ) from error
     finally:
         await consumer.stop()
 

@@ -12,6 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from stream.errors import DeliveryError
+from stream.kafka.access import BrokerAccess
 from stream.settings import Settings
 
 
@@ -77,12 +78,15 @@ async def partitions_of(settings: Settings, *topics: str) -> list[TopicPartition
 
 @asynccontextmanager
 async def _admin(settings: Settings, failure: str) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.broker, client_id=f"{settings.group}-topics")
+    access = BrokerAccess(settings)
+    admin = AIOKafkaAdminClient(**access.options, client_id=f"{settings.group}-topics")
     try:
         await admin.start()
         yield admin
     except (KafkaError, OSError) as error:
-        raise DeliveryError(f"{failure} at the Kafka broker {settings.broker}: {error}") from error
+        raise DeliveryError(
+            f"{failure} at the Kafka broker {settings.broker}: {access.explained(error)}"
+        ) from error
     finally:
         await admin.close()
 

@@ -123,7 +123,6 @@ class Kafka:
             "format",
             "-c",
             str(self._properties_file),
-            *self._format_options(),
         ]
         try:
             answer = subprocess.run(

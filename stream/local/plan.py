@@ -21,7 +21,14 @@ from stream.local.ports import free_ports, is_free
 from stream.local.supervisor import StateChange, Supervisor
 from stream.local.triton import TritonServer, why_unavailable
 from stream.ner.config import NerConfig
-from stream.settings import Inference, Settings
+from stream.settings import (
+    KAFKA_PROTECTION,
+    TRITON_PROTECTION,
+    Inference,
+    Settings,
+    environment,
+    plain,
+)
 
 _KAFKA_PORT = 9092
 _TRITON_HTTP_PORT = 8000
@@ -53,8 +60,7 @@ class WorkerProcess:
 
     def environment(self) -> dict[str, str]:
         """Every setting as its variable."""
-        values = self.settings.model_dump(mode="json", exclude_none=True)
-        return {f"PADELLM_{name.upper()}": str(value) for name, value in values.items()}
+        return environment(self.settings)
 
     async def is_ready(self) -> bool:
         """True if its ``/readyz`` answers 200."""
@@ -121,6 +127,7 @@ def make_plan(
     Raises:
         StackError: ``broker_port`` is taken, or Triton cannot run on this machine; names the way without it.
         CheckpointError: The settings' model folder holds no model; or they name none, and none is bundled.
+        ConfigurationError: A protection is set for a server that they do not name.
     """
     folder, ports = data_dir.resolve(), _Ports()
     logs = folder / "logs"
@@ -137,11 +144,15 @@ def make_plan(
             log_file=logs / "kafka.log",
             progress=on_fetch,
         )
-        settings = settings.model_copy(update={"broker": kafka.bootstrap})
+        settings = settings.model_copy(
+            update={"broker": kafka.bootstrap, **plain(settings, KAFKA_PROTECTION, "BROKER")}
+        )
     triton = None
     if settings.inference is Inference.TRITON and "triton_url" not in settings.model_fields_set:
         triton = _triton(settings, ports, folder / "triton", logs / "triton.log")
-        settings = settings.model_copy(update={"triton_url": triton.url})
+        settings = settings.model_copy(
+            update={"triton_url": triton.url, **plain(settings, TRITON_PROTECTION, "PADELLM_TRITON_URL")}
+        )
     health_port = ports.take("the worker's health page", settings.health_port)
     settings = settings.model_copy(update={"health_port": health_port})
     return Plan(settings, kafka, triton, WorkerProcess(settings, logs / "worker.log"), tuple(ports.notes))

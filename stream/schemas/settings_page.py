@@ -7,6 +7,7 @@ from stream.settings import Settings, variables
 # The first setting of each section, in the order of the class.
 _SECTIONS = {
     "broker": "Kafka",
+    "security_protocol": "Protection of the connections to Kafka",
     "record_format": "Records",
     "inference": "Model",
     "max_in_flight": "Documents in flight",
@@ -18,6 +19,7 @@ _HEAD = """# Settings
 Every setting is an environment variable. `padellm config` shows the effective values and their origins, and
 `padellm doctor` checks them against the machine, the broker and Triton. Docker Compose hands them on from the
 environment of `docker compose up`, or from `.env`, but for the addresses and folders inside its containers.
+[security](security.md) has the settings of each kind of login, by example.
 
 - An empty variable counts as unset.
 - A wrong value, or values that contradict each other, end a command at once; the message names the variables.

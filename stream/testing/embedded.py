@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 
 from stream.contract.messages import Source
 from stream.contract.record import Headers
+from stream.kafka.access import BrokerAccess
 from stream.local.plan import running_stack
 from stream.settings import Settings
 
@@ -46,7 +47,7 @@ class EmbeddedService:
             self.settings = self._plan.settings
             self._producer = await stack.enter_async_context(
                 AIOKafkaProducer(
-                    bootstrap_servers=self.settings.broker, max_request_size=self.settings.max_message_bytes
+                    **BrokerAccess(self.settings).options, max_request_size=self.settings.max_message_bytes
                 )
             )
             self._running = stack.pop_all()
@@ -93,7 +94,7 @@ class EmbeddedService:
         """A consumer of topics."""
         return AIOKafkaConsumer(
             *topics,
-            bootstrap_servers=self.settings.broker,
+            **BrokerAccess(self.settings).options,
             group_id=group,
             enable_auto_commit=False,
             auto_offset_reset="earliest",

@@ -5,7 +5,7 @@ import gc
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -26,11 +26,12 @@ from stream.worker.committer import TransactionalPublisher
 from stream.worker.endpoints import HealthEndpoints, health_server
 from stream.worker.handler import Handler
 from stream.worker.health_state import DependencyStatus, HealthState
-from stream.worker.intake import InFlightLimit, Intake
+from stream.worker.intake import InFlightLimit, Intake, sign_of_life
 from stream.worker.logs import configure_logs
 from stream.worker.metrics import WorkerMetrics
 from stream.worker.model import MakeGenerator, ServedModel, make_generator, serve_with
 from stream.worker.offset_tracker import OffsetTracker
+from stream.worker.progress import Bounds, ProgressWatch, Wait
 from stream.worker.publisher import Publisher
 
 _log = structlog.get_logger(__name__)
@@ -38,6 +39,9 @@ _CHECK_INTERVAL = 1.0
 _READY_TIMEOUT = 5.0
 _STOP_MARGIN = 15.0
 _MESSAGES_IN_FLIGHT = 4  # largest messages that may be held at once
+# Of documents, beyond their deadline, which a probe may take once more.
+_LATE_MARGIN = 30.0
+_STUCK_MARGIN = 60.0
 _LOADING = "loading the model"
 _PROBE = "probe"
 _NO_TIMESTAMP = -0.001  # -1 ms, of producers that set none
@@ -94,6 +98,7 @@ class WorkerService:
             model=DependencyStatus("model", self.metrics), broker=DependencyStatus("broker", self.metrics)
         )
         self._make = make
+        self._progress = ProgressWatch(self.metrics)
         self._publisher = Publisher(settings, self.metrics, self.health.broker)
 
     async def serve(self, stop: asyncio.Event) -> None:
@@ -141,6 +146,7 @@ class WorkerService:
         def on_completion() -> None:
             self.metrics.completions.inc()
             self.health.progress()
+            sign_of_life()
 
         try:
             yield serve_with(self.settings, template, generator, self.metrics, on_completion)
@@ -192,6 +198,7 @@ class WorkerService:
                     starting.result()
                 await self._probe(model)
                 self._measure(app, intake)
+                self._watch(app, tracker, limit)
                 await asyncio.sleep(_CHECK_INTERVAL)
             raise self._broken(f"the consumer ended: {app.crash_reason!r}; restart the worker")
         finally:
@@ -215,19 +222,55 @@ class WorkerService:
         if ready:
             self.health.model.worked(_PROBE)
         else:
-            self.health.model.failed(_PROBE, "it is not ready")
+            self.health.model.failed(_PROBE, getattr(model.generator, "trouble", None) or "it is not ready")
         if await self._publisher.reaches_broker():
             self.health.broker.worked(_PROBE)
         else:
-            self.health.broker.failed(_PROBE, "it does not answer")
+            self.health.broker.failed(_PROBE, self._publisher.trouble or "it does not answer")
+
+    def _watch(self, app: Any, tracker: OffsetTracker, limit: InFlightLimit) -> None:
+        """Refresh whether each partition and document moves."""
+        waits: list[Wait] = []
+        if self.health.joined:
+            waits = [*self._documents_in_flight(tracker), *app.consumer.waits(room=limit.has_room)]
+        self._progress.look(waits, excused=bool(self.health.outages()))
+        self.health.late, self.health.stuck = self._progress.late, self._progress.stuck
+        self.health.checked()
+
+    def _documents_in_flight(self, tracker: OffsetTracker) -> Iterator[Wait]:
+        """Documents in flight, each a wait for its next answer.
+
+        In transactions a document also waits for those before it in its partition, so only the first counts.
+        """
+        deadline = self.settings.document_deadline
+        bounds = Bounds(late=deadline + _LATE_MARGIN, stuck=3 * deadline + _STUCK_MARGIN)
+        partitions = set()
+        for tp, entry in tracker.unfinished():
+            if self.settings.delivery is Delivery.EXACTLY_ONCE and tp in partitions:
+                continue
+            partitions.add(tp)
+            topic, partition = tp
+            yield Wait(
+                topic,
+                partition,
+                entry.offset,
+                "the document has had no answer of the model, and no outcome",
+                bounds,
+                since=entry.alive_at,
+            )
 
     def _measure(self, app: Any, intake: Intake) -> None:
         """Refresh how far behind the worker is, and whether it has anything to do.
 
         Raises:
-            DeliveryError: No record would ever come.
+            DeliveryError: No record would ever come, or another worker has this one's instance id.
         """
         health = self.health
+        if app.consumer.fenced():
+            raise self._broken(
+                f"fenced: another worker of group {self.settings.group} was started with "
+                f"PADELLM_INSTANCE_ID={self.settings.instance_id}; give each worker an id of its own"
+            )
         if health.joined and (cause := app.consumer.dead_task()):
             raise self._broken(f"the consumer broke down: {cause}; restart the worker")
         lags = app.consumer.behind() if health.joined else {}
@@ -261,7 +304,7 @@ def _faust_app(settings: Settings, intake: Intake) -> Any:
         topic_allow_declare=False,
         topic_disable_leader=True,
         broker_commit_interval=consumer.COMMIT_INTERVAL,
-        broker_session_timeout=consumer.SESSION_TIMEOUT,
+        broker_session_timeout=settings.session_timeout,
         broker_heartbeat_interval=consumer.HEARTBEAT_INTERVAL,
         broker_request_timeout=consumer.REQUEST_TIMEOUT,
         # The group waits that long for a worker that drains.
@@ -296,10 +339,17 @@ def _faust_app(settings: Settings, intake: Intake) -> Any:
     return app
 
 
+class _ConsumerOnly(faust.App.BootStrategy):  # type: ignore[misc]
+    """The services of a Faust app without its producer: the publisher has one of its own."""
+
+    enable_kafka_producer = False
+
+
 class _App(faust.App):  # type: ignore[misc]  # Faust is untyped here
     """A Faust app that writes nothing to disk."""
 
     logger = logging.getLogger("faust.app")
+    BootStrategy = _ConsumerOnly
 
     async def on_first_start(self) -> None:
         """Make no data folder: there are no tables."""

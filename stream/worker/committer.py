@@ -27,6 +27,7 @@ _log = structlog.get_logger(__name__)
 _MOST = 64  # outcomes of a transaction
 _LINGER = 0.02
 _LAST_ABORT = 2.0
+_LONGEST_PAUSE = 2.0  # between tries: outcomes come within 5 s of the broker's return
 _RETRIABLE = (TransactionInDoubt, KafkaError, OSError, TimeoutError)
 
 
@@ -161,7 +162,7 @@ class PartitionCommitter:
             self._end(error)
 
     async def _own(self) -> None:
-        for pause in pauses(first=0.1, longest=2.0):
+        for pause in pauses(first=0.1, longest=_LONGEST_PAUSE):
             try:
                 self.committed = await self._producer.begin()
             except _RETRIABLE as error:
@@ -203,7 +204,7 @@ class PartitionCommitter:
             MembershipEnded: The partition has another owner.
             DeliveryError: Another program commits for this group.
         """
-        for pause in pauses(first=0.1, longest=5.0):
+        for pause in pauses(first=0.1, longest=_LONGEST_PAUSE):
             try:
                 await self._attempt(batch)
             except MessageRefused as refused:

@@ -8,28 +8,30 @@ offset are dropped although the log has gone back; any error of a fetch ends the
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.errors import KafkaError
+from aiokafka.consumer import consumer as aiokafka_consumer
+from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 
+from stream.kafka.access import BrokerAccess
 from stream.kafka.lenient_records import decode_leniently
 from stream.settings import Settings
 from stream.worker.committer import TransactionalPublisher
+from stream.worker.group_member import CountingAssignor, GroupMember
 from stream.worker.health_state import HealthState
 from stream.worker.intake import Intake
 from stream.worker.metrics import WorkerMetrics
 from stream.worker.offset_tracker import OffsetTracker, Partition
+from stream.worker.progress import Bounds, Wait
 from stream.worker.transactional_producer import Membership
 
 _log = structlog.get_logger(__name__)
-SESSION_TIMEOUT = 12.0
 HEARTBEAT_INTERVAL = 3.0
 REQUEST_TIMEOUT = 20.0
 COMMIT_INTERVAL = 1.0
@@ -39,6 +41,7 @@ _FETCH_PAUSE = 1.0
 _GETMANY_TIMEOUT = 1.0
 _ROOM_TIMEOUT = 1.0
 _FETCH = "fetch"
+_BOUNDS = Bounds(late=30.0, stuck=180.0)
 # With the most documents in flight fetching stops, for hours if the model is unavailable that long: no
 # reason to leave the group.
 _NEVER_MS = 7 * 24 * 3600 * 1000
@@ -72,13 +75,15 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
         transactions: TransactionalPublisher | None,
         **kwargs: Any,
     ) -> None:
-        self._settings = settings
+        self.settings = settings
+        self.access = BrokerAccess(settings)
         self._tracker = tracker
         self._intake = intake
         self._health = health
         self._metrics = metrics
         self._transactions = transactions
         self._room = asyncio.Event()
+        self._handed_over: dict[Partition, int] = {}  # latest offset given to Faust
         super().__init__(*args, **kwargs)
 
     def ack(self, message: Any) -> bool:
@@ -115,7 +120,7 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
 
     async def wait_empty(self) -> None:
         """Before partitions go: let documents end for a bounded time, then commit the finished ones."""
-        await self._intake.drain(0 if self._health.fatal else self._settings.drain_limit)
+        await self._intake.drain(0 if self._health.fatal else self.settings.drain_limit)
         await self.commit()
         if self._transactions is not None:
             await self._transactions.release()
@@ -128,6 +133,7 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
         if self._transactions is not None:
             await self._transactions.release()
         self._tracker.forget(revoked)
+        self._handed_over.clear()
 
     async def on_partitions_assigned(self, assigned: set[Any], generation_id: int = 0) -> None:
         """Take over the partitions that the group has handed out, perhaps none."""
@@ -159,9 +165,25 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
         """Records without an outcome, for each partition whose end is known."""
         return {tp: lag for tp in self.assignment() if (lag := self._behind(tp)) is not None}
 
+    def waits(self, *, room: bool) -> Iterator[Wait]:
+        """Waits of the partitions that are ours: records that nobody takes, offsets that are not committed.
+
+        Args:
+            room: Whether another document could be begun.
+        """
+        if self._transactions is None:
+            for tp, offset in self._tracker.uncommitted().items():
+                yield Wait(tp.topic, tp.partition, offset, "finished documents are not committed", _BOUNDS)
+        for tp in self.assignment() if room else ():
+            begun = self._tracker.last_opened(tp)
+            if self._handed_over.get(tp, -1) > begun:
+                yield Wait(tp.topic, tp.partition, begun + 1, "fetched records are not begun", _BOUNDS)
+            elif (position := self._readable_from(tp)) is not None:
+                yield Wait(tp.topic, tp.partition, position, "records are not fetched", _BOUNDS)
+
     def topic_exists(self) -> bool:
         """Return whether the broker knows the documents topic, as of the last metadata."""
-        return bool(self._thread.topic_partitions(self._settings.documents_topic) != 0)
+        return bool(self._thread.topic_partitions(self.settings.documents_topic) != 0)
 
     def dead_task(self) -> str | None:
         """Cause of the end of a background task, after which no record would ever come or be committed."""
@@ -169,9 +191,14 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
         committing = self._transactions.broken() if self._transactions is not None else None
         return thread.dead_task() or committing
 
+    def fenced(self) -> bool:
+        """Return whether another worker has this one's instance id now."""
+        thread: _ConsumerThread = self._thread
+        return thread.fenced()
+
     async def _getmany(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's signature
         try:
-            records = await super()._getmany(active_partitions, timeout)
+            records = await self._fetched(active_partitions, timeout)
         except KafkaError as error:
             self._health.broker.failed(_FETCH, f"records cannot be fetched: {error!r}")
             await asyncio.sleep(_FETCH_PAUSE)
@@ -204,6 +231,45 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
         else:
             await self.wait_first(self.callback(message), self.suspend_flow.wait())
 
+    async def _fetched(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's
+        """Fetch records; where the log does not hold the position, go to its start for the next fetch."""
+        try:
+            return await super()._getmany(active_partitions, timeout)
+        except NoOffsetForPartitionError as error:
+            await self._thread.seek_to_beginning(*error.args)
+        except OffsetOutOfRangeError as error:
+            (positions,) = error.args
+            starts = await self._thread.earliest_offsets(*positions)
+            for tp, position in positions.items():
+                if position < starts[tp]:
+                    self._note_deletion(tp, position, starts[tp])
+            await self._thread.seek_to_beginning(*positions)
+        return {}
+
+    def _note_deletion(self, tp: Any, position: int, start: int) -> None:
+        """Count and log records that were deleted before anybody read them."""
+        self._metrics.deleted_unread(start - position)
+        _log.error(
+            "records deleted unread",
+            partition=tp.partition,
+            position=position,
+            start=start,
+            effect=f"up to {start - position} documents have no outcome and never will",
+            fix=f"a longer retention of topic {tp.topic}, or more workers",
+        )
+
+    def _readable_from(self, tp: Any) -> int | None:
+        """Position of a partition from which there are records to read; None at its end, or while unknown."""
+        assignment = self._thread.subscription_assignment()
+        if assignment is None or tp not in assignment.tps:  # taken away just now
+            return None
+        state = assignment.state_value(tp)
+        # Behind the stable offset a producer's transaction is open.
+        end = state.highwater if state.lso is None or state.lso < 0 else state.lso
+        if end is None or not state.has_valid_position or state.position >= end:
+            return None
+        return int(state.position)
+
     def _to_message(self, tp: Any, record: Any) -> Any:
         expected = self._read_offset[tp]
         if expected is not None and record.offset < expected:
@@ -217,6 +283,7 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
             if self._transactions is not None:
                 self._transactions.forget(tp)
             self._read_offset[tp] = record.offset
+        self._handed_over[tp] = record.offset
         return super()._to_message(tp, record)
 
     def note_failed_commit(self, error: Exception) -> None:
@@ -259,16 +326,25 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # F
         ended = [task for task in tasks if task.done()]
         return repr(ended[0]) if ended else None
 
-    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
+    def fenced(self) -> bool:
+        """Return whether the group has fenced this member."""
+        consumer = self._consumer
+        return consumer is not None and getattr(consumer._coordinator, "fenced", False)  # noqa: SLF001
+
+    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:  # noqa: ARG002 - the settings name the broker
         decode_leniently()
-        self._assignor = RoundRobinPartitionAssignor
+        aiokafka_consumer.GroupCoordinator = GroupMember
+        self._assignor = CountingAssignor()
+        settings: Settings = self.consumer.settings
         return AIOKafkaConsumer(
             client_id=f"{self.app.conf.id}-intake",
-            group_id=self.app.conf.id,
-            bootstrap_servers=driver.server_list(transport.url, transport.default_port),
-            partition_assignment_strategy=[RoundRobinPartitionAssignor],
+            group_id=settings.group,
+            group_instance_id=settings.instance_id,
+            **self.consumer.access.options,
+            partition_assignment_strategy=[self._assignor],
             enable_auto_commit=False,
-            auto_offset_reset="earliest",
+            # A position that the log does not hold is an error to us: records may have been deleted unread.
+            auto_offset_reset="none",
             # Documents of an aborted transaction were never sent.
             isolation_level="read_committed",
             max_poll_records=self.app.conf.broker_max_poll_records,
@@ -276,7 +352,7 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # F
             max_partition_fetch_bytes=_PARTITION_FETCH,
             fetch_max_wait_ms=500,
             request_timeout_ms=int(REQUEST_TIMEOUT * 1000),
-            session_timeout_ms=int(SESSION_TIMEOUT * 1000),
+            session_timeout_ms=int(settings.session_timeout * 1000),
             heartbeat_interval_ms=int(HEARTBEAT_INTERVAL * 1000),
             rebalance_timeout_ms=int(self.app.conf.broker_rebalance_timeout * 1000),
             metadata_max_age_ms=int(_METADATA_MAX_AGE * 1000),

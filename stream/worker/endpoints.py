@@ -34,19 +34,21 @@ class HealthEndpoints:
             joined=self._health.joined,
             waiting=self._health.waiting,
             idle_seconds=round(self._health.idle_for, 1),
+            late=[delay.details() for delay in self._health.late] or None,
             **self._health.outages(),
         )
 
     async def ready(self, _: web.Request) -> web.Response:
-        """200 when broker and model work and the group has given this worker its share; else 503, why."""
-        causes = self._health.outages()
+        """200 when broker and model work, and this worker's share of the partitions moves; else 503, why."""
+        causes = self._health.outages() | self._health.delays()
         if self._health.fatal:
             causes["worker"] = self._health.fatal
         if not self._health.joined:
             causes["group"] = self._health.stage
         elif topic := self._health.missing_topic:
             causes["topic"] = f"{topic} does not exist: create it with padellm topics"
-        return _answer(ok=not causes, **causes)
+        late = [delay.details() for delay in self._health.late] or None
+        return _answer(ok=not causes, late=late, **causes)
 
     async def metrics(self, _: web.Request) -> web.Response:
         """WorkerMetrics in Prometheus' text format."""

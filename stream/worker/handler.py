@@ -12,7 +12,13 @@ from stream.contract.headers import event_headers, has_decodable_names
 from stream.contract.messages import EntityEvent, Source
 from stream.contract.reasons import Reason, Stage
 from stream.contract.record import Record
-from stream.errors import BadDocument, InferenceError, InferenceTimeout
+from stream.errors import (
+    BadDocument,
+    InferenceBreach,
+    InferenceCrash,
+    InferenceError,
+    InferenceTimeout,
+)
 from stream.generation import origin
 from stream.offsets import OffsetUnit
 from stream.settings import Inference, Settings
@@ -30,6 +36,13 @@ from stream.worker.publisher import MessageTooLarge, Outgoing, Outlet
 _log = structlog.get_logger(__name__)
 _CANONICAL = json.JSONEncoder(sort_keys=True)
 _EVENT_IDS = uuid.UUID("9d5f6c1e-52a7-5b0e-8a55-6f6d3f6f2c11")
+
+_GIVEN_UP: tuple[tuple[type[InferenceError], Reason], ...] = (
+    (InferenceTimeout, Reason.INFERENCE_TIMEOUT),
+    (InferenceCrash, Reason.INFERENCE_CRASH),
+    (InferenceBreach, Reason.INFERENCE_BREACH),
+    (InferenceError, Reason.INFERENCE_REJECTED),
+)
 
 
 class _NoEvent(Exception):  # noqa: N818 - names what it is
@@ -139,15 +152,13 @@ class Handler:
             raise
         except BadDocument as bad:
             raise _NoEvent(Reason(bad.reason), str(bad)) from bad
-        except InferenceTimeout as error:
-            raise _NoEvent(Reason.INFERENCE_TIMEOUT, str(error), attempts=error.attempts) from error
         except InferenceError as error:
-            raise _NoEvent(
-                Reason.INFERENCE_REJECTED,
-                f"the model refuses the document or fails on it: {error}",
-                stage=error.stage,
-                attempts=error.attempts,
-            ) from error
+            reason = next(reason for kind, reason in _GIVEN_UP if isinstance(error, kind))
+            words = str(error)
+            if reason is Reason.INFERENCE_REJECTED:
+                words = f"the model refuses the document or fails on it: {words}"
+            by_prompt = "" if reason is Reason.INFERENCE_TIMEOUT else error.stage
+            raise _NoEvent(reason, words, stage=by_prompt, attempts=error.attempts) from error
         except Exception as error:  # no document is lost for any error
             _log.exception("unexpected error")
             raise _NoEvent(

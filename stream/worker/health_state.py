@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 import structlog
 
 from stream.worker.metrics import WorkerMetrics
+from stream.worker.progress import Delay
 
 _log = structlog.get_logger(__name__)
 STALL_LIMIT = 180.0
+_CHECK_LIMIT = 30.0
 _FORGET_AFTER = 60.0  # seconds; retries come more often than that
 
 
@@ -82,6 +84,8 @@ class HealthState:
         waiting: Documents in flight and records behind.
         stage: Present step of the start, for a person.
         fatal: Cause that only a restart of this process removes.
+        late: Waits that have lasted too long for a worker that is ready.
+        stuck: Wait that has lasted so long, without an outage, that a restart would help.
     """
 
     model: DependencyStatus
@@ -91,11 +95,32 @@ class HealthState:
     waiting: int = 0
     stage: str = "starting"
     fatal: str | None = None
+    late: list[Delay] = field(default_factory=list)
+    stuck: Delay | None = None
+    _checked: float | None = None
     _progress: float = field(default_factory=time.monotonic)
 
     def progress(self) -> None:
         """Note that something moved forward, or that there was nothing to move."""
         self._progress = time.monotonic()
+
+    def checked(self) -> None:
+        """Note that all of this was looked at."""
+        self._checked = time.monotonic()
+
+    @property
+    def unchecked_for(self) -> float:
+        """Seconds since all of this was looked at; 0 before the first time."""
+        return 0.0 if self._checked is None else time.monotonic() - self._checked
+
+    def delays(self) -> dict[str, str]:
+        """Causes for which the worker does not progress as it should, by kind."""
+        causes = {}
+        if self.unchecked_for > _CHECK_LIMIT:
+            causes["checks"] = f"the worker has not looked at itself for {self.unchecked_for:.0f} s"
+        if self.late:
+            causes["progress"] = str(self.late[0])
+        return causes
 
     @property
     def idle_for(self) -> float:
@@ -113,10 +138,15 @@ class HealthState:
         """
         if self.fatal:
             return self.fatal
-        if self.outages() or self.idle_for <= STALL_LIMIT:
-            return None
-        if not self.joined:
+        if self.unchecked_for > STALL_LIMIT:
+            return f"the worker has not looked at itself for {self.unchecked_for:.0f} s"
+        return None if self.outages() else self._standstill()
+
+    def _standstill(self) -> str | None:
+        if self.stuck is not None:
+            return str(self.stuck)
+        if self.idle_for > STALL_LIMIT and not self.joined:
             return f"no partitions were assigned for {self.idle_for:.0f} s"
-        if self.waiting:
+        if self.idle_for > STALL_LIMIT and self.waiting:
             return f"{self.waiting} documents wait and nothing moved for {self.idle_for:.0f} s"
         return None

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 
 import structlog
 
@@ -15,7 +16,14 @@ from stream.worker.offset_tracker import Entry, OffsetTracker, Partition
 from stream.worker.publisher import PartitionLost
 
 _log = structlog.get_logger(__name__)
+_entry: ContextVar[Entry | None] = ContextVar("entry", default=None)
 Handle = Callable[[Record, float], Awaitable[None]]
+
+
+def sign_of_life() -> None:
+    """Note that the document of the present task has moved forward."""
+    if (entry := _entry.get()) is not None:
+        entry.alive_at = time.monotonic()
 
 
 class InFlightLimit:
@@ -29,12 +37,14 @@ class InFlightLimit:
         self._size = size
         self._bytes = 0
         self.count = 0
+        self._next = 0  # size of the document that waits for a place
         self._left = asyncio.Event()
         metrics.in_flight.set_function(lambda: self.count)
         metrics.in_flight_bytes.set_function(lambda: self._bytes)
 
     async def enter(self, size: int) -> None:
         """Wait for a place."""
+        self._next = size
         while not self._fits(size):
             self._left.clear()
             await self._left.wait()
@@ -46,6 +56,11 @@ class InFlightLimit:
         self.count -= 1
         self._bytes -= size
         self._left.set()
+
+    @property
+    def has_room(self) -> bool:
+        """Room for the next document."""
+        return self._fits(self._next)
 
     def _fits(self, size: int) -> bool:
         return self.count == 0 or (self.count < self._documents and self._bytes + size <= self._size)
@@ -108,6 +123,7 @@ class Intake:
             await asyncio.wait(late, timeout=limit)
 
     async def _run(self, record: Record, entry: Entry, fetched: float) -> None:
+        _entry.set(entry)
         try:
             await self._until_handled(record, fetched)
             self._tracker.finish(entry)

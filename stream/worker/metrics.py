@@ -1,5 +1,6 @@
 """Prometheus metrics of the worker, in a registry of their own."""
 
+from collections.abc import Mapping
 from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
@@ -41,6 +42,11 @@ class WorkerMetrics:
             ["of"],
             registry=self.registry,
         )
+        self.refused_alike = Gauge(
+            "padellm_refused_alike",
+            "Documents in a row that the model refused with the same words; from 3 on they are held.",
+            registry=self.registry,
+        )
         self.completions = Counter(
             "padellm_completions", "Prompts the model completed.", registry=self.registry
         )
@@ -50,6 +56,13 @@ class WorkerMetrics:
         )
         self._lag = Gauge(
             "padellm_lag", "Records after the finished ones.", ["topic", "partition"], registry=self.registry
+        )
+        self._stalled = Gauge(
+            "padellm_stalled_seconds",
+            "Seconds for which the partition's longest wait has not moved: a document without an answer, "
+            "records that are not read, outcomes whose offset is not committed.",
+            ["topic", "partition"],
+            registry=self.registry,
         )
         self._up = Gauge(
             "padellm_part_up", "1 while the part answers: model or broker.", ["part"], registry=self.registry
@@ -65,6 +78,11 @@ class WorkerMetrics:
         self._documents_of = cache(self._documents.labels)
         self._entities_of = cache(self._entities.labels)
         self._stage_of = cache(self._stages.labels)
+        self._deleted = Counter(
+            "padellm_records_deleted_unread",
+            "Records that the topic's retention deleted before a worker read them.",
+            registry=self.registry,
+        )
         self._model = Info("padellm_model", "The model that serves.", registry=self.registry)
         for outcome in ("event", "dead_letter", "no_document"):
             self._documents.labels(outcome)
@@ -100,6 +118,10 @@ class WorkerMetrics:
         """Count a try that has to be repeated."""
         self._retries.labels(of).inc()
 
+    def deleted_unread(self, records: int) -> None:
+        """Count records that were deleted before a worker read them."""
+        self._deleted.inc(records)
+
     def rebalance(self) -> None:
         """Count a rebalance; the lag of partitions that may have gone is forgotten."""
         self._rebalances.inc()
@@ -108,6 +130,12 @@ class WorkerMetrics:
     def lag(self, topic: str, partition: int, records: int) -> None:
         """Set the records of a partition that have no outcome yet."""
         self._lag.labels(topic, str(partition)).set(records)
+
+    def stalled(self, seconds: Mapping[tuple[str, int], float]) -> None:
+        """Set the longest wait of each partition, by topic and number; others have none."""
+        self._stalled.clear()
+        for (topic, partition), longest in seconds.items():
+            self._stalled.labels(topic, str(partition)).set(longest)
 
     def part_up(self, part: str, *, up: bool) -> None:
         """Set whether a dependency is up."""

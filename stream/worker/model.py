@@ -55,20 +55,31 @@ class ServedModel:
 
 
 @dataclass(slots=True)
-class CompletionCount:
-    """Prompts completed for one document."""
+class PromptCount:
+    """Prompts of one document.
 
-    count: int = 0
+    Attributes:
+        completed: Prompts that the model completed.
+        lost: Tries during which the model server failed while it had a prompt.
+    """
+
+    completed: int = 0
+    lost: int = 0
 
 
-_document_completions: ContextVar[CompletionCount | None] = ContextVar("document_completions", default=None)
+_document_prompts: ContextVar[PromptCount | None] = ContextVar("document_prompts", default=None)
 
 
-def count_completions() -> CompletionCount:
-    """Count the completions of the present task and of the tasks that it starts from now on."""
-    completions = CompletionCount()
-    _document_completions.set(completions)
-    return completions
+def count_prompts() -> PromptCount:
+    """Count the prompts of the present task and of the tasks that it starts from now on."""
+    prompts = PromptCount()
+    _document_prompts.set(prompts)
+    return prompts
+
+
+def _note_lost_prompt() -> None:
+    if (prompts := _document_prompts.get()) is not None:
+        prompts.lost += 1
 
 
 class _CountingGenerator:
@@ -80,11 +91,16 @@ class _CountingGenerator:
         self.ready = generator.ready
         self.close = generator.close
 
+    @property
+    def trouble(self) -> str | None:
+        """Cause for which the model cannot be reached, where it is known."""
+        return getattr(self._generator, "trouble", None)
+
     async def generate(self, prompt: Prompt) -> Completion:
         completion = await self._generator.generate(prompt)
         self._on_completion()
-        if (completions := _document_completions.get()) is not None:
-            completions.count += 1
+        if (prompts := _document_prompts.get()) is not None:
+            prompts.completed += 1
         return completion
 
 
@@ -96,11 +112,15 @@ async def make_generator(settings: Settings, folder: Path, metrics: WorkerMetric
     """
     if settings.inference is Inference.IN_PROCESS:
         return await asyncio.to_thread(_load_engine, settings, folder)
-    from stream.inference.triton import TritonGenerator  # noqa: PLC0415 - half a second of gRPC
+    from stream.inference.triton import TritonGenerator, tls_of_triton  # noqa: PLC0415 - half a second of gRPC
 
     metrics.breaker("closed")
     return TritonGenerator(
-        settings.triton_url, in_flight=settings.triton_in_flight, on_breaker_change=metrics.breaker
+        settings.triton_url,
+        tls=tls_of_triton(settings),
+        in_flight=settings.triton_in_flight,
+        on_breaker_change=metrics.breaker,
+        on_lost=_note_lost_prompt,
     )
 
 

@@ -1,5 +1,6 @@
 """Offsets that may be committed: those before which nothing is unfinished."""
 
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ class Entry:
     offset: int
     lane: "_Lane"
     finished: bool = False
+    alive_at: float = field(default_factory=time.monotonic)  # its last completion, or its beginning
 
 
 @dataclass(slots=True)
@@ -83,6 +85,22 @@ class OffsetTracker:
         for partition, offset in offsets.items():
             if partition in self._lanes:
                 self._lanes[partition].committed = offset
+
+    def unfinished(self) -> Iterator[tuple[Partition, Entry]]:
+        """Documents in flight, for each partition in the order of their offsets."""
+        for partition, lane in self._lanes.items():
+            for entry in lane.open:
+                if not entry.finished:
+                    yield partition, entry
+
+    def last_opened(self, partition: Partition) -> int:
+        """Offset of the latest document that was opened; -1 where there is none."""
+        lane = self._lanes.get(partition)
+        return -1 if lane is None else lane.last_opened
+
+    def uncommitted(self) -> dict[Partition, int]:
+        """Committed offset, or 0, of every partition that moved since."""
+        return {partition: self._lanes[partition].committed or 0 for partition in self.committable()}
 
     def forget(self, partitions: Iterable[Partition]) -> None:
         """Forget partitions that are no longer ours, or whose log went back to an earlier offset."""

@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
     BrokerResponseError,
     CorruptRecordException,
+    InvalidTimestampError,
     KafkaError,
     KafkaTimeoutError,
     MessageSizeTooLargeError,
@@ -21,6 +22,7 @@ from stream.backoff import pauses
 from stream.contract.headers import size
 from stream.contract.record import Headers, Record
 from stream.errors import DeliveryError
+from stream.kafka.access import BrokerAccess
 from stream.settings import Settings
 from stream.worker.health_state import DependencyStatus
 from stream.worker.metrics import WorkerMetrics
@@ -29,6 +31,7 @@ _log = structlog.get_logger(__name__)
 _REQUEST_TIMEOUT = 15.0
 _SILENCE = 5.0
 _STOP_TIMEOUT = 2.0
+_LONGEST_PAUSE = 2.0  # between tries: outcomes come within 5 s of the broker's return
 _RECORD_OVERHEAD = 1024  # batch and record framing, generously
 # INVALID_RECORD, the answer of a compacted topic to a record without a key, is a code that aiokafka does not
 # know; brokers before 2.4 call the record corrupt.
@@ -100,6 +103,7 @@ class Publisher:
 
     def __init__(self, settings: Settings, metrics: WorkerMetrics, broker: DependencyStatus) -> None:
         self._settings = settings
+        self._access = BrokerAccess(settings)
         self._metrics = metrics
         self._broker = broker
         self._producer: AIOKafkaProducer | None = None
@@ -111,17 +115,23 @@ class Publisher:
         """Largest ``Outgoing.bytes`` of a message."""
         return self._settings.max_message_bytes
 
+    @property
+    def trouble(self) -> str | None:
+        """Cause for which the last connection to the broker failed; None if it did not."""
+        return self._access.trouble
+
     async def start(self) -> None:
         """Connect; waits for the broker as long as it takes.
 
         Raises:
             DeliveryError: The publisher was closed meanwhile.
         """
-        for pause in pauses(first=0.25, longest=5.0):
+        for pause in pauses(first=0.25, longest=_LONGEST_PAUSE):
             try:
                 producer = await self._connected()
             except (KafkaError, OSError) as error:
-                self._broker.failed("connect", f"no broker answers at {self._settings.broker}: {error}")
+                cause = self._access.explained(error)
+                self._broker.failed("connect", f"no broker answers at {self._settings.broker}: {cause}")
             else:
                 if not self._closed:
                     self._producer = producer
@@ -141,7 +151,7 @@ class Publisher:
         """
         assert_fits(message, self.largest)
         operation = f"publish to {message.topic}"
-        for pause in pauses(first=0.1, longest=5.0):
+        for pause in pauses(first=0.1, longest=_LONGEST_PAUSE):
             producer = self._producer
             if self._closed or producer is None:
                 raise DeliveryError("the publisher is closed")
@@ -158,7 +168,7 @@ class Publisher:
                     raise KeyRequired(
                         f"topic {message.topic} refuses a message without a key: {error!r}"
                     ) from error
-                self._broker.failed(operation, _explained(error, message.topic))
+                self._broker.failed(operation, explained(error, message.topic))
                 await asyncio.sleep(pause)
             else:
                 self._broker.worked(operation)
@@ -198,7 +208,7 @@ class Publisher:
 
     async def _connected(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
-            bootstrap_servers=self._settings.broker,
+            **self._access.options,
             client_id=f"{self._settings.group}-publisher",
             acks="all",
             enable_idempotence=True,
@@ -242,9 +252,15 @@ def assert_fits(message: Outgoing, largest: int) -> None:
         )
 
 
-def _explained(error: Exception, topic: str) -> str:
+def explained(error: Exception, topic: str) -> str:
+    """Say why a topic takes no message, and what to do."""
     if isinstance(error, UnknownTopicOrPartitionError):
         return f"topic {topic} does not exist: create it with padellm topics"
+    if isinstance(error, InvalidTimestampError):
+        return (
+            f"topic {topic} refuses messages of this time: set this machine's clock right, or the topic's "
+            "message.timestamp.before.max.ms and message.timestamp.after.max.ms"
+        )
     if isinstance(error, BrokerResponseError) and not error.retriable:
         return f"topic {topic} refuses messages: {error!r}; check its settings and this worker's rights"
     return f"topic {topic} takes no message: {error!r}"

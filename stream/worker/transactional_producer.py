@@ -8,7 +8,7 @@ transaction.
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
@@ -19,7 +19,13 @@ from typing import Any
 import structlog
 from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
-from aiokafka.errors import IncompatibleBrokerVersion, KafkaError, for_code
+from aiokafka.errors import (
+    BrokerResponseError,
+    IncompatibleBrokerVersion,
+    KafkaConnectionError,
+    KafkaError,
+    for_code,
+)
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.protocol.group import HeartbeatRequest
 from aiokafka.protocol.produce import ProduceRequest
@@ -31,9 +37,11 @@ from aiokafka.protocol.transaction import (
 )
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
+from stream.aio import all_of
 from stream.errors import DeliveryError
+from stream.kafka.access import BrokerAccess
 from stream.settings import Settings
-from stream.worker.publisher import KeyRequired, MessageTooLarge, Outgoing
+from stream.worker.publisher import KeyRequired, MessageTooLarge, Outgoing, explained
 from stream.worker.transaction_requests import (
     EndTxn,
     Features,
@@ -56,13 +64,18 @@ class _Code(IntEnum):
     """Error codes of the protocol; aiokafka does not know all of them."""
 
     CORRUPT_MESSAGE = 2
+    UNKNOWN_TOPIC_OR_PARTITION = 3
     MESSAGE_TOO_LARGE = 10
     COORDINATOR_LOAD_IN_PROGRESS = 14
+    INVALID_TOPIC = 17
     RECORD_LIST_TOO_LARGE = 18
     NOT_ENOUGH_REPLICAS = 19
     ILLEGAL_GENERATION = 22
     UNKNOWN_MEMBER_ID = 25
     REBALANCE_IN_PROGRESS = 27
+    TOPIC_AUTHORIZATION_FAILED = 29
+    INVALID_TIMESTAMP = 32
+    POLICY_VIOLATION = 44
     CONCURRENT_TRANSACTIONS = 51
     OPERATION_NOT_ATTEMPTED = 55
     FENCED_INSTANCE_ID = 82
@@ -72,6 +85,13 @@ class _Code(IntEnum):
 
 _NO_MEMBER = {_Code.ILLEGAL_GENERATION, _Code.UNKNOWN_MEMBER_ID, _Code.FENCED_INSTANCE_ID}
 _TOO_LARGE = {_Code.MESSAGE_TOO_LARGE, _Code.RECORD_LIST_TOO_LARGE}
+_FAULT_OF_TOPIC = {
+    _Code.UNKNOWN_TOPIC_OR_PARTITION,
+    _Code.INVALID_TOPIC,
+    _Code.TOPIC_AUTHORIZATION_FAILED,
+    _Code.INVALID_TIMESTAMP,
+    _Code.POLICY_VIOLATION,
+}
 _WANTS_A_KEY = {_Code.INVALID_RECORD, _Code.CORRUPT_MESSAGE}
 # Nothing was done yet. NOT_ENOUGH_REPLICAS also means that a leader could not ask for the transaction yet.
 _NOT_YET = {
@@ -150,6 +170,7 @@ class TransactionalProducer:
 
     def __init__(self, settings: Settings, partition: TopicPartition, membership: Membership) -> None:
         self._settings = settings
+        self._access = BrokerAccess(settings)
         self._partition = partition
         self._membership = membership
         topic, number = partition
@@ -174,11 +195,14 @@ class TransactionalProducer:
         """
         await self.close()
         self._client = AIOKafkaClient(
-            bootstrap_servers=self._settings.broker,
+            **self._access.options,
             client_id=f"{self._settings.group}-transactions",
             request_timeout_ms=int(_REQUEST_TIMEOUT * 1000),
         )
-        await self._client.bootstrap()
+        try:
+            await self._client.bootstrap()
+        except KafkaConnectionError as error:
+            raise KafkaConnectionError(self._access.explained(error)) from error
         group = self._settings.group
         self._coordinator = await self._client.coordinator_lookup(CoordinationType.TRANSACTION, self._id)
         self._group_coordinator = await self._client.coordinator_lookup(CoordinationType.GROUP, group)
@@ -209,15 +233,13 @@ class TransactionalProducer:
         for topic, number in batches:
             topics[topic].append(number)
         if topics:
-            await self._coordinate(
-                AddPartitionsToTxnRequest(self._id, *self._identity, list(topics.items())),
-                lambda answer: (code for _, parts in answer.errors for _, code in parts),
-            )
+            await self._add_partitions(topics)
         await self._coordinate(
             AddOffsetsToTxnRequest(self._id, *self._identity, self._settings.group),
             lambda answer: (answer.error_code,),
         )
-        await asyncio.gather(self._produce(batches, messages), self._commit_offset(offset))
+        # When one is in doubt the other ends, too: no request of it may go out later.
+        await all_of((self._produce(batches, messages), self._commit_offset(offset)))
         await self._end()
 
     async def close(self) -> None:
@@ -266,10 +288,23 @@ class TransactionalProducer:
         return batches
 
     async def _place(self, message: Outgoing) -> TopicPartition:
-        partitions = await self._client._wait_on_metadata(message.topic)  # noqa: SLF001 - as AIOKafkaProducer
+        try:
+            partitions = await self._client._wait_on_metadata(message.topic)  # noqa: SLF001 - as AIOKafkaProducer
+        except BrokerResponseError as error:
+            raise TransactionInDoubt(explained(error, message.topic)) from error
         available = self._client.cluster.available_partitions_for_topic(message.topic)
         number = DefaultPartitioner()(message.key, sorted(partitions), sorted(available))
         return TopicPartition(message.topic, number)
+
+    async def _add_partitions(self, topics: Mapping[str, list[int]]) -> None:
+        answer = await self._answer(
+            self._coordinator,
+            AddPartitionsToTxnRequest(self._id, *self._identity, list(topics.items())),
+            lambda answer: (code for _, parts in answer.errors for _, code in parts),
+        )
+        for topic, parts in answer.errors:
+            for _, code in parts:
+                _check_topic(code, topic)
 
     async def _produce(
         self, batches: dict[TopicPartition, list[_ProducedBatch]], messages: Sequence[Outgoing]
@@ -280,7 +315,7 @@ class TransactionalProducer:
             for place, batch in zip(batches, row, strict=True):
                 if batch is not None:
                     nodes[self._leader(place)][place] = batch
-            await asyncio.gather(*(self._send_batches(*each, messages) for each in nodes.items()))
+            await all_of(self._send_batches(*each, messages) for each in nodes.items())
 
     def _leader(self, place: TopicPartition) -> int:
         leader = self._client.cluster.leader_for_partition(place)
@@ -401,7 +436,15 @@ def _check_produced(code: int, indices: list[int], messages: Sequence[Outgoing])
         raise MessageRefused(
             alone, KeyRequired(f"topic {first.topic} refuses a message without a key: code {code}")
         )
-    _check((code,), f"publish to {first.topic}")
+    _check_topic(code, first.topic)
+
+
+def _check_topic(code: int, topic: str) -> None:
+    """Raise what the code for a partition of a topic means."""
+    if code in _FAULT_OF_TOPIC:
+        raise TransactionInDoubt(explained(for_code(code)(), topic))
+    if code != _Code.OPERATION_NOT_ATTEMPTED:
+        _check((code,), f"publish to {topic}")
 
 
 @cache

@@ -9,7 +9,7 @@ import logging
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import typer
@@ -18,11 +18,12 @@ from stream.local.reaper import Reaper
 from stream.settings import Delivery
 from tests.delivery import matrix
 from tests.delivery.driver import run_under
-from tests.delivery.faults import FAULTS
+from tests.delivery.faults import FAULTS, TRITON_FAULTS
 from tests.delivery.outcome import HEADINGS, Outcome, Outcomes
 from tests.delivery.planted import PLANTED
 from tests.integration.kafka_cluster import RunningCluster
 from tests.integration.kafka_fixture import RunningKafka
+from tests.integration.triton_fixture import RunningTriton, UnloadableTriton, scripted_repository
 from tests.tiny_model import write_tiny_checkpoint
 
 _ROLE_FAULTS = {name for name in FAULTS if name.endswith(("_stop", "_kill"))}  # the matrix has them
@@ -64,8 +65,11 @@ def _asked() -> argparse.Namespace:
 
 def _faults(asked: argparse.Namespace, model: Path) -> Iterator[Outcome]:
     """Each fault with each seed and delivery, on one broker."""
-    with _broker(asked.folder) as broker:
-        for fault in sorted(asked.faults):
+    with _broker(asked.folder) as broker, ExitStack() as servers:
+        triton = None
+        for fault in sorted(asked.faults, key=lambda name: (name in TRITON_FAULTS, name)):
+            if fault in TRITON_FAULTS and triton is None:
+                triton = servers.enter_context(_triton(asked.folder, model))
             for seed in asked.seeds:
                 for delivery in asked.delivery:
                     outcome = Outcome("faults", fault, seed, delivery)
@@ -80,6 +84,7 @@ def _faults(asked: argparse.Namespace, model: Path) -> Iterator[Outcome]:
                                 count=asked.documents,
                                 pace=asked.pace,
                                 delivery=delivery,
+                                triton=triton,
                             )
                         )
                     )
@@ -164,6 +169,19 @@ def _broker(folder: Path) -> Iterator[RunningKafka]:
             yield broker
         finally:
             broker.stop()
+
+
+@contextmanager
+def _triton(folder: Path, model: Path) -> Iterator[RunningTriton]:
+    """A Triton that has the scripted model."""
+    models = scripted_repository(folder / "repository")
+    with Reaper() as reaper:
+        triton = RunningTriton(folder / "triton", model, reaper, models=models, kind=UnloadableTriton)
+        triton.start()
+        try:
+            yield triton
+        finally:
+            triton.stop()
 
 
 if __name__ == "__main__":

@@ -253,12 +253,16 @@ def silent_truncations(history: History) -> list[Entry]:
 
 
 def false_reports(history: History) -> list[Entry]:
-    """Reports whose count is not the history's, or that call a worker ready although a document is stuck."""
+    """Reports whose count is not the history's, or that call a worker ready although a document is stuck.
+
+    A document that waited for a model which was away, and said to be, has its time from the end of that on.
+    """
     ends: dict[str, list[float]] = defaultdict(list)
     for end in history.of(HandlerEnd):
         if not end.given_up:
             ends[end.process].append(end.time)
     working: dict[tuple[str, Position], float] = {}
+    away: dict[str, float] = defaultdict(float)
     false: list[Entry] = []
     for record in history:
         match record:
@@ -269,8 +273,11 @@ def false_reports(history: History) -> list[Entry]:
             case Report(process=process, time=time, asked=asked, documents=documents, ready=ready):
                 known = ends[process]
                 lowest, highest = bisect_left(known, asked), bisect_right(known, time)
-                stuck = ready and any(
-                    who == process and time - since > _STUCK for (who, _), since in working.items()
+                if not ready:
+                    away[process] = time
+                stuck = any(
+                    who == process and time - max(since, away[process]) > _STUCK
+                    for (who, _), since in working.items()
                 )
                 if stuck or not lowest <= documents <= highest:
                     false.append(record)

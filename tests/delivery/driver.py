@@ -22,7 +22,7 @@ from aiokafka.errors import KafkaError
 
 from stream.contract.headers import read_dead_letter
 from stream.kafka.topics import ensure_topics, topic_names
-from stream.settings import Delivery, Settings
+from stream.settings import Delivery, Inference, Settings
 from tests.delivery import coordinator_log, faults
 from tests.delivery.anomalies import (
     ALL,
@@ -52,6 +52,7 @@ from tests.delivery.history import (
 from tests.delivery.network.proxy import KafkaProxy
 from tests.integration.kafka_cluster import RunningCluster
 from tests.integration.kafka_fixture import RunningKafka
+from tests.integration.triton_fixture import RunningTriton
 from tests.integration.worker_fixture import Bench, WorkerProcess
 
 _PACE = 40.0
@@ -90,6 +91,7 @@ async def run_under(
     delivery: Delivery = Delivery.AT_LEAST_ONCE,
     ordered: bool = False,
     bug: str | None = None,
+    triton: RunningTriton | None = None,
 ) -> Verdict:
     """Run workers under a fault until all is at rest, and check what happened.
 
@@ -107,12 +109,15 @@ async def run_under(
         ordered: Whether many documents share a key, and outcomes of a key must come in order. Exactly once
             promises that; at least once does with one document in flight.
         bug: Bug to plant into the workers, a name of ``recording_worker.BUGS``.
+        triton: Server of the scripted model; without it the script answers in the workers themselves.
     """
     began, since = time.monotonic(), now()
-    bench = Bench(_settings(broker.bootstrap, model, delivery, ordered=ordered), folder, [], ForkedWorker)
+    settings = _settings(broker.bootstrap, model, delivery, ordered=ordered)
+    served = {"inference": Inference.TRITON, "triton_url": triton.url} if triton is not None else {}
+    bench = Bench(settings.model_copy(update=served), folder, [], ForkedWorker)
     await ensure_topics(bench.settings, partitions=partitions)
     proxy = KafkaProxy(broker.service) if isinstance(broker, RunningKafka) else None
-    run = FaultRun(random.Random(f"{fault} {seed}"), bench, broker, proxy, folder / "away", bug)
+    run = FaultRun(random.Random(f"{fault} {seed}"), bench, broker, proxy, triton, folder / "away", bug)
     texts = documents(random.Random(seed), count, run.away, pace=pace, ordered=ordered)
     journal = Journal(folder / "driver.jsonl")
     try:
@@ -161,6 +166,7 @@ def _settings(bootstrap: str, model: Path, delivery: Delivery, *, ordered: bool)
         entities_topic=f"{name}-entities",
         dead_letters_topic=f"{name}-dead",
         model=model,
+        inference=Inference.IN_PROCESS,
         delivery=delivery,
         drain_limit=3.0,
         max_in_flight=in_flight,

@@ -12,6 +12,7 @@ from tests.delivery.network.isolation import Isolation
 from tests.delivery.network.proxy import KafkaProxy
 from tests.integration.kafka_cluster import RunningCluster
 from tests.integration.kafka_fixture import RunningKafka
+from tests.integration.triton_fixture import RunningTriton
 from tests.integration.worker_fixture import Bench, WorkerProcess
 
 _PROGRAM = "tests.delivery.recording_worker"
@@ -26,6 +27,7 @@ class FaultRun:
         bench: Topics and workers.
         broker: The broker, or all brokers of a cluster.
         proxy: Proxy that a worker's traffic may pass; none before a cluster.
+        triton: The model server, where it is not the workers' own script that answers.
         away: The model is unavailable while this file exists.
         bug: Planted bug of the workers.
         actions: Deeds of the fault, each with its time.
@@ -35,6 +37,7 @@ class FaultRun:
     bench: Bench
     broker: RunningKafka | RunningCluster
     proxy: KafkaProxy | None
+    triton: RunningTriton | None
     away: Path
     bug: str | None = None
     actions: list[dict[str, Any]] = field(default_factory=list)
@@ -68,6 +71,14 @@ class FaultRun:
     async def outlast_session(self) -> None:
         """Let the run go on until the group has given away the partitions of a worker that is silent."""
         await self.pause(SESSION_TIMEOUT + 4, SESSION_TIMEOUT + 8)
+
+    def step_clock(self, worker: WorkerProcess, seconds: float) -> None:
+        """Set a worker's clock so many seconds ahead of the machine's."""
+        name = f"worker-{self.bench.workers.index(worker)}"
+        written = self.bench.folder / f"{name}.step"
+        written.write_text(str(seconds))
+        written.rename(self.bench.folder / f"{name}.clock")
+        self.note(f"clock {seconds:+.0f} s", worker)
 
     def alive(self) -> list[WorkerProcess]:
         """Workers whose process runs."""

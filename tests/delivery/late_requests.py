@@ -19,11 +19,11 @@ from pathlib import Path
 
 import typer
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import for_code
 
 from stream.kafka.topics import ensure_topics
 from stream.local.reaper import Reaper
 from stream.settings import Delivery, Settings
+from tests.delivery.forked_worker import ForkedWorker
 from tests.delivery.network.held_requests import Arrival, HeldRequests
 from tests.delivery.network.proxy import KafkaProxy
 from tests.delivery.network.request_frame import Api
@@ -35,6 +35,13 @@ from tests.tiny_model import write_tiny_checkpoint
 
 _PROGRAM = "-m", "tests.delivery.recording_worker"
 _BUG = "go_on_without_an_answer"
+_ANSWERS = {
+    0: "taken",
+    47: "INVALID_PRODUCER_EPOCH",
+    48: "INVALID_TXN_STATE",
+    51: "CONCURRENT_TRANSACTIONS",
+    90: "PRODUCER_FENCED",
+}
 _INTERVAL = 0.01
 _AHEAD = 100
 _PATIENCE = 120.0
@@ -98,7 +105,7 @@ async def hold_requests(
     began = time.monotonic()
     kafka = broker.service
     held = HeldRequests(random.Random(seed), kafka.proxied_port, ways)
-    bench = Bench(_settings(broker.bootstrap, model), folder, [])
+    bench = Bench(_settings(broker.bootstrap, model), folder, [], ForkedWorker)
     await ensure_topics(bench.settings)
     async with KafkaProxy(kafka) as proxy, proxy.under(held):
         try:
@@ -236,7 +243,7 @@ def main() -> int:
 def _print(verdict: LateVerdict) -> None:
     typer.echo(f"{'held':<16} {'way':<8} {'arrived before':<16} {'answer':<32} {'times':>5}")
     for arrival, number in sorted(verdict.arrivals.items()):
-        answer = "taken" if arrival.code == 0 else f"{for_code(arrival.code).__name__} ({arrival.code})"
+        answer = _ANSWERS.get(arrival.code, f"code {arrival.code}")
         typer.echo(f"{arrival.held:<16} {arrival.way:<8} {arrival.moment:<16} {answer:<32} {number:>5}")
     committed, aborted = verdict.transactions
     torn = "-" if verdict.torn is None else verdict.torn

@@ -39,13 +39,14 @@ class RecordedProducer(TransactionalProducer):
         self._name = name
         self._transaction = ""
         self._in_doubt: int | None = None
+        self._asked = 0.0
 
     async def begin(self) -> int:
         """Journal how the transaction in doubt has ended, and the assignment as of the time of asking."""
         asked = now()
         stored = await super().begin()
         if self._in_doubt is not None:
-            self._note_end(now(), committed=stored == self._in_doubt)
+            self._note_end(committed=stored == self._in_doubt)
             self._in_doubt = None
         lane = self._partition.topic, self._partition.partition
         self._journal.append(
@@ -59,6 +60,7 @@ class RecordedProducer(TransactionalProducer):
         """Name the transaction."""
         self._transaction = transaction_name(*self._identity, offset)
         self._in_doubt = offset
+        self._asked = now()
         await super().commit(messages, offset)
         self._in_doubt = None
 
@@ -80,14 +82,17 @@ class RecordedProducer(TransactionalProducer):
         return answer
 
     async def _end(self) -> None:
-        asked = now()
-        self._note_end(asked, committed=None)
+        self._asked = now()
+        self._note_end(committed=None)
         await super()._end()
-        self._note_end(asked, committed=True)
+        self._note_end(committed=True)
 
-    def _note_end(self, time: float, *, committed: bool | None) -> None:
+    def _note_end(self, *, committed: bool | None) -> None:
+        """Journal an end as of the time of asking: its outcomes may be seen before its answer comes."""
         self._journal.append(
-            TransactionEnd(process=self._name, time=time, transaction=self._transaction, committed=committed)
+            TransactionEnd(
+                process=self._name, time=self._asked, transaction=self._transaction, committed=committed
+            )
         )
 
     def _note(self, kind: type[Send] | type[Ack], record: Any, **more: Any) -> None:

@@ -14,14 +14,15 @@ from typing import Any
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
-from stream.generation import Completion
-from stream.settings import Settings
+from stream.generation import Completion, Generator
+from stream.settings import Inference, Settings
 from stream.worker import app, consumer
 from stream.worker.committer import TransactionalPublisher
 from stream.worker.dead_letters import DeadLetters
 from stream.worker.handler import Handler
 from stream.worker.intake import Intake
 from stream.worker.metrics import WorkerMetrics
+from stream.worker.model import make_generator
 from stream.worker.offset_tracker import OffsetTracker
 from stream.worker.transactional_producer import TransactionalProducer
 from tests.delivery.history import (
@@ -35,6 +36,7 @@ from tests.delivery.history import (
     now,
 )
 from tests.delivery.recorded_transactions import RecordedProducer
+from tests.delivery.stepped_clock import SteppedClock
 from tests.integration.scripted_worker import ScriptedGenerator
 
 
@@ -182,8 +184,11 @@ BUGS: dict[str, Callable[[], None]] = {
 }
 
 
-async def _make(_settings: Settings, folder: Path, _metrics: WorkerMetrics) -> ScriptedGenerator:
-    return ScriptedGenerator(folder)
+async def _make(settings: Settings, folder: Path, metrics: WorkerMetrics) -> Generator:
+    """The script in this process, or the client of a Triton that has it."""
+    if settings.inference is Inference.IN_PROCESS:
+        return ScriptedGenerator(folder)
+    return await make_generator(settings, folder, metrics)
 
 
 def main(name: str, journal: str, *bugs: str) -> None:
@@ -191,6 +196,7 @@ def main(name: str, journal: str, *bugs: str) -> None:
     for bug in bugs:
         BUGS[bug]()
     record_in(Journal(Path(journal)), name)
+    SteppedClock(Path(journal).with_suffix(".clock")).take_over()
     app.run(Settings(), make=_make)
 
 

@@ -430,11 +430,12 @@ BAD: dict[str, tuple[list[Record], dict[str, list[int]]]] = {
             report(time=50, documents=0),
             report(time=70, documents=0, ready=False),
             report(time=80, documents=0),
-            end(0, time=90),
-            seen(0, at=0, time=91),
-            commit(1, time=92),
+            report(time=140, documents=0),
+            end(0, time=150),
+            seen(0, at=0, time=151),
+            commit(1, time=152),
         ],
-        {"false_reports": [5]},
+        {"false_reports": [6]},
     ),
 }
 

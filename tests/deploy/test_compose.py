@@ -67,7 +67,7 @@ def test_compose_port_is_published_on_loopback(service):
 def test_compose_image_tag_is_pinned(service):
     """Every image has a version for its tag."""
     tag = service["image"].rpartition(":")[2]
-    assert re.match(r"\d+\.\d+", tag)
+    assert re.match(r"v?\d+\.\d+", tag)
 
 
 @each_service
@@ -145,6 +145,37 @@ def test_compose_gpu_parts_are_in_their_own_file_alone():
     assert triton["deploy"]["resources"]["reservations"]["devices"][0]["capabilities"] == ["gpu"]
     assert triton["ulimits"]["memlock"] == -1
     assert set(GPU["services"]) == {"triton-gpu"}
+
+
+@pytest.mark.parametrize("service", ["triton", "triton-gpu"])
+def test_compose_triton_is_healthy_by_a_token_alone(service):
+    """Health of a server is a token; one that loses it is ended, and its restart policy starts it anew."""
+    check = SERVICES[service]["healthcheck"]
+    assert check["test"][-2:] == ["/opt/padellm/triton/one_token.py", "--end-after=12"]
+    assert SERVICES[service]["restart"] == "unless-stopped"
+    assert _seconds(check["timeout"]) > 8  # the check's own limit
+
+
+def test_compose_engine_folder_is_not_made_by_docker():
+    """A missing engine folder ends the start, instead of becoming an empty one that belongs to root."""
+    (engine,) = (each for each in SERVICES["triton-gpu"]["volumes"] if isinstance(each, dict))
+    assert engine["target"] == "/engine"
+    assert engine["bind"] == {"create_host_path": False}
+
+
+def test_compose_fills_every_placeholder_of_the_engine_model():
+    """The GPU service fills in all that the model's configuration leaves open."""
+    config = (ROOT / "triton_models" / "trtllm" / "tensorrt_llm" / "config.pbtxt").read_text(encoding="utf-8")
+    command = SERVICES["triton-gpu"]["command"][-1]
+    for name in set(re.findall(r'string_value: "\$\{(\w+)\}"', config)):
+        assert f"s#[$$]{{{name}}}#" in command
+
+
+def test_compose_broker_keeps_a_bounded_log():
+    """The broker's volume is bounded by size as well as by time."""
+    environment = SERVICES["kafka"]["environment"]
+    assert "KAFKA_LOG_RETENTION_BYTES" in environment
+    assert "KAFKA_LOG_RETENTION_HOURS" in environment
 
 
 def test_compose_broker_is_the_version_of_the_embedded_one():

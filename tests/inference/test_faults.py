@@ -6,7 +6,9 @@ import pytest
 from stream.errors import (
     InferenceBusy,
     InferenceError,
+    InferenceLost,
     InferenceRejected,
+    InferenceSick,
     InferenceUnavailable,
     InferenceUnclear,
 )
@@ -25,6 +27,7 @@ def test_fault_of_every_status_is_known(code: grpc.StatusCode) -> None:
     ("code", "words"),
     [
         (grpc.StatusCode.UNAVAILABLE, "[request id: <id_unknown>] Exceeds maximum queue size"),
+        (grpc.StatusCode.UNAVAILABLE, "Request timeout expired"),
         (
             grpc.StatusCode.INTERNAL,
             "Executor failed: Maximum queue size of 4096 has been reached, please try again later",
@@ -32,7 +35,7 @@ def test_fault_of_every_status_is_known(code: grpc.StatusCode) -> None:
     ],
 )
 def test_fault_full_queue_is_overload(code: grpc.StatusCode, words: str) -> None:
-    """Both full queues, Triton's and the engine's, are known by their words."""
+    """Both full queues, Triton's and the engine's, and a wait in them are known by their words."""
     assert kind_of_fault(code, words) is InferenceBusy
 
 
@@ -59,7 +62,7 @@ def test_fault_full_queue_is_overload(code: grpc.StatusCode, words: str) -> None
 )
 def test_fault_of_a_sick_server_is_an_outage(code: grpc.StatusCode, words: str) -> None:
     """Words of a broken executor, GPU or process make an outage of a status that does not say so."""
-    assert kind_of_fault(code, f"[request id: padellm/d/0/1/ab-1] {words}") is InferenceUnavailable
+    assert kind_of_fault(code, f"[request id: padellm/d/0/1/ab-1] {words}") is InferenceSick
 
 
 @pytest.mark.parametrize(
@@ -84,3 +87,21 @@ def test_fault_message_beyond_the_servers_limit_is_no_overload() -> None:
     """RESOURCE_EXHAUSTED of a message that is too large never passes, and is not waited out."""
     words = "SERVER: Received message larger than max (5000000 vs. 4194304)"
     assert kind_of_fault(grpc.StatusCode.RESOURCE_EXHAUSTED, words) is InferenceRejected
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("Socket closed", InferenceLost),
+        ("recvmsg:Connection reset by peer", InferenceLost),
+        ("Stream removed (ping timeout)", InferenceLost),
+        ("failed to connect to all addresses; last error: UNKNOWN: Connection refused", InferenceUnavailable),
+        ("DNS resolution failed for triton:8001", InferenceUnavailable),
+        ("Request for unknown model: 'tensorrt_llm' has no available versions", InferenceUnavailable),
+    ],
+)
+def test_fault_of_a_connection_says_whether_the_prompt_was_there(
+    words: str, kind: type[InferenceError]
+) -> None:
+    """A server that goes away with a prompt is told from one that never had it."""
+    assert kind_of_fault(grpc.StatusCode.UNAVAILABLE, words) is kind

@@ -4,6 +4,8 @@ Its methods block until the service is as they say; from an async test call them
 """
 
 import asyncio
+import os
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -48,6 +50,14 @@ class RunningService:
         if self._process is not None:
             self._process.kill()
             self._process = None
+
+    def freeze(self) -> None:
+        """Let it stand still (SIGSTOP), its connections open."""
+        os.killpg(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on (SIGCONT)."""
+        os.killpg(self.pid, signal.SIGCONT)
 
 
 def _run(awaitable) -> bool:

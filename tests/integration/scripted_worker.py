@@ -2,8 +2,8 @@
 
 The first word of a text is a person; orders after it make the model misbehave:
 ``SLEEP s``, ``WAIT-FOR file`` (until it exists), ``AWAY-WHILE file`` (the model is unavailable while it
-exists), ``DIE-WHILE file`` (the model is gone for good, if the file exists), ``REJECT``, ``TIMEOUT``,
-``FAULT``.
+exists), ``DIE-WHILE file`` (the model is gone for good, if the file exists), ``REJECT``, ``REJECT-MENTION``
+(mention prompts alone), ``TIMEOUT``, ``FAULT``.
 """
 
 import asyncio
@@ -30,6 +30,8 @@ class ScriptedGenerator:
         text = self._text(prompt)
         await self._obey(text.split())
         if prompt.max_new_tokens == self._template.config.max_mention_tokens:
+            if "REJECT-MENTION" in text.split():
+                raise InferenceRejected("the scripted model refuses")
             ids = self._template.encode_text(text.split()[0]).ids
             return Completion(ids, (-0.01,) * len(ids))
         ids = self._template.count_answer_ids(1 if self._asks_for_person(prompt) else 0)

@@ -1,6 +1,8 @@
 """The ``tensorrt_llm`` contract, kept by the CPU engine in a real Triton server."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,12 @@ from stream.errors import InferenceRejected
 from stream.generation import Prompt
 from stream.inference.faults import BATCH_REFUSED, STREAMING_REFUSED
 from stream.inference.triton import TritonGenerator
+from stream.local.ports import free_ports
 from tests.integration.triton_fixture import RunningTriton
 
 pytestmark = pytest.mark.integration
 
+ONE_TOKEN = Path(__file__).parents[2] / "triton_models" / "one_token.py"
 _NO_END = 2**31 - 1
 _PROMPT = Prompt(tuple(range(40, 70)), 6, _NO_END)
 # Log-probabilities move in the last bits with what else is in a pass.
@@ -72,6 +76,16 @@ def _scalar(value: float, dtype: Any = np.int32) -> NDArray[Any]:
 async def test_triton_is_ready(generator: TritonGenerator) -> None:
     """A server that has loaded the model is ready."""
     assert await generator.ready()
+
+
+def test_triton_gives_a_token_to_the_health_check(triton: RunningTriton, tmp_path: Path) -> None:
+    """The containers' health check gets its token from a real server, and none from one that is away."""
+    (nobody,) = free_ports(1)
+    for port, status in ((triton.service.http_port, 0), (nobody, 1)):
+        url = f"http://127.0.0.1:{port}/v2/models/tensorrt_llm/infer"
+        command = [sys.executable, ONE_TOKEN, "--url", url, "--state", tmp_path / "state"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == status, done.stderr
 
 
 async def test_triton_answers_as_the_engine_in_process(generator: TritonGenerator, decoder: Decoder) -> None:

@@ -8,6 +8,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from stream.contract.reasons import Stage
 from stream.kafka.letters import LetterSelection, StoredLetter, select_letters
 from stream.kafka.replay import ReplayPlan, plan_replay, replayed_positions, send_again
 from tests.integration.worker_fixture import Bench, event_ids
@@ -34,6 +35,38 @@ async def test_worker_dead_letters_replayed_become_events(bench: Bench):
     ids = event_ids(records, bench.settings.entities_topic)
     assert {document: len(events) for document, events in ids.items()} == {"own": 1, f"{topic}/0/1": 1}
     await bench.until_committed({0: 5})
+
+
+async def test_worker_dead_letters_of_every_stage_keep_their_record(bench: Bench):
+    """Each stage has its dead letter: reason, stage and tries in headers, the record's bytes as they came."""
+    await _resized(bench, bench.settings.entities_topic, limit=3000)
+    worker = bench.start_worker(max_text_characters=100)
+    await worker.is_ready()
+    padding = b'"metadata": {"padding": "%s"}' % (b"x" * 4000)
+    expected = {
+        b"not json": ("decode", "not_json", "1"),
+        b'{"text": 7}': ("validate", "wrong_type", "1"),
+        b'{"text": "%s"}' % (b"Ada " * 26): ("size", "text_too_long", "1"),
+        b'{"text": "Ada REJECT"}': ("count", "inference_rejected", "2"),
+        b'{"text": "Ada REJECT-MENTION"}': ("mention", "inference_rejected", "2"),
+        b'{"text": "Ada TIMEOUT"}': ("deadline", "inference_timeout", "3"),
+        b'{"text": "Ada FAULT"}': ("inference", "internal_error", "1"),
+        b'{"text": "Ada", %s}' % padding: ("publish", "event_too_large", "1"),
+    }
+    headers = [("a", b"\xff\x00"), ("a", b"2"), ("none", None)]
+    async with bench.producer() as producer:
+        for value in expected:
+            await producer.send_and_wait(
+                bench.settings.documents_topic, value, key=b"\xffkey", headers=headers, partition=0
+            )
+    records = await bench.outcomes(lambda records: len(records) >= len(expected))
+    names = ("padellm.stage", "padellm.reason", "__dlq.errors.delivery.count")
+    found = {record.value: tuple(dict(record.headers)[name].decode() for name in names) for record in records}
+    assert found == expected
+    assert {stage for stage, _, _ in expected.values()} == set(Stage)
+    for record in records:
+        assert (record.key, list(record.headers[:3])) == (b"\xffkey", headers)
+    await bench.until_committed({0: len(expected)})
 
 
 async def test_worker_dead_letters_do_not_go_round_for_ever(bench: Bench):

@@ -8,9 +8,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
 
 from stream.kafka.topics import ensure_topics
+from stream.settings import Delivery
 from tests.integration.worker_fixture import Bench, event_ids
 
 pytestmark = pytest.mark.integration
@@ -48,6 +49,23 @@ async def test_worker_position_beyond_the_end_starts_at_the_beginning(bench: Ben
     await bench.until_committed({0: 8})
     (line,) = [line for line in worker.lines() if line["event"].startswith("log ends before the position")]
     assert (line["partition"], line["position"], line["start"]) == (0, 1000, 0)
+
+
+@pytest.mark.parametrize("delivery", [*Delivery])
+async def test_worker_position_behind_the_start_says_what_was_deleted(bench: Bench, delivery: Delivery):
+    """Retention that overtakes a worker costs the deleted documents alone, and is an error and a metric."""
+    await bench.produce(*(f"Ada{n}" for n in range(10)), partition=0)
+    await _commit(bench, 2)
+    async with _admin(bench) as admin:
+        partition = TopicPartition(bench.settings.documents_topic, 0)
+        await admin.delete_records({partition: RecordsToDelete(before_offset=6)})
+    worker = bench.start_worker(delivery=delivery)
+    records = await bench.outcomes(lambda records: len(records) >= 4, isolation_level="read_committed")
+    assert set(event_ids(records, bench.settings.entities_topic)) == {f"doc-{n}" for n in range(6, 10)}
+    await bench.until_committed({0: 10})
+    (line,) = [line for line in worker.lines() if line["event"] == "records deleted unread"]
+    assert (line["partition"], line["position"], line["start"]) == (0, 2, 6)
+    assert await worker.metric("padellm_records_deleted_unread_total") == 4
 
 
 async def test_worker_position_follows_a_topic_made_anew(bench: Bench):

@@ -130,20 +130,6 @@ async def test_transactions_survive_a_rebalance(bench: Bench):
     await _each_once(bench, 300)
 
 
-async def test_transactions_survive_the_broker(private_bench: Bench, private_kafka: Any):
-    """A broker that is killed and comes back settles what was in doubt; the same worker goes on."""
-    bench = private_bench
-    worker = _start(bench)
-    await worker.is_ready()
-    await bench.produce(*(f"Ada{n} SLEEP 0.05" for n in range(400)))
-    await _outcomes(bench, lambda records: len(records) >= 50)
-    await asyncio.to_thread(private_kafka.kill)
-    await asyncio.sleep(5)
-    await asyncio.to_thread(private_kafka.start)
-    await _each_once(bench, 400)
-    assert worker.process.poll() is None
-
-
 async def _initialised(bench: Bench) -> None:
     async with bench.producer(transactional_id="first"):
         pass

@@ -20,7 +20,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from stream.kafka.topics import ensure_topics, partitions_of
 from stream.local.ports import free_ports
-from stream.settings import Settings
+from stream.settings import Settings, environment
 from tests.tiny_model import write_tiny_checkpoint
 
 _SCRIPTED = (str(Path(__file__).with_name("scripted_worker.py")),)
@@ -96,11 +96,11 @@ class Bench:
         """Start a worker, over the scripted model or ``REAL``; overrides are settings."""
         (port,) = free_ports(1)
         settings = self.settings.model_copy(update={"health_port": port, **overrides})
-        values = settings.model_dump(mode="json", exclude_none=True)
-        environment = {f"PADELLM_{name.upper()}": str(value) for name, value in values.items()}
         log = self.folder / f"worker-{len(self.workers)}.log"
         log.touch()
-        worker = WorkerProcess(self.launch(program, environment, log), f"http://127.0.0.1:{port}", log)
+        worker = WorkerProcess(
+            self.launch(program, environment(settings), log), f"http://127.0.0.1:{port}", log
+        )
         self.workers.append(worker)
         return worker
 

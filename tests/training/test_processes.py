@@ -122,17 +122,24 @@ def two_processes():
     (port,) = free_ports(1)
     settled = ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
     launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    return [*launcher, *settled, "--main_process_port", str(port)]
+    # As docs/training.md has it: a process that dies is not the end of a run.
+    return [*launcher, *settled, "--main_process_port", str(port), "--max_restarts", "1"]
 
 
 def finished(command):
     """What a training command printed as JSON, and its output folder."""
     done = subprocess.run(
-        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, *command],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONFAULTHANDLER": "1"},  # an abort in foreign code then shows its stack
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    (printed,) = done.stdout.splitlines()
-    return json.loads(printed), Path(json.loads(printed)["checkpoint"]).parent
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout.splitlines()[-1])
+    return printed, Path(printed["checkpoint"]).parent
 
 
 @pytest.mark.train
@@ -163,23 +170,56 @@ def step_lines(folder):
 @pytest.mark.train
 def test_processes_killed_together_go_on_together(runs, folder):
     """Two processes with parts of the weights are killed, and end in the weights of a run left alone."""
-    import torch
-    from safetensors.torch import load_file
-
     command = [*two_processes(), *train(folder, "killed", "sharded=true", "export_steps=20")]
+    run = started(command)
+    wait_for(folder / "killed" / "state.pt", run)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    assert 0 < steps_done(folder / "killed") < STEPS
+    finished(command)
+    assert_equal_weights(folder / "killed", runs["sharded"])
+
+
+@pytest.mark.train
+def test_processes_one_killed_is_started_again_by_the_launcher(runs, folder):
+    """One of two processes is killed: the launcher starts both again, and they end as a run left alone."""
+    run = started([*two_processes(), *train(folder, "restarted", "export_steps=20")])
+    wait_for(folder / "restarted" / "state.pt", run)
+    ranks = [child for child in psutil.Process(run.pid).children() if "stream.cli" in child.cmdline()]
+    ranks[1].kill()
+    assert 0 < steps_done(folder / "restarted") < STEPS
+    assert run.wait(300) == 0
+    assert_equal_weights(folder / "restarted", runs["copies"])
+
+
+def started(command):
+    """A training command that runs in a session of its own."""
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    run = subprocess.Popen([sys.executable, *command], cwd=ROOT, start_new_session=True, **pipes)
-    state, deadline = folder / "killed" / "state.pt", time.monotonic() + 240
-    while not state.exists():
+    return subprocess.Popen([sys.executable, *command], cwd=ROOT, start_new_session=True, **pipes)
+
+
+def wait_for(file, run):
+    """Return once a run has written a file."""
+    deadline = time.monotonic() + 240
+    while not (file.exists() and file.stat().st_size):
         assert run.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.01)  # a file of other processes: it can only be looked for
-    os.killpg(run.pid, signal.SIGKILL)
-    run.wait()
-    assert 0 < torch.load(state, weights_only=True)["counters"][0] < STEPS
-    _, killed = finished(command)
-    _, alone = runs["sharded"]
-    weights, others = (load_file(each / "checkpoint" / "model.safetensors") for each in (alone, killed))
+
+
+def steps_done(output):
+    """Steps of the state that a run would resume from."""
+    import torch
+
+    return torch.load(output / "state.pt", weights_only=True)["counters"][0]
+
+
+def assert_equal_weights(output, run):
+    """A run's weights are those of another run."""
+    from safetensors.torch import load_file
+
+    _, alone = run
+    weights, others = (load_file(each / "checkpoint" / "model.safetensors") for each in (alone, output))
     for key, weight in weights.items():
         assert (others[key] - weight).abs().max() < 1e-6, key
 
@@ -188,13 +228,8 @@ def test_processes_killed_together_go_on_together(runs, folder):
 def test_processes_end_with_their_launcher(folder):
     """When `accelerate launch` is killed, the processes that it started end soon after it."""
     command = [*two_processes(), *train(folder, "orphaned", "training.lr_schedule.0.steps=100000")]
-    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    run = subprocess.Popen([sys.executable, *command], cwd=ROOT, start_new_session=True, **pipes)
-    log, deadline = folder / "orphaned" / "metrics.jsonl", time.monotonic() + 240
-    while not (log.exists() and log.stat().st_size):
-        assert run.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    run = started(command)
+    wait_for(folder / "orphaned" / "metrics.jsonl", run)
     ranks = psutil.Process(run.pid).children(recursive=True)
     assert len(ranks) >= 2
     run.kill()

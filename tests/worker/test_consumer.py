@@ -145,3 +145,54 @@ async def test_consumer_with_transactions_commits_nothing_beside_them(transactio
     transactional._tracker = OffsetTracker()
     transactional._tracker.finish(transactional._tracker.open(PARTITION, 7, 4))
     assert not await transactional.force_commit()
+
+
+@pytest.fixture
+def standing():
+    """A consumer of one partition that stands at offset 4 of 10, and has begun nothing."""
+    consumer = OrderedConsumer.__new__(OrderedConsumer)
+    state = SimpleNamespace(position=4, highwater=10, lso=10, has_valid_position=True)
+    assignment = SimpleNamespace(tps={PARTITION}, state_value=lambda _: state)
+    consumer._thread = SimpleNamespace(subscription_assignment=lambda: assignment)
+    consumer._tracker, consumer._transactions, consumer._handed_over = OffsetTracker(), None, {}
+    consumer.assignment = lambda: {PARTITION}
+    consumer.position = state
+    return consumer
+
+
+def _waits(consumer: OrderedConsumer, *, room: bool = True) -> list[tuple[int, str]]:
+    return [(wait.offset, wait.what) for wait in consumer.waits(room=room)]
+
+
+def test_consumer_waits_for_records_that_can_be_read(standing):
+    """Records before the end are a wait; those behind an open transaction, or without room, are none."""
+    assert _waits(standing) == [(4, "records are not fetched")]
+    assert _waits(standing, room=False) == []
+    standing.position.lso = 4
+    assert _waits(standing) == []
+    standing.position.lso, standing.position.position = 10, 10
+    assert _waits(standing) == []
+
+
+def test_consumer_waits_for_fetched_records_to_begin(standing):
+    """A record that Faust has got, and that is in nobody's hands, is a wait; once begun it is none."""
+    standing.position.position = 10
+    standing._handed_over[PARTITION] = 9
+    standing._tracker.open(PARTITION, 1, 7)
+    assert _waits(standing) == [(8, "fetched records are not begun")]
+    standing._tracker.open(PARTITION, 1, 9)
+    assert _waits(standing) == []
+
+
+def test_consumer_waits_for_commits(standing):
+    """Finished documents whose offset is not stored are a wait, unless transactions store it."""
+    standing.position.position = 10
+    for offset in (0, 1):
+        standing._tracker.finish(standing._tracker.open(PARTITION, 1, offset))
+    assert _waits(standing) == [(0, "finished documents are not committed")]
+    standing._tracker.committed({PARTITION: 2})
+    assert _waits(standing) == []
+    standing._tracker.finish(standing._tracker.open(PARTITION, 1, 5))
+    assert _waits(standing) == [(2, "finished documents are not committed")]
+    standing._transactions = object()
+    assert _waits(standing) == []

@@ -8,6 +8,7 @@ from aiohttp import ClientSession
 
 from stream.errors import ConfigurationError
 from stream.worker.endpoints import HealthEndpoints, health_server
+from stream.worker.progress import Delay
 
 
 @asynccontextmanager
@@ -58,6 +59,27 @@ async def test_health_live_names_outages(health, metrics):
     async with _serving(health, metrics) as session:
         status, answer = await _get(session, "/livez")
     assert (status, answer["broker"]) == (200, "topic entities refuses messages")
+
+
+async def test_health_ready_means_progressing(health, metrics):
+    """A partition that stands still is named on both pages with place and seconds; /readyz is 503."""
+    health.model.worked("probe")
+    health.broker.worked("probe")
+    health.joined = True
+    health.late = [Delay("docs", 3, 17, 42.04, "records are not fetched")]
+    named = {
+        "topic": "docs",
+        "partition": 3,
+        "offset": 17,
+        "seconds": 42.0,
+        "what": "records are not fetched",
+    }
+    async with _serving(health, metrics) as session:
+        status, answer = await _get(session, "/readyz")
+        assert (status, answer["late"]) == (503, [named])
+        assert answer["progress"] == "docs/3/17: records are not fetched for 42 s"
+        status, answer = await _get(session, "/livez")
+        assert (status, answer["late"]) == (200, [named])
 
 
 async def test_health_fatal_cause_fails_both(health, metrics):

@@ -4,6 +4,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from stream.worker.health_state import STALL_LIMIT, DependencyStatus
+from stream.worker.progress import Delay
 
 
 @pytest.fixture
@@ -54,6 +55,27 @@ def test_health_state_fatal_cause_is_a_stall_at_once(serving):
     serving.model.failed("probe", "it is not ready")
     serving.fatal = "the engine broke down"
     assert serving.stalled() == "the engine broke down"
+
+
+def test_health_state_stuck_wait_is_a_stall_unless_there_is_an_outage(serving):
+    """One partition that stands still wants a restart although others move; not while the broker is away."""
+    serving.stuck = Delay("docs", 3, 17, 500.2, "records are not fetched")
+    assert serving.stalled() == "docs/3/17: records are not fetched for 500 s"
+    serving.broker.failed("probe", "gone")
+    assert serving.stalled() is None
+
+
+def test_health_state_unchecked_worker_is_neither_ready_nor_alive(serving, clock):
+    """A worker whose own checks have stopped says so soon, and wants a restart later."""
+    serving.checked()
+    clock[0] += 31
+    assert serving.delays() == {"checks": "the worker has not looked at itself for 31 s"}
+    assert serving.stalled() is None
+    clock[0] += STALL_LIMIT
+    serving.waiting = 0
+    assert serving.stalled() == "the worker has not looked at itself for 211 s"
+    serving.checked()
+    assert (serving.delays(), serving.stalled()) == ({}, None)
 
 
 def test_health_state_nothing_to_do_is_no_stall(serving, clock):

@@ -4,7 +4,7 @@ import asyncio
 
 from stream.contract.record import Record
 from stream.errors import DeliveryError
-from stream.worker.intake import InFlightLimit, Intake
+from stream.worker.intake import InFlightLimit, Intake, sign_of_life
 from stream.worker.offset_tracker import OffsetTracker
 from stream.worker.publisher import PartitionLost
 
@@ -131,3 +131,41 @@ async def test_intake_document_of_a_lost_partition_is_left_to_its_next_owner(hea
     assert gate.started == [0]
     assert (intake.in_flight, tracker.committable(), tracker.first_open(PARTITION)) == (0, {}, 0)
     assert metrics.registry.get_sample_value("padellm_in_flight") == 0
+
+
+async def test_intake_knows_the_last_sign_of_life_of_each_document(health, metrics):
+    """An answer for one document is a sign of life of that one alone."""
+    intake, tracker = _intake(gate := Gate(), health, metrics)
+    answered = asyncio.Event()
+
+    async def handle(record: Record, fetched: float) -> None:
+        if record.offset == 0:
+            await answered.wait()
+            sign_of_life()
+        await gate.handle(record, fetched)
+
+    intake._handle = handle
+    await _admit(intake, 0)
+    await _admit(intake, 1)
+    before = {entry.offset: entry.alive_at for _, entry in tracker.unfinished()}
+    answered.set()
+    await asyncio.sleep(0.01)
+    after = {entry.offset: entry.alive_at for _, entry in tracker.unfinished()}
+    assert after[0] > before[0]
+    assert after[1] == before[1]
+    gate.open.set()
+    await intake.drain(1)
+    assert list(tracker.unfinished()) == []
+
+
+async def test_intake_says_whether_there_is_room(health, metrics):
+    """Room ends with the most documents, or with bytes that the next one does not find."""
+    limit = InFlightLimit(2, 1000, metrics)
+    assert limit.has_room
+    await limit.enter(600)
+    assert limit.has_room is False
+    waiting = asyncio.create_task(limit.enter(10))
+    await asyncio.wait_for(waiting, 1)
+    assert limit.has_room is False
+    await limit.leave(600)
+    assert limit.has_room

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from aiokafka.errors import (
+    InvalidTimestampError,
     KafkaConnectionError,
     KafkaTimeoutError,
     MessageSizeTooLargeError,
@@ -108,15 +109,22 @@ async def test_publisher_missing_key_is_no_outage(start, health):
     assert health.broker.cause is None
 
 
-async def test_publisher_refusal_stays_visible_until_it_ends(start, health):
+@pytest.mark.parametrize(
+    ("refusal", "cause"),
+    [
+        (TopicAuthorizationFailedError, "topic topic refuses messages: TopicAuthorizationFailedError"),
+        (InvalidTimestampError, "topic topic refuses messages of this time: set this machine's clock right"),
+    ],
+)
+async def test_publisher_refusal_stays_visible_until_it_ends(start, health, refusal, cause):
     """A topic that refuses all messages is a cause that a probe of the broker does not hide."""
-    refusing = [ScriptedProducer(TopicAuthorizationFailedError()) for _ in range(20)]
+    refusing = [ScriptedProducer(refusal()) for _ in range(20)]
     publisher = await start(*refusing, ScriptedProducer(NEVER))
     publishing = asyncio.create_task(publisher.publish(MESSAGE))
     while health.broker.cause is None:  # noqa: ASYNC110 - the status has no event
         await asyncio.sleep(0)
     health.broker.worked("probe")
-    assert "topic topic refuses messages: TopicAuthorizationFailedError" in health.broker.cause
+    assert cause in health.broker.cause
     publishing.cancel()
     await asyncio.gather(publishing, return_exceptions=True)
 

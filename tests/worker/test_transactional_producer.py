@@ -1,5 +1,6 @@
 """Requests of a partition's transactions, over a client that plays the broker."""
 
+import asyncio
 from collections import defaultdict
 from types import SimpleNamespace
 from typing import Any
@@ -234,6 +235,27 @@ async def test_producer_names_the_message_that_is_refused(client, producer, code
         await producer.commit(_messages(*keys), 301)
     assert (type(refused.value.refusal), refused.value.index) == expected
     assert END not in client.keys
+
+
+async def test_producer_leaves_no_request_behind_a_doubt(client, producer):
+    """A step that is being tried when another is in doubt is tried no more: it could go out too late."""
+    await producer.begin()
+    client.codes[OFFSET] = [7]
+    client.codes[PRODUCE] = [19] * 1000
+    with pytest.raises(TransactionInDoubt):
+        await producer.commit(_messages(b"a"), 301)
+    sent = len(client.sent)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(client.sent) == sent
+
+
+async def test_producer_refused_time_names_the_clock(client, producer):
+    """A topic that takes no messages of this time is a doubt whose words name the clock."""
+    await producer.begin()
+    client.codes[PRODUCE] = [32]
+    with pytest.raises(TransactionInDoubt, match="set this machine's clock right"):
+        await producer.commit(_messages(b"a"), 301)
 
 
 async def test_producer_large_messages_travel_alone(client, producer):

@@ -2,7 +2,6 @@
 
 import signal
 
-from stream.worker.consumer import SESSION_TIMEOUT
 from tests.delivery.fault_run import FaultRun
 
 
@@ -12,7 +11,8 @@ async def inject(run: FaultRun) -> None:
     frozen = run.victim()
     run.note("SIGSTOP", frozen)
     frozen.process.send_signal(signal.SIGSTOP)
-    await run.pause(SESSION_TIMEOUT + 4, SESSION_TIMEOUT + 8)
+    session = run.bench.settings.session_timeout
+    await run.pause(session + 4, session + 8)
     run.note("SIGCONT", frozen)
     frozen.process.send_signal(signal.SIGCONT)
     await run.pause(2, 4)

@@ -3,7 +3,6 @@
 import asyncio
 import signal
 
-from stream.worker.consumer import SESSION_TIMEOUT
 from tests.delivery.fault_run import FaultRun
 
 
@@ -13,7 +12,8 @@ async def inject(run: FaultRun) -> None:
     frozen = run.victim()
     run.note("SIGSTOP", frozen)
     frozen.process.send_signal(signal.SIGSTOP)
-    await run.pause(SESSION_TIMEOUT + 4, SESSION_TIMEOUT + 8)
+    session = run.bench.settings.session_timeout
+    await run.pause(session + 4, session + 8)
     for other in run.alive():
         if other is not frozen:
             run.note("SIGTERM", other)

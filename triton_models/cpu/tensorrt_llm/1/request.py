@@ -32,12 +32,8 @@ _NEUTRAL: dict[str, tuple[float, ...]] = {
 _ABSENT = {
     "bad_words_list",
     "embedding_bias",
-    "guided_decoding_guide",
-    "guided_decoding_guide_type",
-    "lora_task_id",
     "draft_input_ids",
     "draft_logits",
-    "lookahead_window_size",
 }
 
 Inputs = dict[str, NDArray[Any]]
