@@ -370,6 +370,11 @@ class Settings(BaseSettings):
     )
 
     max_in_flight: int = Field(default=64, ge=1, description="Documents in flight per worker.")
+    max_in_flight_bytes: int = Field(
+        default=268_435_456,
+        ge=1024,
+        description="Bytes of the documents in flight per worker; a larger document travels alone.",
+    )
     document_deadline: Seconds = Field(
         default=120.0,
         description="Seconds that the model may leave a document without any answer while it answers later "

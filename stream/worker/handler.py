@@ -32,6 +32,7 @@ from stream.worker.logs import about
 from stream.worker.metrics import WorkerMetrics
 from stream.worker.model import ServedModel
 from stream.worker.publisher import MessageTooLarge, Outgoing, Outlet
+from stream.worker.repeats import RepeatLog
 
 _log = structlog.get_logger(__name__)
 _CANONICAL = json.JSONEncoder(sort_keys=True)
@@ -70,6 +71,7 @@ class Handler:
         self._model = model
         self._publisher = publisher
         self._metrics = metrics
+        self._repeats = RepeatLog(metrics)
         self._dead_letters = DeadLetters(settings, publisher, metrics)
         self._asked = model.info.model_dump(), model.calibration and model.calibration.model_dump()
         self._extractor = RetryingExtractor(
@@ -197,6 +199,7 @@ class Handler:
             return
         self._metrics.stage("publish", time.monotonic() - began)
         self._metrics.event(event)
+        self._repeats.note(event)
         _log.debug("event published", event_id=event.event_id, entities=len(event.entities))
 
     def _event_id(self, record: Record, decoded: Decoded, unit: OffsetUnit) -> str:

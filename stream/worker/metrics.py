@@ -36,6 +36,12 @@ class WorkerMetrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self._repeats = Counter(
+            "padellm_repeats",
+            "Events that this worker published again, with the same entities or with other ones.",
+            ["entities"],
+            registry=self.registry,
+        )
         self._retries = Counter(
             "padellm_retries",
             "Tries repeated: model, publish, commit or transaction.",
@@ -113,6 +119,10 @@ class WorkerMetrics:
     def stage(self, name: str, seconds: float) -> None:
         """Observe the seconds that a document spent in a stage."""
         self._stage_of(name).observe(seconds)
+
+    def repeat(self, *, same: bool) -> None:
+        """Count an event that was published before, and whether its entities are the same."""
+        self._repeats.labels("same" if same else "other").inc()
 
     def retry(self, of: str) -> None:
         """Count a try that has to be repeated."""
