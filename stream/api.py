@@ -1,20 +1,25 @@
 """The Python API: a model in this process that extracts entities from texts, with or without asyncio."""
 
 import asyncio
+import os
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from stream.aio import loop_factory
+from stream.annotation.job import AnnotationReport, AnnotationTask, annotate_texts
+from stream.annotation.partial_output import PartialOutput
+from stream.annotation.sources import Selection
 from stream.bundled import model_folder
 from stream.contract.messages import Document, Entity, Policy
+from stream.corpora.formats import format_named, format_of
 from stream.engine.decoder import Decoder, EngineOptions
 from stream.engine.model.session import Model
 from stream.engine.trace import OnPass
@@ -24,7 +29,16 @@ from stream.ner.extractor import Extraction, Extractor
 from stream.ner.template import PromptTemplate
 from stream.settings import Settings
 
-__all__ = ["Entity", "Extraction", "Labels", "NerModel", "Policy", "open_model"]
+__all__ = [
+    "AnnotationReport",
+    "Entity",
+    "Extraction",
+    "Labels",
+    "NerModel",
+    "Policy",
+    "annotate",
+    "open_model",
+]
 
 Labels = Sequence[str] | Mapping[str, str]
 """Entity types to look for: names, or names with their definitions."""
@@ -61,7 +75,11 @@ class OpenDecoder(Protocol):
 
 
 def load(
-    model: Path | None, *, on_pass: OnPass | None = None, open_decoder: OpenDecoder = Decoder
+    model: Path | None,
+    *,
+    on_pass: OnPass | None = None,
+    open_decoder: OpenDecoder = Decoder,
+    threads: int | None = None,
 ) -> LoadedModel:
     """Load a model folder, or else the settings' model, or else the bundled one.
 
@@ -69,6 +87,7 @@ def load(
         model: A folder, or the name of a bundled model.
         on_pass: Called with a trace of every forward pass; passes then run one after the other.
         open_decoder: Opens the decoder.
+        threads: Of the engine; None: the settings'.
 
     Raises:
         CheckpointError: The folder holds no model that can be served.
@@ -77,6 +96,8 @@ def load(
     folder = model_folder(model or settings.model)
     template = PromptTemplate.load(folder)
     options = EngineOptions.from_settings(settings)
+    if threads is not None:
+        options = replace(options, threads=threads)
     if on_pass is not None:
         options = replace(options, threads=1)
     engine_model = Model.load(
@@ -89,10 +110,14 @@ def load(
 
 @asynccontextmanager
 async def loaded(
-    model: Path | None, *, on_pass: OnPass | None = None, open_decoder: OpenDecoder = Decoder
+    model: Path | None,
+    *,
+    on_pass: OnPass | None = None,
+    open_decoder: OpenDecoder = Decoder,
+    threads: int | None = None,
 ) -> AsyncIterator[LoadedModel]:
     """``load``, closed at the end, for commands that ask the generator itself."""
-    opened = load(model, on_pass=on_pass, open_decoder=open_decoder)
+    opened = load(model, on_pass=on_pass, open_decoder=open_decoder, threads=threads)
     try:
         yield opened
     finally:
@@ -259,6 +284,108 @@ class NerModel:
             runner.run(until_closed())
 
 
+def annotate(
+    files: Iterable[str | Path],
+    out: str | Path,
+    *,
+    to: str | None = None,
+    texts: Iterable[str] = (),
+    ids: str | None = None,
+    whole_files: bool = False,
+    labels: Labels | None = None,
+    threshold: float | None = None,
+    policy: Policy | None = None,
+    model: str | Path | None = None,
+    triton: str | None = None,
+    skip_bad: bool = False,
+    on_progress: Callable[[int], None] | None = None,
+) -> AnnotationReport:
+    """Annotate the texts of files, and write one file of annotated documents.
+
+    A run that ended early, for whatever reason, goes on where it was when the call is made again. Until the
+    output is complete its lines are in ``OUT.partial``.
+
+    Args:
+        files: JSON Lines, CSV or TSV, Parquet, or plain text with a document a line; gzipped or not.
+        out: The file to write; for brat a folder.
+        to: Its format, such as ``conll``, ``spacy`` or ``brat``. Default: by its ending.
+        texts: JSON Pointers of the texts in JSON Lines, or columns. Default: ``/text``, ``text``.
+        ids: The same of the document id. Default: ``/id``, ``id``, or else file name and row.
+        whole_files: A file of plain text is one document.
+        labels: Entity types. Default: the model's.
+        threshold: Lowest score. Default: ``PADELLM_THRESHOLD``.
+        policy: De-duplication. Default: ``PADELLM_POLICY``, else the model's; without overlap for formats
+            that hold none.
+        model: A model folder, or the name of a bundled model. Default: as ``open_model``.
+        triton: Address of a Triton server to ask, host:port. Default: the engine in this process, on all
+            cores unless ``PADELLM_ENGINE_THREADS`` is set.
+        skip_bad: Leave out what is no text, with its reason in the report. By default it ends the run.
+        on_progress: Called with the number of texts done, those of earlier runs included.
+
+    Raises:
+        stream.errors.ConfigurationError: A file, a column, a text or an option is bad; names it.
+        stream.errors.CheckpointError: The folder holds no model that can be served.
+        stream.errors.InferenceUnavailable: The model is gone.
+    """
+    target = format_named(to) if to else format_of(Path(out), "to (--to)")
+    if policy is None and not target.overlap:
+        policy = Policy.FLAT
+    task = AnnotationTask(
+        files=[Path(file) for file in files],
+        selection=Selection(tuple(texts), ids, whole_files=whole_files),
+        labels=_as_asked(labels),
+        policy=policy,
+        threshold=threshold,
+        skip_bad=skip_bad,
+    )
+    folder = None if model is None else Path(model)
+
+    async def run() -> AnnotationReport:
+        async with _asked_model(folder, triton) as (extractor, question):
+            asked = task.question() | question
+            with PartialOutput(Path(out), target, asked, skip_bad=skip_bad) as output:
+                return await annotate_texts(task, extractor, output, on_progress or (lambda _: None))
+
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        return runner.run(run())
+
+
+@asynccontextmanager
+async def _asked_model(
+    model: Path | None, triton: str | None
+) -> AsyncIterator[tuple[Extractor, dict[str, Any]]]:
+    """A model on all cores or behind a server, and all about it that decides its answers."""
+    settings = Settings()
+    if triton is None:
+        threads = None if "engine_threads" in settings.model_fields_set else os.cpu_count()
+        async with loaded(model, threads=threads) as opened:
+            engine = {"int8": settings.int8, "constrained": settings.constrained}
+            yield opened.extractor, _identity(opened.template, opened.extractor) | engine
+        return
+    from stream.inference.triton import TritonGenerator  # noqa: PLC0415 - half a second of gRPC
+
+    template = PromptTemplate.load(model_folder(model or settings.model))
+    generator = TritonGenerator(triton, in_flight=settings.triton_in_flight)
+    try:
+        if not await generator.ready():
+            raise InferenceUnavailable(f"no model answers at {triton}: start one with padellm up")
+        extractor = Extractor(generator, template, policy=settings.policy, threshold=settings.threshold)
+        yield extractor, _identity(template, extractor)
+    finally:
+        await generator.close()
+
+
+def _identity(template: PromptTemplate, extractor: Extractor) -> dict[str, Any]:
+    config = template.config
+    return {
+        "model": [config.name, config.version, config.template_hash],
+        "defaults": [extractor.policy, extractor.threshold],
+    }
+
+
+def _as_asked(labels: Labels | None) -> list[str] | dict[str, str] | None:
+    return dict(labels) if isinstance(labels, Mapping) else None if labels is None else list(labels)
+
+
 def _document(text: str, labels: Labels | None, threshold: float | None, policy: Policy | None) -> Document:
-    asked = dict(labels) if isinstance(labels, Mapping) else None if labels is None else list(labels)
-    return Document(text=text, labels=asked, threshold=threshold, policy=policy)
+    return Document(text=text, labels=_as_asked(labels), threshold=threshold, policy=policy)

@@ -108,7 +108,7 @@ Topic = Annotated[str, AfterValidator(_topic)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-def _list(given: Any) -> Any:
+def as_list(given: Any) -> Any:
     """The items of a variable: separated by commas, or a JSON list where an item has a comma itself."""
     if not isinstance(given, str):
         return given
@@ -120,13 +120,14 @@ def _list(given: Any) -> Any:
 
 def as_variable(items: Sequence[str]) -> str:
     """The items of a setting as its variable has them."""
-    return json.dumps(list(items)) if any("," in item for item in items) else ",".join(items)
+    plain = all(item and "," not in item for item in items)
+    return ",".join(items) if plain else json.dumps(list(items))
 
 
 Pointers = Annotated[
     tuple[Pointer, ...],
     NoDecode,
-    BeforeValidator(_list),
+    BeforeValidator(as_list),
     PlainSerializer(as_variable, when_used="json"),
 ]
 
@@ -369,6 +370,11 @@ class Settings(BaseSettings):
     )
 
     max_in_flight: int = Field(default=64, ge=1, description="Documents in flight per worker.")
+    max_in_flight_bytes: int = Field(
+        default=268_435_456,
+        ge=1024,
+        description="Bytes of the documents in flight per worker; a larger document travels alone.",
+    )
     document_deadline: Seconds = Field(
         default=120.0,
         description="Seconds that the model may leave a document without any answer while it answers later "

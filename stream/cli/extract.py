@@ -11,11 +11,11 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from stream.bench.decoding import Decoding
-from stream.cli.labels import parse_labels
+from stream.cli.labels import checked, parse_labels
 from stream.contract.messages import Document, Policy
-from stream.contract.rules import check_labels, check_text
+from stream.contract.rules import check_text
 from stream.corpora.files import BYTE_ORDER_MARK
-from stream.errors import BadDocument, ConfigurationError
+from stream.errors import ConfigurationError
 from stream.ner.extractor import Extraction
 from stream.settings import Settings
 
@@ -61,7 +61,7 @@ def extract(  # noqa: PLR0917 - the command line passes names
     check_text(text, most=Settings().max_text_characters)
     document = _document(
         text=text,
-        labels=_checked(parse_labels(labels)),
+        labels=checked(parse_labels(labels)),
         policy=policy,
         threshold=threshold,
     )
@@ -77,16 +77,6 @@ def extract(  # noqa: PLR0917 - the command line passes names
         typer.echo(as_json_line(extraction))
     else:
         _show(document.text, extraction)
-
-
-def _checked(labels: list[str] | dict[str, str] | None) -> list[str] | dict[str, str] | None:
-    """Labels that a worker would take too."""
-    if labels is not None:
-        try:
-            check_labels(labels, most=Settings().max_labels)
-        except BadDocument as error:
-            raise ConfigurationError(f"--labels: {error}") from error
-    return labels
 
 
 def as_json_line(extraction: Extraction) -> str:

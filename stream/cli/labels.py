@@ -2,7 +2,9 @@
 
 from pydantic import TypeAdapter, ValidationError
 
-from stream.errors import ConfigurationError
+from stream.contract.rules import check_labels
+from stream.errors import BadDocument, ConfigurationError
+from stream.settings import Settings
 
 
 def parse_labels(option: str | None) -> list[str] | dict[str, str] | None:
@@ -23,6 +25,20 @@ def parse_labels(option: str | None) -> list[str] | dict[str, str] | None:
             ) from error
     else:
         labels = [name.strip() for name in option.split(",")]
+    return labels
+
+
+def checked(labels: list[str] | dict[str, str] | None) -> list[str] | dict[str, str] | None:
+    """Labels that a worker would take too.
+
+    Raises:
+        ConfigurationError: It would not.
+    """
+    if labels is not None:
+        try:
+            check_labels(labels, most=Settings().max_labels)
+        except BadDocument as error:
+            raise ConfigurationError(f"--labels: {error}") from error
     return labels
 
 

@@ -61,7 +61,7 @@ class InMemoryService:
         self._intake = Intake(
             Handler(settings, model, self._publisher, metrics, health.model).handle,
             OffsetTracker(),
-            InFlightLimit(settings.max_in_flight, settings.max_message_bytes, metrics),
+            InFlightLimit(settings.max_in_flight, settings.max_in_flight_bytes, metrics),
             health,
         )
         self._reading = asyncio.create_task(self._read())

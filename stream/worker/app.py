@@ -38,7 +38,6 @@ _log = structlog.get_logger(__name__)
 _CHECK_INTERVAL = 1.0
 _READY_TIMEOUT = 5.0
 _STOP_MARGIN = 15.0
-_MESSAGES_IN_FLIGHT = 4  # largest messages that may be held at once
 # Of documents, beyond their deadline, which a probe may take once more.
 _LATE_MARGIN = 30.0
 _STUCK_MARGIN = 60.0
@@ -165,7 +164,11 @@ class WorkerService:
                 if not missing:
                     return
                 self.health.stage = f"waiting for missing topics: {', '.join(missing)}"
-                _log.warning("topics missing", topics=missing, fix="create them with padellm topics")
+                _log.warning(
+                    "topics missing",
+                    topics=missing,
+                    fix="create them with padellm topics, or give this user Describe on them",
+                )
             self.health.progress()
             await asyncio.sleep(pause)
 
@@ -177,9 +180,7 @@ class WorkerService:
             transactions = TransactionalPublisher(settings, tracker, self.metrics, self.health.broker)
         outlet = transactions or self._publisher
         handler = Handler(settings, model, outlet, self.metrics, self.health.model)
-        limit = InFlightLimit(
-            settings.max_in_flight, _MESSAGES_IN_FLIGHT * settings.max_message_bytes, self.metrics
-        )
+        limit = InFlightLimit(settings.max_in_flight, settings.max_in_flight_bytes, self.metrics)
         intake = Intake(handler.handle, tracker, limit, self.health)
         app = _faust_app(settings, intake)
         consumer.use_in(

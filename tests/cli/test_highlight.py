@@ -5,8 +5,17 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.cli.highlight import document_line, entities_line, highlight, label_colour, printable
+from stream.cli.highlight import (
+    document_line,
+    entities_line,
+    event_line,
+    highlight,
+    label_colour,
+    printable,
+)
 from stream.contract.messages import Entity
+from stream.offsets import OffsetUnit
+from stream.schemas.examples import EVENT
 
 
 def entity(text, start, end, label):
@@ -76,3 +85,26 @@ def test_highlight_lets_no_text_steer_the_terminal(text):
     shown = printable(text)
     assert len(shown) == len(text)
     assert not set(shown) & {"\x1b", "\n", "\r", "\x07", "\u202e", "\x9b"}
+
+
+def test_highlight_event_shows_each_field_with_its_entities():
+    """An event's fields are lines of their own, whatever unit its offsets count."""
+    found = [
+        entity("Ada", 0, 3, "PER").model_copy(update={"field": "/title"}),
+        Entity(text="Eva", label="PER", start=3, end=6, score=1.0, count_score=1.0, field="/body"),
+        Entity(text="Zoë", label="PER", start=0, end=3, score=1.0, count_score=1.0, field="/gone"),
+    ]
+    event = EVENT.model_copy(
+        update={
+            "entities": found,
+            "fields": dict.fromkeys(("/title", "/body", "/gone"), EVENT.coverage),
+            "offsets": OffsetUnit.UTF_16,
+        }
+    )
+    shown = event_line(event, {"/title": "Ada", "/body": "🚀 Eva"}).plain
+    assert shown.splitlines() == [
+        "note-1  ",
+        "  /title  Ada [PER]",
+        "  /body  🚀 Eva [PER]",
+        "  /gone  Zoë PER 0-3",
+    ]

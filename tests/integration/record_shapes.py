@@ -20,6 +20,7 @@ from stream.contract.messages import EntityEvent
 from stream.kafka.reader import read_letter
 from stream.offsets import OffsetUnit
 from stream.settings import Settings
+from tests.integration import worker_fixture
 from tests.integration.kafka_fixture import serve
 from tests.integration.worker_fixture import Bench, bench_at
 from tests.tiny_model import write_tiny_checkpoint
@@ -197,10 +198,12 @@ def _broker() -> Iterator[tuple[str, Path]]:
             next(running, None)
 
 
-async def _main(records: int) -> None:
+async def _main(records: int, shapes: list[str]) -> None:
+    worker_fixture._PATIENCE = 600.0  # thousands of records, on a machine that does other things too
     with _broker() as (bootstrap, folder):
         model = write_tiny_checkpoint(folder / "model")
-        for name, shape in SHAPES.items():
+        for name in shapes:
+            shape = SHAPES[name]
             home = folder / uuid.uuid4().hex
             home.mkdir()
             async for bench in bench_at(bootstrap, model, home):
@@ -216,4 +219,6 @@ async def _main(records: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", type=int, default=2000)
-    asyncio.run(_main(parser.parse_args().records))
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
+    given = parser.parse_args()
+    asyncio.run(_main(given.records, given.shapes))

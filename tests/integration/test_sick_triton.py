@@ -94,6 +94,9 @@ async def test_sick_triton_loses_nothing_and_makes_no_dead_letter(bench: Bench, 
             await asyncio.sleep(0.05)
         resumed = time.monotonic() - well
         retries = await worker.metric('padellm_retries_total{of="model"}')
+        while await worker.metric('padellm_documents_total{outcome="event"}') < _SICK_DOCUMENTS:
+            assert time.monotonic() < well + 60 + _SICK_DOCUMENTS / 5, await worker.page("/readyz")
+            await asyncio.sleep(0.2)
         records = await bench.outcomes(lambda records: len(records) >= _SICK_DOCUMENTS)
         await bench.until_committed({p: end for p, end in (await bench.ends()).items() if end})
         await worker.is_ready()
