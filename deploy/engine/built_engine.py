@@ -6,28 +6,18 @@ checkpoints; reuse of a document's prefix is then gone. It needs the standard li
     python3 built_engine.py MODEL_DIR ENGINE_DIR MAX_SEQ_LEN
 """
 
-import hashlib
 import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+# The package need not be installed in the image: the repository is mounted.
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from stream.fingerprint import checkpoint_sha256
+
 TOKENS_PER_BLOCK = 32
 STAMP = "padellm.json"
-_HASHED = "config.json", "ner_config.json", "tokenizer.json", "*.safetensors"
-_CHUNK = 1 << 22
-
-
-def checkpoint_sha256(model: Path) -> str:
-    """SHA-256 over names and bytes of all that decides a checkpoint's answers, in order of their names."""
-    digest = hashlib.sha256()
-    for file in sorted(file for pattern in _HASHED for file in model.glob(pattern)):
-        digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
-        with file.open("rb") as content:
-            while chunk := content.read(_CHUNK):
-                digest.update(chunk)
-    return digest.hexdigest()
 
 
 def shortcomings(config: dict[str, Any], max_seq_len: int) -> Iterator[str]:

@@ -8,7 +8,8 @@ from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from stream.bundled import model_folder
-from stream.doctor.finding import Finding, fail, ok, warn
+from stream.doctor.finding import Finding, fail, ok
+from stream.doctor.served_model import check_served_model
 from stream.errors import ConfigurationError, InferenceError
 from stream.inference.triton import MODEL_NAME, TritonGenerator, connection_trouble, tls_of_triton
 from stream.ner.template import PromptTemplate
@@ -49,7 +50,15 @@ async def check_triton(settings: Settings) -> AsyncIterator[Finding]:
         metadata = await client.get_model_metadata(MODEL_NAME, client_timeout=_DEADLINE)
         yield _tensors("triton inputs", _INPUTS, metadata.inputs)
         yield _tensors("triton outputs", _OUTPUTS, metadata.outputs)
-        yield await _answer(settings)
+        answer = await _answer(settings)
+        yield answer
+        if not answer.fix:
+            generator = TritonGenerator(settings.triton_url, tls=tls)
+            try:
+                async for finding in check_served_model(client, generator, model_folder(settings.model)):
+                    yield finding
+            finally:
+                await generator.close()
     except InferenceServerException as error:
         fix = "start it with padellm up, set PADELLM_TRITON_URL=host:port, or PADELLM_INFERENCE=in-process"
         trouble = await connection_trouble(settings.triton_url, tls)
@@ -75,7 +84,7 @@ async def _answer(settings: Settings) -> Finding:
     generator = TritonGenerator(settings.triton_url, tls=tls_of_triton(settings))
     started = time.perf_counter()
     try:
-        completion = await generator.generate(prompt)
+        await generator.generate(prompt)
     except InferenceError as error:
         return fail(
             "triton answer", str(error), "see Triton's log; `padellm up` keeps it in .padellm/logs/triton.log"
@@ -83,14 +92,4 @@ async def _answer(settings: Settings) -> Finding:
     finally:
         await generator.close()
     took = f"a count prompt took {(time.perf_counter() - started) * 1000:.0f} ms"
-    if template.parse_count(completion.ids) is None:
-        return fail(
-            "triton answer",
-            f"{took}, and the answer is not a count",
-            "Triton serves another model than the worker's tokenizer and template (PADELLM_MODEL)",
-        )
-    if completion.log_probs and not any(completion.log_probs):
-        return warn(
-            "triton answer", f"{took}; every log-probability is 0", "set normalize_log_probs to false"
-        )
     return ok("triton answer", took)

@@ -13,16 +13,19 @@ OUTPUTS = tuple(_TYPES)
 _ROUNDING = 0.01  # by which a log-probability may exceed 0
 
 
-def read_answer(response: Any, *, most: int) -> Completion:
+def read_answer(response: Any, *, request_id: str, most: int) -> Completion:
     """Read the completion of one prompt.
 
     Args:
         response: A ``ModelInferResponse``.
+        request_id: Id of the request; an answer need not repeat it, but bears no other.
         most: Tokens that were asked for.
 
     Raises:
         InferenceBreach: It is not as the contract has it; the message says in what.
     """
+    if response.id not in ("", request_id):
+        raise InferenceBreach(f"the answer bears the id of another request, {response.id!r}")
     names = [output.name for output in response.outputs]
     if missing := [name for name in OUTPUTS if name not in names]:
         raise InferenceBreach(f"it answered with {names} and without {missing}")

@@ -273,7 +273,7 @@ class TritonGenerator:
         finally:
             self._calls -= 1
         try:
-            completion = read_answer(response, most=prompt.max_new_tokens)
+            completion = read_answer(response, request_id=request.id, most=prompt.max_new_tokens)
         except InferenceBreach as breach:
             raise InferenceBreach(
                 f"{self._server} breaks the contract of the model {MODEL_NAME}: {breach} "

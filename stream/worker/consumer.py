@@ -39,6 +39,8 @@ COMMIT_INTERVAL = 1.0
 _COMMIT_TIMEOUT = 10.0
 _METADATA_MAX_AGE = 15.0  # new partitions, and a topic made anew, are read within twice that
 _FETCH_PAUSE = 1.0
+_GETMANY_TIMEOUT = 1.0
+_ROOM_TIMEOUT = 1.0
 _FETCH = "fetch"
 _BOUNDS = Bounds(late=30.0, stuck=180.0)
 _WITHOUT_LEADER = Bounds(late=30.0, stuck=math.inf)  # a restart of the worker elects none
@@ -82,6 +84,7 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
         self._health = health
         self._metrics = metrics
         self._transactions = transactions
+        self._room = asyncio.Event()
         # Generation and offset of the latest record given to Faust.
         self._handed_over: dict[Partition, tuple[int, int]] = {}
         super().__init__(*args, **kwargs)
@@ -95,11 +98,13 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
     async def _add_gap(self, tp: Any, offset_from: int, offset_to: int) -> None:
         """Do nothing: the tracker does not mind offsets without documents."""
 
-    def on_buffer_full(self, tp: Any) -> None:
-        """Do nothing: a full queue holds the fetch loop, where Faust's way polls each second."""
+    def on_buffer_full(self, tp: Any) -> None:  # noqa: ARG002 - one queue holds the records of all partitions
+        """Hold the records back, where Faust's way polls each second."""
+        self._room.clear()
 
-    def on_buffer_drop(self, tp: Any) -> None:
-        """Do nothing, likewise."""
+    def on_buffer_drop(self, tp: Any) -> None:  # noqa: ARG002
+        """Let the records come again."""
+        self._room.set()
 
     def verify_event_path(self, now: float, tp: Any) -> None:
         """Do nothing: ``/livez`` watches progress; Faust's takes every long outage for a hanging stream."""
@@ -138,6 +143,7 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
         if self._transactions is not None:
             await self._transactions.take_over(assigned, self._thread.membership)
         await super().on_partitions_assigned(assigned, generation_id)
+        self._room.set()  # the queue was emptied
         self._metrics.rebalance()
         self._health.joined = True
         self._health.progress()
@@ -208,6 +214,30 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
         if records:
             self._health.broker.worked(_FETCH)
         return records
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        """Hand the records to the agent, as Faust does, without the four tasks that it makes for each."""
+        try:
+            while not (self.should_stop or fetcher.should_stop):
+                async for tp, message in self.getmany(timeout=_GETMANY_TIMEOUT):
+                    position = self._read_offset[tp]
+                    if position is None or message.offset >= position:
+                        await self._hand_on(tp, message)
+                        self._read_offset[tp] = message.offset
+                await asyncio.sleep(0)
+        except (*self.consumer_stopped_errors, asyncio.CancelledError):
+            if not self.app.should_stop:
+                raise
+
+    async def _hand_on(self, tp: Any, message: Any) -> None:
+        """Put a record into the agent's queue; a rebalance must not wait for room in it."""
+        if not self._room.is_set():
+            await self.wait_first(self._room.wait(), self.suspend_flow.wait(), timeout=_ROOM_TIMEOUT)
+        queues = [channel.queue for channel in self.app.topics._tp_index[tp]]  # noqa: SLF001 - Faust's own way to it
+        if self.app.flow_control.is_active() and not any(queue.full() for queue in queues):
+            await self.callback(message)  # it waits for nothing
+        else:
+            await self.wait_first(self.callback(message), self.suspend_flow.wait())
 
     async def _fetched(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109 - Faust's
         """Fetch records; where the log does not hold the position, go to its start for the next fetch."""

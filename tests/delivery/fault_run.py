@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stream.worker.consumer import SESSION_TIMEOUT
 from tests.delivery.history import now
 from tests.delivery.network.isolation import Isolation
 from tests.delivery.network.proxy import KafkaProxy
@@ -70,7 +69,8 @@ class FaultRun:
 
     async def outlast_session(self) -> None:
         """Let the run go on until the group has given away the partitions of a worker that is silent."""
-        await self.pause(SESSION_TIMEOUT + 4, SESSION_TIMEOUT + 8)
+        session = self.bench.settings.session_timeout
+        await self.pause(session + 4, session + 8)
 
     def step_clock(self, worker: WorkerProcess, seconds: float) -> None:
         """Set a worker's clock so many seconds ahead of the machine's."""

@@ -4,6 +4,8 @@ import multiprocessing
 import os
 import signal
 import subprocess
+import threading
+from multiprocessing import connection
 from pathlib import Path
 
 from tests.delivery import recording_worker
@@ -24,7 +26,7 @@ class ForkedWorker:
     def __init__(self, program: tuple[str, ...], environment: dict[str, str], log: Path) -> None:
         flag, module, *arguments = program
         assert (flag, module) == ("-m", recording_worker.__name__), f"{program} is another program"
-        self._process = _FORKS.Process(target=_work, args=(arguments, environment, log))
+        self._process = _FORKS.Process(target=_work, args=(arguments, environment, log), daemon=True)
         self._process.start()
 
     @property
@@ -61,5 +63,12 @@ class ForkedWorker:
 def _work(arguments: list[str], environment: dict[str, str], log: Path) -> None:
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     os.dup2(descriptor, 2)
+    threading.Thread(target=_end_with_harness, daemon=True).start()
     os.environ.update(environment)
     recording_worker.main(*arguments)
+
+
+def _end_with_harness() -> None:
+    """End this process at once when the one that asked for it is gone, however that ended."""
+    connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)

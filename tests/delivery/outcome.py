@@ -1,12 +1,15 @@
 """What came of the runs: a row each, a table of the matrix, and the log of every deed with its seed."""
 
 import json
+import shutil
 import traceback
 from collections import Counter, defaultdict
 from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from stream.settings import Delivery
 from tests.delivery.driver import Verdict
@@ -81,8 +84,9 @@ class Outcome:
         return not self.found if self.expected is None else self.expected in self.found
 
     def folder(self, parent: Path) -> Path:
-        """Make the folder for its journals and logs."""
+        """Make the folder for its journals and logs, empty."""
         folder = parent / f"{self.part}-{self.name.replace(', ', '-').replace(' ', '-')}-{self.seed}"
+        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         return folder
 
@@ -110,18 +114,23 @@ class Outcome:
 
 
 class Outcomes:
-    """All outcomes so far.
+    """All outcomes so far, kept in a file.
 
     Args:
-        folder: For ``kills.jsonl``, which grows with each.
+        folder: For ``outcomes.jsonl`` and ``kills.jsonl``, which grow with each; what is there is taken in.
     """
 
     def __init__(self, folder: Path) -> None:
+        self._file = folder / "outcomes.jsonl"
         self._log = folder / "kills.jsonl"
-        self._outcomes: list[Outcome] = []
+        self._file.touch()
+        self._outcomes = [_OUTCOME.validate_json(line) for line in self._file.read_bytes().splitlines()]
 
     def __len__(self) -> int:
         return len(self._outcomes)
+
+    def __contains__(self, outcome: Outcome) -> bool:
+        return any(_key(each) == _key(outcome) for each in self._outcomes)
 
     @property
     def expected(self) -> int:
@@ -129,15 +138,19 @@ class Outcomes:
         return sum(outcome.is_expected for outcome in self._outcomes)
 
     def add(self, outcome: Outcome) -> None:
-        """Take an outcome in."""
+        """Take an outcome in; one that came to no end is only counted now."""
         self._outcomes.append(outcome)
+        if not outcome.error:
+            with self._file.open("ab") as lines:
+                lines.write(_OUTCOME.dump_json(outcome) + b"\n")
         with self._log.open("a", encoding="utf-8") as lines:
             lines.writelines(outcome.lines())
 
     def summarise(self, folder: Path) -> None:
         """Write ``kills.jsonl`` and ``runs.md``: the matrix, the planted bugs and all runs."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "kills.jsonl").write_text(self._log.read_text("utf-8"), encoding="utf-8")
+        deeds = "".join(line for outcome in self._outcomes for line in outcome.lines())
+        (folder / "kills.jsonl").write_text(deeds, encoding="utf-8")
         total = sum((outcome.counts for outcome in self._outcomes), Counter())
         sections = [
             "# Runs of the fault harness",
@@ -221,6 +234,13 @@ class Outcomes:
         ]
         head = "Bug", "Fault", "Seed", "Delivery", "Anomaly that must be found", "Found"
         return ["## Planted bugs", _table(head, rows)] if rows else []
+
+
+_OUTCOME = TypeAdapter(Outcome)
+
+
+def _key(outcome: Outcome) -> tuple[str, str, int]:
+    return outcome.part, outcome.name, outcome.seed
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:

@@ -6,11 +6,13 @@ python -m tests.delivery.recording_worker NAME JOURNAL [BUG]
 import asyncio
 import random
 import sys
+import uuid
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import faust
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
@@ -23,8 +25,8 @@ from stream.worker.handler import Handler
 from stream.worker.intake import Intake
 from stream.worker.metrics import WorkerMetrics
 from stream.worker.model import make_generator
-from stream.worker.offset_tracker import OffsetTracker
-from stream.worker.transactional_producer import TransactionalProducer
+from stream.worker.transaction_requests import StableOffsetFetch
+from stream.worker.transactional_producer import Membership, TransactionalProducer
 from tests.delivery.history import (
     Assignment,
     HandlerEnd,
@@ -73,17 +75,26 @@ def record_in(journal: Journal, name: str) -> None:
     )
 
 
-def commit_what_was_fetched() -> None:
-    """Plant automatic commits: a document counts as finished once it is fetched."""
-    opened = OffsetTracker.open
+def commit_as_faust_does() -> None:
+    """Plant Faust's own acknowledgement and commit, under a stream that acknowledges."""
+    for ours in ("ack", "force_commit", "_add_gap"):
+        delattr(consumer.OrderedConsumer, ours)
+    del consumer._ConsumerThread._commit
+    faust.Stream.noack = lambda stream: stream
 
-    def finished_at_once(self: OffsetTracker, *args: Any) -> Any:
-        entry = opened(self, *args)
-        if entry is not None:
-            self.finish(entry)
-        return entry
 
-    OffsetTracker.open = finished_at_once
+def commit_automatically() -> None:
+    """Plant aiokafka's automatic commits: of what was fetched, every second."""
+    made = consumer.AIOKafkaConsumer
+
+    def automatic(**options: Any) -> Any:
+        return made(**{**options, "enable_auto_commit": True, "auto_commit_interval_ms": 1000})
+
+    async def nothing(self: Any, *_: Any, **__: Any) -> bool:
+        return False
+
+    consumer.AIOKafkaConsumer = automatic
+    consumer.OrderedConsumer.force_commit = nothing
 
 
 def commit_before_publishing() -> None:
@@ -108,6 +119,30 @@ def commit_after_the_membership() -> None:
         return await commit(self, offsets)
 
     consumer._ConsumerThread._commit = under_the_present_one
+
+
+def fence_nobody() -> None:
+    """Plant a producer with an id of its own for each start, without a membership, that waits for nobody."""
+    initialise = TransactionalProducer.__init__
+
+    def stranger(self: TransactionalProducer, *args: Any) -> None:
+        initialise(self, *args)
+        self._id += f"/{uuid.uuid4()}"
+        self._membership = Membership(-1, "", None)
+
+    async def nothing(self: TransactionalProducer) -> None:
+        pass
+
+    async def unstable(self: TransactionalProducer) -> int:
+        request = StableOffsetFetch(self._settings.group, self._partition)
+        group, topics, _, tags = request._fields
+        request._fields = group, topics, False, tags
+        ((_, (part,), _),) = (await self._send(self._group_coordinator, request)).topics
+        return int(part[1])
+
+    TransactionalProducer.__init__ = stranger
+    TransactionalProducer._assert_member = nothing
+    TransactionalProducer._stable_offset = unstable
 
 
 def drop_dead_letters() -> None:
@@ -173,9 +208,11 @@ def go_on_without_an_answer() -> None:
 BUGS: dict[str, Callable[[], None]] = {
     plant.__name__: plant
     for plant in (
-        commit_what_was_fetched,
+        commit_as_faust_does,
+        commit_automatically,
         commit_before_publishing,
         commit_after_the_membership,
+        fence_nobody,
         drop_dead_letters,
         count_twice,
         score_by_chance,

@@ -61,6 +61,9 @@ class ScriptedTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         script: Answers a prompt, or raises ``Refusal``.
         request_ids: Those of the calls so far.
         is_ready: The answer of both health calls.
+        inputs: Datatype of each tensor that the model declares to take.
+        outputs: The same of those that it gives.
+        parameters: Those of the model's configuration.
         port: Where it listens, on loopback; kept over ``stop`` and ``start``.
     """
 
@@ -68,6 +71,9 @@ class ScriptedTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         self.script = script
         self.request_ids: list[str] = []
         self.is_ready = True
+        self.inputs: dict[str, str] = {}
+        self.outputs: dict[str, str] = {}
+        self.parameters: dict[str, str] = {}
         self.port = 0
         self._server: grpc.aio.Server | None = None
 
@@ -89,6 +95,21 @@ class ScriptedTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
     async def ModelReady(self, request: object, context: object) -> object:  # noqa: N802 - the protocol's
         """As ``is_ready`` says."""
         return service_pb2.ModelReadyResponse(ready=self.is_ready)
+
+    async def ModelMetadata(self, request: object, context: object) -> object:  # noqa: N802 - the protocol's
+        """The declared tensors."""
+        metadata = service_pb2.ModelMetadataResponse(name="tensorrt_llm")
+        for tensors, declared in ((metadata.inputs, self.inputs), (metadata.outputs, self.outputs)):
+            for name, datatype in declared.items():
+                tensors.add(name=name, datatype=datatype)
+        return metadata
+
+    async def ModelConfig(self, request: object, context: object) -> object:  # noqa: N802 - the protocol's
+        """The parameters."""
+        response = service_pb2.ModelConfigResponse()
+        for name, value in self.parameters.items():
+            response.config.parameters[name].string_value = value
+        return response
 
     @property
     def url(self) -> str:

@@ -29,7 +29,7 @@ def test_answer_is_what_was_sent(ids: list[int], padding: int, data: st.DataObje
     completion = Completion(tuple(ids), tuple(log_probs))
     response = response_of(completion)
     response.raw_output_contents[0] += array("i", (-1,) * padding).tobytes()
-    assert read_answer(response, most=20) == completion
+    assert read_answer(response, request_id="1", most=20) == completion
 
 
 def _with(name: str, kind: str, *numbers: float) -> Callable[[Any], None]:
@@ -50,6 +50,10 @@ def _without_contents(response: Any) -> None:
 
 def _cut(response: Any) -> None:
     response.raw_output_contents[0] = response.raw_output_contents[0][:-1]
+
+
+def _for_another(response: Any) -> None:
+    response.id = "2"
 
 
 def _half(response: Any) -> None:
@@ -75,22 +79,23 @@ def _beams(response: Any) -> None:
         (_without, r"without \['output_log_probs'\]"),
         (_without_contents, r"3 outputs have 0 contents"),
         (_cut, r"output_ids has 11 bytes"),
+        (_for_another, r"bears the id of another request, '2'"),
         (_half, r"output_log_probs has the type FP16 instead of FP32"),
         (_beams, r"output_ids has the shape \[1, 2, 3\]"),
     ],
 )
 def test_answer_that_breaks_the_contract_says_in_what(change: Callable[[Any], None], words: str) -> None:
-    """Short, padded, mistyped or missing tensors, and numbers that are no log-probabilities, are a breach."""
+    """Short, padded, mistyped or missing tensors, wrong numbers and the id of another are a breach."""
     response = response_of(_GOOD)
-    assert read_answer(response, most=3) == _GOOD
+    assert read_answer(response, request_id="1", most=3) == _GOOD
     change(response)
     with pytest.raises(InferenceBreach, match=words):
-        read_answer(response, most=3)
+        read_answer(response, request_id="1", most=3)
 
 
 def test_answer_may_be_empty() -> None:
     """A model that ends at once has answered."""
-    assert read_answer(response_of(Completion((), ())), most=1) == Completion((), ())
+    assert read_answer(response_of(Completion((), ())), request_id="1", most=1) == Completion((), ())
 
 
 def test_answer_needs_no_declared_shapes() -> None:
@@ -102,4 +107,4 @@ def test_answer_needs_no_declared_shapes() -> None:
         ],
         raw_output_contents=list(response.raw_output_contents),
     )
-    assert read_answer(bare, most=3) == _GOOD
+    assert read_answer(bare, request_id="1", most=3) == _GOOD

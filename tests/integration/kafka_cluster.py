@@ -45,6 +45,7 @@ class KafkaNode(Kafka):
             "transaction.state.log.min.isr": 2,
             # A broker that a busy machine holds up for a moment is not dead.
             "broker.session.timeout.ms": 4000,
+            "initial.broker.registration.timeout.ms": 300_000,
         }
 
 
@@ -79,6 +80,7 @@ class RunningCluster:
 
     def start(self) -> None:
         """Start all, at once, and wait until they serve."""
+        self._each(lambda node: node.service.prepare())  # a node alone waits for the others, but not for ever
         self._each(RunningService.start)
 
     def stop(self) -> None:

@@ -1,0 +1,155 @@
+"""The model behind a Triton: its checkpoint, ends, lengths, and answers beside those of the engine here."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+from tritonclient.grpc.aio import InferenceServerClient
+
+from stream.bundled import sample_documents
+from stream.doctor.finding import Finding, fail, ok, warn
+from stream.errors import InferenceError, InferenceRejected, InferenceUnavailable
+from stream.fingerprint import checkpoint_sha256
+from stream.generation import Completion, Generator, Prompt
+from stream.inference.triton import MODEL_NAME
+from stream.ner.template import PromptTemplate
+
+_DOCUMENTS = 10
+# 16-bit products change a token now and then; another model changes most.
+_SAME_ANSWERS = 0.95
+# The engine here is for models of millions of weights.
+_LARGEST_REFERENCE = 1 << 30
+_OTHER_MODEL = "serve the folder that PADELLM_MODEL names, or set PADELLM_MODEL to the one that is served"
+
+
+async def check_served_model(
+    client: InferenceServerClient, generator: Generator, model: Path
+) -> AsyncIterator[Finding]:
+    """Check what a server that answers does with prompts of sample documents.
+
+    Args:
+        client: Of the server, for what it says of its model.
+        generator: The client that the worker uses.
+        model: The worker's model folder.
+    """
+    config = (await client.get_model_config(MODEL_NAME)).config
+    stamp = config.parameters["checkpoint_sha256"].string_value if config.parameters else ""
+    if stamp:
+        yield await asyncio.to_thread(_engine, stamp, model)
+    template = PromptTemplate.load(model)
+    prompts = list(_prompts(template))
+    try:
+        completions = await asyncio.gather(*map(generator.generate, prompts))
+    except InferenceError as error:
+        yield fail("triton answers", str(error), "see Triton's log")
+        return
+    finding = _answers(template, completions)
+    yield finding
+    if finding.fix:
+        return
+    yield await _ends(generator, template, prompts, completions)
+    yield await _length(generator, model, prompts[0])
+    yield await _reference(model, prompts, completions)
+
+
+def _engine(stamp: str, model: Path) -> Finding:
+    """Compare the checkpoint that an engine was built from with the worker's."""
+    if stamp == checkpoint_sha256(model):
+        return ok("triton checkpoint", f"the engine was built from this model ({stamp[:12]})")
+    return fail(
+        "triton checkpoint",
+        f"the engine was built from another checkpoint ({stamp[:12]}) than {model}",
+        f"build it anew with deploy/engine/build_engine.sh, or {_OTHER_MODEL}",
+    )
+
+
+def _prompts(template: PromptTemplate) -> Iterator[Prompt]:
+    """Count prompts of sample documents, one for each default label."""
+    labels = [template.encode_text(template.label_text(name)).ids for name in template.config.default_labels]
+    with sample_documents().open(encoding="utf-8") as lines:
+        for line in islice(lines, _DOCUMENTS):
+            prefix = template.prefix_ids(template.encode_text(json.loads(line)["text"]).ids)
+            yield from (template.count_prompt(prefix, label) for label in labels)
+
+
+def _answers(template: PromptTemplate, completions: Sequence[Completion]) -> Finding:
+    subject = "triton answers"
+    counts = [template.parse_count(completion.ids) for completion in completions]
+    if None in counts:
+        found = f"{counts.count(None)} of {len(counts)} answers to count prompts are no count"
+        return fail(subject, found, f"the server has another model or tokenizer: {_OTHER_MODEL}")
+    if not any(log_prob for completion in completions for log_prob in completion.log_probs):
+        return warn(
+            subject, "every log-probability is 0, so all scores are 1", "set normalize_log_probs to false"
+        )
+    return ok(subject, f"{len(counts)} count prompts answered with counts and log-probabilities")
+
+
+async def _ends(
+    generator: Generator,
+    template: PromptTemplate,
+    prompts: Sequence[Prompt],
+    completions: Sequence[Completion],
+) -> Finding:
+    """Ask for the mentions that were counted: unlike a count, they have no length of their own."""
+    counts = [template.parse_count(completion.ids) or 0 for completion in completions]
+    asked = [
+        template.mention_prompt(prompt, count, 1)
+        for prompt, count in zip(prompts, counts, strict=True)
+        if count > 0
+    ]
+    mentions = await asyncio.gather(*map(generator.generate, asked))
+    endless = sum(
+        len(each.ids) == prompt.max_new_tokens for prompt, each in zip(asked, mentions, strict=True)
+    )
+    if endless * 2 > len(asked):
+        found = f"{endless} of {len(asked)} mentions go on to the limit, past the end id {template.end_id}"
+        return fail("triton ends", found, f"the server heeds another end id: {_OTHER_MODEL}")
+    return ok("triton ends", f"{len(asked)} mentions end by themselves")
+
+
+async def _length(generator: Generator, model: Path, prompt: Prompt) -> Finding:
+    """Send a prompt that leaves the model no room for an answer: only a server that truncates answers it."""
+    subject = "triton length"
+    longest = json.loads((model / "config.json").read_text(encoding="utf-8"))["max_position_embeddings"]
+    try:
+        await generator.generate(Prompt(prompt.ids[:1] * longest, 1, prompt.end_id))
+    except InferenceRejected:
+        return ok(subject, f"a prompt of {longest} tokens is refused, not cut")
+    except InferenceError as error:
+        return warn(subject, f"a prompt of {longest} tokens: {error}", "see Triton's log")
+    return fail(
+        subject,
+        f"a prompt of {longest} tokens has no room for an answer, and gets one: the server cuts prompts",
+        "serve the model with the length of its config.json, and without truncation",
+    )
+
+
+async def _reference(model: Path, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Finding:
+    """Compare the answers with those of the engine of this package, where it is installed."""
+    subject = "triton reference"
+    if await asyncio.to_thread(_bytes, model) > _LARGEST_REFERENCE:
+        return ok(subject, "not compared: the model is too large for the engine of this package")
+    try:
+        from stream.inference.in_process import InProcessGenerator  # noqa: PLC0415 - an extra
+    except ImportError:
+        return ok(subject, "not compared: the CPU engine is not installed here")
+    engine = await asyncio.to_thread(InProcessGenerator.load, model)
+    try:
+        expected = await asyncio.gather(*map(engine.generate, prompts))
+    except InferenceUnavailable as error:
+        return warn(subject, f"not compared: {error}", "see padellm extract with this model")
+    finally:
+        await engine.close()
+    same = sum(one.ids == other.ids for one, other in zip(completions, expected, strict=True))
+    found = f"{same} of {len(prompts)} answers are those of the engine of this package"
+    if same < _SAME_ANSWERS * len(prompts):
+        return fail(subject, found, f"the server has another model: {_OTHER_MODEL}")
+    return ok(subject, found)
+
+
+def _bytes(model: Path) -> int:
+    """Size of a model's weights."""
+    return sum(file.stat().st_size for file in model.glob("*.safetensors"))
