@@ -8,6 +8,7 @@ offset are dropped although the log has gone back; any error of a fetch ends the
 """
 
 import asyncio
+import math
 from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
@@ -42,6 +43,7 @@ _GETMANY_TIMEOUT = 1.0
 _ROOM_TIMEOUT = 1.0
 _FETCH = "fetch"
 _BOUNDS = Bounds(late=30.0, stuck=180.0)
+_WITHOUT_LEADER = Bounds(late=30.0, stuck=math.inf)  # a restart of the worker elects none
 # With the most documents in flight fetching stops, for hours if the model is unavailable that long: no
 # reason to leave the group.
 _NEVER_MS = 7 * 24 * 3600 * 1000
@@ -83,7 +85,8 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
         self._metrics = metrics
         self._transactions = transactions
         self._room = asyncio.Event()
-        self._handed_over: dict[Partition, int] = {}  # latest offset given to Faust
+        # Generation and offset of the latest record given to Faust.
+        self._handed_over: dict[Partition, tuple[int, int]] = {}
         super().__init__(*args, **kwargs)
 
     def ack(self, message: Any) -> bool:
@@ -176,10 +179,15 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
                 yield Wait(tp.topic, tp.partition, offset, "finished documents are not committed", _BOUNDS)
         for tp in self.assignment() if room else ():
             begun = self._tracker.last_opened(tp)
-            if self._handed_over.get(tp, -1) > begun:
+            generation, offset = self._handed_over.get(tp, (-1, -1))
+            # A record of an earlier generation is dropped, and read again.
+            if generation == self.app.consumer_generation_id and offset > begun:
                 yield Wait(tp.topic, tp.partition, begun + 1, "fetched records are not begun", _BOUNDS)
             elif (position := self._readable_from(tp)) is not None:
-                yield Wait(tp.topic, tp.partition, position, "records are not fetched", _BOUNDS)
+                leader = self._thread.has_leader(tp)
+                what = "records are not fetched" if leader else "records are not fetched, without a leader"
+                bounds = _BOUNDS if leader else _WITHOUT_LEADER
+                yield Wait(tp.topic, tp.partition, position, what, bounds)
 
     def topic_exists(self) -> bool:
         """Return whether the broker knows the documents topic, as of the last metadata."""
@@ -283,8 +291,9 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
             if self._transactions is not None:
                 self._transactions.forget(tp)
             self._read_offset[tp] = record.offset
-        self._handed_over[tp] = record.offset
-        return super()._to_message(tp, record)
+        message = super()._to_message(tp, record)
+        self._handed_over[tp] = message.generation_id, record.offset
+        return message
 
     def note_failed_commit(self, error: Exception) -> None:
         """Count and log a commit that has to be repeated."""
@@ -365,6 +374,11 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # F
             coordinator.member_id,
             coordinator._group_instance_id,  # noqa: SLF001
         )
+
+    def has_leader(self, tp: Any) -> bool:
+        """Return whether a broker leads a partition, as of the last metadata."""
+        leader = self._ensure_consumer()._client.cluster.leader_for_partition(tp)  # noqa: SLF001
+        return leader is not None and leader >= 0
 
     def subscription_assignment(self) -> Any:
         """Assignment of aiokafka, with its positions; None between assignments."""
