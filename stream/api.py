@@ -327,7 +327,7 @@ def annotate(
         stream.errors.CheckpointError: The folder holds no model that can be served.
         stream.errors.InferenceUnavailable: The model is gone.
     """
-    target = format_named(to) if to else format_of(Path(out), "to")
+    target = format_named(to) if to else format_of(Path(out), "to (--to)")
     if policy is None and not target.overlap:
         policy = Policy.FLAT
     task = AnnotationTask(

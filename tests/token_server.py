@@ -24,6 +24,7 @@ class TokenIssuer:
         life: Seconds from now at which new tokens end.
         secret: Of the client.
         forms: Requests that were served.
+        issued: Tokens that were given.
     """
 
     def __init__(self, subject: str, secret: str) -> None:
@@ -33,6 +34,7 @@ class TokenIssuer:
         self.life = 300.0
         self.audience = AUDIENCE
         self.forms: list[dict[str, list[str]]] = []
+        self.issued: list[str] = []
         self.url = ""
 
     def write_keys(self, file: Path) -> Path:
@@ -62,7 +64,8 @@ class TokenIssuer:
         wanted = base64.b64encode(f"{self._subject}:{self.secret}".encode()).decode()
         if login != f"Basic {wanted}":
             return 401, {"error": "invalid_client"}
-        return 200, {"access_token": self.token(), "token_type": "bearer", "expires_in": int(self.life)}
+        self.issued.append(self.token())
+        return 200, {"access_token": self.issued[-1], "token_type": "bearer", "expires_in": int(self.life)}
 
     @contextmanager
     def serve(self) -> Iterator["TokenIssuer"]:

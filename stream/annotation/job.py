@@ -49,10 +49,13 @@ class AnnotationTask:
     skip_bad: bool = False
 
     def question(self) -> dict[str, Any]:
-        """All of it that decides the lines of the output, and the state of the files."""
-        states = [(file, file.stat()) for file in self.files]
+        """All of it that decides the lines of the output, and the state of the files.
+
+        Raises:
+            ConfigurationError: A file is not there.
+        """
         return {
-            "files": [[str(file.resolve()), state.st_size, state.st_mtime_ns] for file, state in states],
+            "files": [_state(file) for file in self.files],
             "texts": self.selection.texts,
             "id": self.selection.id,
             "whole_files": self.selection.whole_files,
@@ -64,6 +67,14 @@ class AnnotationTask:
     def texts(self) -> Iterator[SourceText]:
         """The texts of all files."""
         return chain.from_iterable(texts_of(file, self.selection) for file in self.files)
+
+
+def _state(file: Path) -> list[str | int]:
+    try:
+        state = file.stat()
+    except OSError as error:
+        raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from error
+    return [str(file.resolve()), state.st_size, state.st_mtime_ns]
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from matplotlib.ticker import LogFormatter
 from stream.bench.growth import AXES, Axis
 from stream.bench.load import Serving
 from stream.bench.measurement import Measured, shown
+from stream.bench.soak import Sample
 from stream.evaluation.charts import QUIET, Bar, as_svg, bar_chart
 
 
@@ -124,3 +125,32 @@ _PERCENTILES: dict[str, Callable[[Serving], float]] = {
     "p99": lambda run: run.p99_ms,
     "p99.9": lambda run: run.p999_ms,
 }
+
+
+def soak_charts(samples: Sequence[Sample]) -> dict[str, str]:
+    """Memory of each process, lag and latency, one below the other, over the minutes of a run."""
+    minutes = [sample.seconds / 60 for sample in samples]
+    latencies = {
+        "p50": [sample.p50_ms for sample in samples],
+        "p99": [sample.p99_ms for sample in samples],
+    }
+
+    def draw(figure: Figure) -> None:
+        memory, lag, latency = figure.subplots(3, 1, sharex=True)
+        memory.set_title("Resident memory, MiB")
+        for name in samples[-1].resident_mb:
+            memory.plot(minutes, [sample.resident_mb.get(name, np.nan) for sample in samples], label=name)
+        memory.set_ylim(bottom=0)
+        memory.legend(ncols=4)
+        lag.set_title("Documents without an outcome")
+        lag.plot(minutes, [sample.lag for sample in samples])
+        lag.set_ylim(bottom=0)
+        latency.set_title("Milliseconds from a document's due arrival to its event")
+        for name, figures in latencies.items():
+            latency.plot(minutes, figures, label=name)
+        latency.set_yscale("log")
+        latency.yaxis.set_major_formatter("{x:g}")
+        latency.set_xlabel("minutes")
+        latency.legend(ncols=2)
+
+    return {"soak.svg": as_svg(draw, width=8, height=7)}

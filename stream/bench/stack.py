@@ -45,7 +45,7 @@ async def through_kafka(
     settings: Settings,
     *,
     rate: float | None = None,
-    on_event: Callable[[], None] = lambda: None,
+    on_event: Callable[[float], None] = lambda _: None,
 ) -> Serving:
     """Send documents to the worker and wait for all their events.
 
@@ -56,7 +56,7 @@ async def through_kafka(
         documents: At least one.
         settings: Of the stack.
         rate: Documents a second; None sends as many as the worker takes.
-        on_event: Called at each event.
+        on_event: Called at each event with the seconds since its document arrived.
 
     Raises:
         StackError: A document had no outcome, or became a dead letter.
@@ -73,7 +73,7 @@ async def through_kafka(
         answers.append(time.perf_counter())
         latencies.append(answers[-1] - arrivals[id(record)])
         unanswered.release()
-        on_event()
+        on_event(latencies[-1])
 
     def arriving() -> Iterator[OutgoingRecord]:
         for arrival, record in _paced(documents, unanswered if rate is None else None, rate):

@@ -132,28 +132,40 @@ def serve(  # noqa: PLR0917 - the command line passes names
 
 
 @bench.command()
-def soak(
+def soak(  # noqa: PLR0917 - the command line passes names
     documents: Annotated[
         str | None,
         typer.Option(help="As for serve; they go round, each time unlike. [default: the samples]"),
     ] = None,
     limit: Annotated[int, typer.Option(min=100, help="Documents to stream.")] = 50_000,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=_LOWEST_RATE, help="Documents/s. [default: as many as the worker takes]"),
+    ] = None,
     model: ModelOption = None,
+    svg: Annotated[Path | None, typer.Option(help="Folder for a chart. [default: none is drawn]")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Stream many documents through Kafka, Triton and the worker, and show whether any part's memory grows.
 
-    Memory is sampled 400 times; a line is fitted to what each process held after the first quarter, when
-    caches and pools have filled. 50,000 short documents take ten minutes or so on two cores, small model.
+    Memory, lag and latency are sampled 400 times; a line is fitted to what each process held after the first
+    sixth, when caches and pools have filled. 50,000 short documents take ten minutes or so on two cores.
 
     Example: padellm bench soak --limit 10000 --json
+
+    Example: padellm bench soak --rate 20 --limit 36000 --svg docs/benchmarks
     """
     from stream.aio import loop_factory
     from stream.bench.soak import run, show, summary
 
+    folder = _charts_folder(svg)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        soaked = runner.run(run(documents, limit=limit, model=model))
+        soaked = runner.run(run(documents, limit=limit, rate=rate, model=model))
     show(soaked)
+    if folder:
+        from stream.bench.charts import soak_charts
+
+        folder.write(soak_charts(soaked.samples))
     if as_json:
         typer.echo(json.dumps(summary(soaked)))
 

@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from urllib.parse import quote
 
 from pydantic import ValidationError
@@ -32,7 +33,7 @@ def event_headers(event: EntityEvent, record: Record) -> Headers:
         "ce_specversion": "1.0",
         "ce_id": event.event_id,
         "ce_type": EVENT_TYPE,
-        "ce_source": f"/kafka/{quote(record.topic)}/{record.partition}",
+        "ce_source": _source(record.topic, record.partition),
         "ce_subject": quote(event.document_id, safe=""),
         "content-type": "application/json",
     }
@@ -85,6 +86,8 @@ def has_decodable_names(headers: Headers) -> bool:
 
 def encodable(name: str) -> str:
     """Spell each byte that was not UTF-8 as a backslash, an x and two hex digits."""
+    if name.isascii():
+        return name
     return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
@@ -99,6 +102,11 @@ def moment(timestamp: float | None) -> datetime | None:
         return datetime.fromtimestamp(timestamp, UTC)
     except (ValueError, OverflowError, OSError):
         return None
+
+
+@lru_cache(maxsize=1024)
+def _source(topic: str, partition: int) -> str:
+    return f"/kafka/{quote(topic)}/{partition}"
 
 
 def _spring(letter: DeadLetter, record: Record) -> dict[str, bytes]:

@@ -13,18 +13,11 @@ from typing import Any
 
 from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import KafkaConnectionError
-from aiokafka.protocol.admin import (
-    SaslAuthenticateRequest,
-    SaslAuthenticateRequest_v0,
-    SaslAuthenticateResponse_v0,
-    SaslAuthenticateResponse_v1,
-    SaslHandShakeRequest,
-)
+from aiokafka.protocol.admin import SaslAuthenticateRequest, SaslHandShakeRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
 _LEAVE_AT = 0.8  # of a session's life
 _OWN_FAILURE = b"\x01"
-_SECRET = (SaslAuthenticateRequest_v0, SaslAuthenticateResponse_v0, SaslAuthenticateResponse_v1)
 
 
 class LoginWanted(KafkaConnectionError):  # type: ignore[misc]  # noqa: N818 - names what it is
@@ -116,7 +109,9 @@ class _WithoutSecrets(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         arguments = record.args if isinstance(record.args, tuple) else ()
-        return not any(isinstance(each, _SECRET) for each in arguments)
+        return not any(
+            getattr(each, "API_KEY", None) == SaslAuthenticateRequest.API_KEY for each in arguments
+        )
 
 
 logging.getLogger("aiokafka.conn").addFilter(_WithoutSecrets())

@@ -1,7 +1,7 @@
 """The labels a document asks for, as the prompts name them."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from stream.contract.messages import Document
 from stream.ner.template import PromptTemplate
@@ -50,15 +50,22 @@ class LabelPrompts:
         labels = self._template.config.default_labels if document.labels is None else document.labels
         return list(dict.fromkeys(labels))
 
-    def of(self, document: Document) -> list[LabelPrompt]:
+    def of(self, document: Document) -> tuple[LabelPrompt, ...]:
         """One prompt for each entity type the document asks for."""
+        return self._default if document.labels is None else self._resolved(document)
+
+    @cached_property
+    def _default(self) -> tuple[LabelPrompt, ...]:
+        return self._resolved(Document(text="any"))
+
+    def _resolved(self, document: Document) -> tuple[LabelPrompt, ...]:
         definitions = document.labels if isinstance(document.labels, dict) else {}
         names: dict[str, list[str]] = {}
         for name in self.names(document):
             piece = self._template.label_text(name, definitions.get(name))
             names.setdefault(piece, []).append(name)
         phrase = self._template.config.phrase
-        return [
+        return tuple(
             LabelPrompt(first, tuple(also), phrase(first), self._ids(piece))
             for piece, (first, *also) in names.items()
-        ]
+        )

@@ -2,8 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -130,24 +129,18 @@ class ParallelDecoder:
     async def _ask(self, prefix: tuple[int, ...], label: LabelPrompt) -> tuple[LabelAnswer, float]:
         """A label's answer, and the time at which its count was known."""
         prompt = self._template.count_prompt(prefix, label.ids)
-        with _stage(Stage.COUNT):
+        stage = Stage.COUNT
+        try:
             count = read_count(await self._generator.generate(prompt), self._template)
-        counted_at = time.perf_counter()
-        number = count.number or 0
-        prompts = [self._template.mention_prompt(prompt, number, k) for k in range(1, number + 1)]
-        with _stage(Stage.MENTION):
+            counted_at = time.perf_counter()
+            stage = Stage.MENTION
+            number = count.number or 0
+            prompts = [self._template.mention_prompt(prompt, number, k) for k in range(1, number + 1)]
             completions = await all_of(map(self._generator.generate, prompts)) if prompts else []
+        except InferenceError as error:
+            error.stage = stage
+            raise
         return LabelAnswer(count, [read_mention(one, self._template) for one in completions]), counted_at
-
-
-@contextmanager
-def _stage(stage: Stage) -> Iterator[None]:
-    """Note in an error of the model at which stage it came."""
-    try:
-        yield
-    except InferenceError as error:
-        error.stage = stage
-        raise
 
 
 def add_answer(result: WindowResult, aligner: SpanAligner, label: str, answer: LabelAnswer) -> None:

@@ -84,7 +84,7 @@ class RawExtraction:
 
     text: str
     names: list[str]
-    labels: list[LabelPrompt]
+    labels: Sequence[LabelPrompt]
     windows: list[WindowResult]
 
     def counts(self) -> dict[str, int]:

@@ -41,6 +41,8 @@ class SpanAligner:
             when a mention is written more often than the text has it, or when it cuts a word that another
             mention has whole.
         """
+        if not mentions:  # as for most labels of most documents
+            return []
         repeats = Counter(mentions)
         found = {mention: self._occurrences(mention, times) for mention, times in repeats.items()}
         candidates = [found[mention] for mention in mentions]

@@ -50,6 +50,7 @@ class PromptTemplate:
         self._label = self._marker(pieces.label)
         self._count = self._marker(pieces.count)
         self._answers = [self._control(pieces.count_answer.format(n=n)) for n in range(config.max_count + 1)]
+        self._longest_answer = max(map(len, self._answers))
         self._mentions = [self._marker(pieces.mention.format(k=k)) for k in range(1, config.max_count + 1)]
         self._counts = {ids: n for n, ids in enumerate(self._answers)}
         if len(self._counts) <= config.max_count or len(set(self._mentions)) < config.max_count:
@@ -113,7 +114,7 @@ class PromptTemplate:
             label_ids: ``encode_text(label_text(...)).ids``.
         """
         ids = (*prefix_ids, *self._label, *label_ids, *self._count)
-        return Prompt(ids, max(map(len, self._answers)), self.end_id, self._count_stop)
+        return Prompt(ids, self._longest_answer, self.end_id, self._count_stop)
 
     def mention_prompt(self, count_prompt: Prompt, count: int, k: int) -> Prompt:
         """Asks for the k-th (from 1) of ``count`` mentions; its ids extend the count prompt's."""

@@ -164,7 +164,11 @@ class WorkerService:
                 if not missing:
                     return
                 self.health.stage = f"waiting for missing topics: {', '.join(missing)}"
-                _log.warning("topics missing", topics=missing, fix="create them with padellm topics")
+                _log.warning(
+                    "topics missing",
+                    topics=missing,
+                    fix="create them with padellm topics, or give this user Describe on them",
+                )
             self.health.progress()
             await asyncio.sleep(pause)
 

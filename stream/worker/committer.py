@@ -27,7 +27,7 @@ _log = structlog.get_logger(__name__)
 _MOST = 64  # outcomes of a transaction
 _LINGER = 0.02
 _LAST_ABORT = 2.0
-_LONGEST_PAUSE = 2.0  # between tries: outcomes come within 5 s of the broker's return
+_LONGEST_PAUSE = 1.0  # between tries: outcomes come within 5 s of the broker's return
 _RETRIABLE = (TransactionInDoubt, KafkaError, OSError, TimeoutError)
 
 

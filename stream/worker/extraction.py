@@ -262,7 +262,8 @@ class RetryingExtractor:
 
 async def _cancelled(task: asyncio.Task[object]) -> None:
     """Cancel a task and wait for its end; its failure is of no interest any more."""
-    task.cancel()
-    await asyncio.wait({task})
+    if not task.done():
+        task.cancel()
+        await asyncio.wait({task})
     if not task.cancelled():
         task.exception()

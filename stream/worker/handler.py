@@ -35,6 +35,7 @@ from stream.worker.publisher import MessageTooLarge, Outgoing, Outlet
 from stream.worker.repeats import RepeatLog
 
 _log = structlog.get_logger(__name__)
+_CANONICAL = json.JSONEncoder(sort_keys=True)
 _EVENT_IDS = uuid.UUID("9d5f6c1e-52a7-5b0e-8a55-6f6d3f6f2c11")
 
 _GIVEN_UP: tuple[tuple[type[InferenceError], Reason], ...] = (
@@ -72,6 +73,7 @@ class Handler:
         self._metrics = metrics
         self._repeats = RepeatLog(metrics)
         self._dead_letters = DeadLetters(settings, publisher, metrics)
+        self._asked = model.info.model_dump(), model.calibration and model.calibration.model_dump()
         self._extractor = RetryingExtractor(
             model, deadline=settings.document_deadline, metrics=metrics, status=status
         )
@@ -86,25 +88,25 @@ class Handler:
         Raises:
             DeliveryError: The dead-letter topic takes the record in no form, or the publisher is closed.
         """
-        with about(record):
-            try:
-                # Nothing is sent before the event is complete: an error up to here cannot follow an event.
-                event, message = await self._event(record, time.monotonic() - fetched)
-            except NoDocument as why:
-                await self._publisher.pass_over(record)
-                self._metrics.no_document()
-                _log.debug("no document", why=str(why))
-            except _NoEvent as no_event:
-                await self._dead_letters.publish(
-                    record,
-                    no_event.reason,
-                    str(no_event),
-                    stage=no_event.stage,
-                    attempts=no_event.attempts,
-                )
-            else:
-                await self._publish(record, event, message)
-            self._metrics.stage("total", time.monotonic() - fetched)
+        about(record)
+        try:
+            # Nothing is sent before the event is complete: an error up to here cannot follow an event.
+            event, message = await self._event(record, time.monotonic() - fetched)
+        except NoDocument as why:
+            await self._publisher.pass_over(record)
+            self._metrics.no_document()
+            _log.debug("no document", why=str(why))
+        except _NoEvent as no_event:
+            await self._dead_letters.publish(
+                record,
+                no_event.reason,
+                str(no_event),
+                stage=no_event.stage,
+                attempts=no_event.attempts,
+            )
+        else:
+            await self._publish(record, event, message)
+        self._metrics.stage("total", time.monotonic() - fetched)
 
     async def _event(self, record: Record, queued: float) -> tuple[EntityEvent, Outgoing]:
         """Make the event of a record, and the message that carries it.
@@ -208,19 +210,19 @@ class Handler:
         """
         document = decoded.document
         labels = self._model.default_labels if document.labels is None else document.labels
-        calibration = self._model.calibration
+        info, calibration = self._asked
         in_process = self._settings.inference is Inference.IN_PROCESS
         asked = [
             record.position,
             document.id,
             hashlib.sha256(record.value or b"").hexdigest(),
-            self._model.info.model_dump(),
+            info,
             list(labels.items()) if isinstance(labels, dict) else labels,
             document.policy or self._model.policy,
             self._settings.threshold if document.threshold is None else document.threshold,
-            calibration and calibration.model_dump(),
+            calibration,
             (self._settings.constrained, self._settings.int8) if in_process else None,
         ]
         if decoded.fields or unit is not OffsetUnit.CODE_POINTS:
             asked += [list(decoded.fields), unit]
-        return str(uuid.uuid5(_EVENT_IDS, json.dumps(asked, sort_keys=True)))
+        return str(uuid.uuid5(_EVENT_IDS, _CANONICAL.encode(asked)))

@@ -56,6 +56,8 @@ class DependencyStatus:
 
     def worked(self, operation: str) -> None:
         """Note an operation that succeeded."""
+        if self._reached and self._down_since is None:  # as for nearly every document
+            return
         self._failures.pop(operation, None)
         oldest = time.monotonic() - _FORGET_AFTER
         self._failures = {name: failure for name, failure in self._failures.items() if failure[1] > oldest}

@@ -35,24 +35,27 @@ class InFlightLimit:
     def __init__(self, documents: int, size: int, metrics: WorkerMetrics) -> None:
         self._documents = documents
         self._size = size
-        self._metrics = metrics
         self._bytes = 0
         self.count = 0
         self._next = 0  # size of the document that waits for a place
-        self._left = asyncio.Condition()
+        self._left = asyncio.Event()
+        metrics.in_flight.set_function(lambda: self.count)
+        metrics.in_flight_bytes.set_function(lambda: self._bytes)
 
     async def enter(self, size: int) -> None:
         """Wait for a place."""
-        async with self._left:
-            self._next = size
-            await self._left.wait_for(lambda: self._fits(size))
-            self._change(1, size)
+        self._next = size
+        while not self._fits(size):
+            self._left.clear()
+            await self._left.wait()
+        self.count += 1
+        self._bytes += size
 
-    async def leave(self, size: int) -> None:
+    def leave(self, size: int) -> None:
         """Give the place back."""
-        async with self._left:
-            self._change(-1, -size)
-            self._left.notify_all()
+        self.count -= 1
+        self._bytes -= size
+        self._left.set()
 
     @property
     def has_room(self) -> bool:
@@ -61,12 +64,6 @@ class InFlightLimit:
 
     def _fits(self, size: int) -> bool:
         return self.count == 0 or (self.count < self._documents and self._bytes + size <= self._size)
-
-    def _change(self, documents: int, size: int) -> None:
-        self.count += documents
-        self._bytes += size
-        self._metrics.in_flight.set(self.count)
-        self._metrics.in_flight_bytes.set(self._bytes)
 
 
 class Intake:
@@ -103,7 +100,7 @@ class Intake:
         await self._limit.enter(size)
         entry = self._tracker.open(partition, generation, record.offset) if current() else None
         if entry is None:
-            await self._limit.leave(size)
+            self._limit.leave(size)
             return
         if not self._tasks:
             self._health.progress()
@@ -134,7 +131,7 @@ class Intake:
         except PartitionLost:
             pass  # its next owner reads it again
         finally:
-            await asyncio.shield(self._limit.leave(len(record.value or b"")))
+            self._limit.leave(len(record.value or b""))
 
     async def _until_handled(self, record: Record, fetched: float) -> None:
         """Handle a record again until it has an outcome: not even a dead letter may be publishable now."""

@@ -1,6 +1,7 @@
 """Prometheus metrics of the worker, in a registry of their own."""
 
 from collections.abc import Mapping
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 
@@ -79,6 +80,10 @@ class WorkerMetrics:
             registry=self.registry,
         )
         self._rebalances = Counter("padellm_rebalances", "Rebalances of the group.", registry=self.registry)
+        # Looking up the child of some labels costs more than counting; every set of these labels is small.
+        self._documents_of = cache(self._documents.labels)
+        self._entities_of = cache(self._entities.labels)
+        self._stage_of = cache(self._stages.labels)
         self._deleted = Counter(
             "padellm_records_deleted_unread",
             "Records that the topic's retention deleted before a worker read them.",
@@ -96,9 +101,9 @@ class WorkerMetrics:
 
     def event(self, event: EntityEvent) -> None:
         """Count a document that became an event."""
-        self._documents.labels("event").inc()
+        self._documents_of("event").inc()
         for entity in event.entities:
-            self._entities.labels(self._labels.get(entity.label.casefold(), _OTHER)).inc()
+            self._entities_of(self._labels.get(entity.label.casefold(), _OTHER)).inc()
         for stage in ("queue", "count", "mention"):
             self.stage(stage, event.timings.get(stage, 0.0) / 1000)
 
@@ -113,7 +118,7 @@ class WorkerMetrics:
 
     def stage(self, name: str, seconds: float) -> None:
         """Observe the seconds that a document spent in a stage."""
-        self._stages.labels(name).observe(seconds)
+        self._stage_of(name).observe(seconds)
 
     def repeat(self, *, same: bool) -> None:
         """Count an event that was published before, and whether its entities are the same."""

@@ -31,7 +31,7 @@ _log = structlog.get_logger(__name__)
 _REQUEST_TIMEOUT = 15.0
 _SILENCE = 5.0
 _STOP_TIMEOUT = 2.0
-_LONGEST_PAUSE = 2.0  # between tries: outcomes come within 5 s of the broker's return
+_LONGEST_PAUSE = 1.0  # between tries: outcomes come within 5 s of the broker's return
 _RECORD_OVERHEAD = 1024  # batch and record framing, generously
 # INVALID_RECORD, the answer of a compacted topic to a record without a key, is a code that aiokafka does not
 # know; brokers before 2.4 call the record corrupt.

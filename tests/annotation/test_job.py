@@ -133,6 +133,13 @@ def test_job_goes_on_after_the_model_was_gone(tmp_path):
     assert (report.before, report.texts, len(out.read_text().splitlines())) == (5, 1, 6)
 
 
+def test_job_names_a_file_that_is_not_there(tmp_path):
+    """A missing file is an error that names it, before anything is written."""
+    with pytest.raises(ConfigurationError, match=r"none\.txt cannot be read"):
+        annotate([tmp_path / "none.txt"], tmp_path / "out.jsonl")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_job_refuses_lines_of_another_run(texts, tmp_path):
     """Lines of other options or files are not continued, and two runs at once do not mix."""
     out = tmp_path / "out.jsonl"

@@ -22,7 +22,7 @@ from aiokafka import AIOKafkaConsumer
 
 from stream.kafka.topics import ensure_topics
 from stream.local.reaper import Reaper
-from stream.settings import Delivery, Settings
+from stream.settings import Delivery, Inference, Settings
 from tests.delivery.forked_worker import ForkedWorker
 from tests.delivery.network.held_requests import Arrival, HeldRequests
 from tests.delivery.network.proxy import KafkaProxy
@@ -144,6 +144,7 @@ def _settings(bootstrap: str, model: Path) -> Settings:
         entities_topic=f"{name}-entities",
         dead_letters_topic=f"{name}-dead",
         model=model,
+        inference=Inference.IN_PROCESS,  # the script answers in the worker itself
         delivery=Delivery.EXACTLY_ONCE,
         log_level="info",
     )

@@ -18,7 +18,7 @@ class Planted(NamedTuple):
 _ONCE = Delivery.EXACTLY_ONCE
 PLANTED = (
     Planted("commit_automatically", "baseline", 1, "commits_past_in_flight"),
-    Planted("commit_as_faust_does", "kill", 1, "lost_documents"),
+    Planted("commit_as_faust_does", "kill", 1, "commits_past_in_flight"),
     Planted("commit_automatically", "kill", 1, "lost_documents"),
     Planted("commit_before_publishing", "kill", 1, "lost_documents"),
     Planted("fence_nobody", "freeze", 1, "duplicates", _ONCE),

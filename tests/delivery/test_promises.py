@@ -1,17 +1,20 @@
-"""Every promise of docs/delivery.md is held by tests that exist."""
+"""Every promise of docs/delivery.md and docs/threat-model.md is held by tests that exist."""
 
 import ast
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent.parent
-PAGE = (ROOT / "docs/delivery.md").read_text(encoding="utf-8")
+PAGES = ("delivery.md", "threat-model.md")
 TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 
-def test_promises_name_tests_that_exist():
+@pytest.mark.parametrize("page", PAGES)
+def test_promises_name_tests_that_exist(page):
     """Each test that the page names is a function of its file."""
-    named = TEST.findall(PAGE)
+    named = TEST.findall(_text(page))
     assert named
     missing = [
         f"{file}::{name}"
@@ -21,10 +24,15 @@ def test_promises_name_tests_that_exist():
     assert missing == []
 
 
-def test_promises_each_name_a_test():
+@pytest.mark.parametrize("page", PAGES)
+def test_promises_each_name_a_test(page):
     """No row of the page's tables is without a test."""
-    rows = [line for line in PAGE.splitlines() if line.startswith("| ")]
+    rows = [line for line in _text(page).splitlines() if line.startswith("| ")]
     assert [row for row in rows if not TEST.search(row) and not row.endswith("| Tests |")] == []
+
+
+def _text(page: str) -> str:
+    return (ROOT / "docs" / page).read_text(encoding="utf-8")
 
 
 def _functions(file: Path) -> set[str]:

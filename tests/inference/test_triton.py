@@ -45,14 +45,17 @@ def test_triton_configurations_differ_in_the_engine_alone() -> None:
     assert cpu == trtllm
 
 
-def test_triton_configurations_leave_only_the_engine_folder_open() -> None:
-    """Every variable of NVIDIA's template is decided; the engine's folder is the deployment's to name."""
+def test_triton_configurations_leave_only_the_engine_open() -> None:
+    """Every variable of NVIDIA's template is decided; the deployment names the engine and its checkpoint."""
     texts = {
         engine: (_MODELS / engine / "tensorrt_llm" / "config.pbtxt").read_text()
         for engine in ("cpu", "trtllm")
     }
     assert "${" not in texts["cpu"]
-    assert set(re.findall(r"\$\{(\w+)\}", texts["trtllm"])) == {"engine_dir"}
+    assert set(re.findall(r"\$\{(\w+)\}", texts["trtllm"])) == {
+        "engine_dir",
+        "checkpoint_sha256",
+    }
 
 
 def test_triton_configuration_declares_every_tensor_the_client_sends() -> None:

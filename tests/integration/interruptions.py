@@ -172,7 +172,7 @@ def _start(
 
 async def _shared(workers: list[WorkerProcess]) -> None:
     """Wait until all partitions are handed out among the workers, each with at least one."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while True:
         latest = [(assignments(worker) or [[]])[-1] for worker in workers]
         if all(latest) and sorted(chain(*latest)) == [*range(PARTITIONS)]:
@@ -184,7 +184,7 @@ async def _shared(workers: list[WorkerProcess]) -> None:
 
 async def _until_all_served(traffic: Traffic, since: float = 0.0) -> None:
     """Wait until each partition has an outcome of a later time than ``since``."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while len({each.partition for each in traffic.seen if each.at > since}) < PARTITIONS:
         assert time.monotonic() < deadline, traffic.longest_gaps(since)
         await asyncio.sleep(0.05)

@@ -55,14 +55,13 @@ LISTENERS = {
     "EXPIRED": "SSL",
     "ELSEWHERE": "SSL",
 }
-SESSION = 2.0  # seconds of a session of the listener SHORT
+SESSION = 2.0  # seconds of a session of the listener SHORT, which wants a certificate as well as a login
 _OPERATIONS = {
     "read": 3,
     "write": 4,
     "create": 5,
     "describe": 8,
-    "describe_configs": 10,
-    "idempotent_write": 12,
+    "describeconfigs": 10,
 }
 _RESOURCES = {"topic": 2, "group": 3, "cluster": 4, "transactional_id": 5}
 _PATTERNS = {"literal": 3, "prefixed": 4}
@@ -109,7 +108,7 @@ class SecuredKafka(Kafka):
                 "ssl.keystore.location": str(self.certificates / f"{identity}.pem"),
                 "ssl.truststore.type": "PEM",
                 "ssl.truststore.location": str(self.certificates / "authority.pem"),
-                "ssl.client.auth": "required" if name == "mutual" else "none",
+                "ssl.client.auth": "required" if name in {"mutual", "short"} else "none",
             }
         if protocol.startswith("SASL"):
             values["sasl.enabled.mechanisms"] = ",".join(_MECHANISMS)

@@ -27,6 +27,7 @@ async def test_worker_upgrade_older_of_one_instance_id_is_fenced(bench: Bench):
     older = bench.start_worker(instance_id="one")
     await older.is_ready()
     newer = bench.start_worker(instance_id="one")
+    await newer.is_ready()
     assert await asyncio.to_thread(older.process.wait, 60) == 1
     assert "PADELLM_INSTANCE_ID=one; give each worker an id of its own" in older.log.read_text()
     await bench.produce(*(f"Ada{n}" for n in range(20)))

@@ -152,9 +152,12 @@ def standing():
     """A consumer of one partition that stands at offset 4 of 10, and has begun nothing."""
     consumer = OrderedConsumer.__new__(OrderedConsumer)
     state = SimpleNamespace(position=4, highwater=10, lso=10, has_valid_position=True)
-    assignment = SimpleNamespace(tps={PARTITION}, state_value=lambda _: state)
-    consumer._thread = SimpleNamespace(subscription_assignment=lambda: assignment)
+    assignment = SimpleNamespace(tps={PARTITION}, state_value=lambda _: state, led=True)
+    consumer._thread = SimpleNamespace(
+        subscription_assignment=lambda: assignment, has_leader=lambda _: assignment.led
+    )
     consumer._tracker, consumer._transactions, consumer._handed_over = OffsetTracker(), None, {}
+    consumer.app = SimpleNamespace(consumer_generation_id=1)
     consumer.assignment = lambda: {PARTITION}
     consumer.position = state
     return consumer
@@ -175,13 +178,24 @@ def test_consumer_waits_for_records_that_can_be_read(standing):
 
 
 def test_consumer_waits_for_fetched_records_to_begin(standing):
-    """A record that Faust has got, and that is in nobody's hands, is a wait; once begun it is none."""
+    """A record that Faust has got in this generation, and that nobody has begun, is a wait."""
     standing.position.position = 10
-    standing._handed_over[PARTITION] = 9
+    standing._handed_over[PARTITION] = 1, 9
     standing._tracker.open(PARTITION, 1, 7)
     assert _waits(standing) == [(8, "fetched records are not begun")]
+    standing.app.consumer_generation_id = 2
+    assert _waits(standing) == []
+    standing.app.consumer_generation_id = 1
     standing._tracker.open(PARTITION, 1, 9)
     assert _waits(standing) == []
+
+
+def test_consumer_wait_without_a_leader_is_no_reason_to_restart(standing):
+    """A partition that no broker leads is named, and a restart of the worker would not help it."""
+    standing._thread.has_leader = lambda _: False
+    (wait,) = standing.waits(room=True)
+    assert wait.what == "records are not fetched, without a leader"
+    assert (wait.bounds.late, wait.bounds.stuck) == (30.0, float("inf"))
 
 
 def test_consumer_waits_for_commits(standing):
