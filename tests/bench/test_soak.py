@@ -16,12 +16,12 @@ def test_soak_finds_a_steady_leak_under_noise():
     documents = np.arange(1, 501) * 100
     found = memory_trend(_samples(100 + documents * 3 / 10_000 + random.normal(0, 5, 500)), "worker")
     assert found.per_10k == pytest.approx(3, abs=0.7)
-    assert found.last - found.warm == pytest.approx(3 * 3.75, abs=2.5)
+    assert found.last - found.warm == pytest.approx(3 * 4.17, abs=2.5)
 
 
 def test_soak_takes_no_filling_of_caches_for_a_leak():
-    """Memory that fills in the first quarter and then stays is no growth."""
-    filling = [*np.linspace(50, 200, 25), *[200.0] * 75]
+    """Memory that fills in the first sixth and then stays is no growth."""
+    filling = [*np.linspace(50, 200, 16), *[200.0] * 84]
     found = memory_trend(_samples(filling), "worker")
     assert found.per_10k == pytest.approx(0, abs=0.01)
     assert (found.first, found.most) == (50, 200)

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from stream.engine.model.checkpoint import FloatArray
 from stream.engine.model.config import ModelSpec, Rotary
+from stream.engine.model.int8_products import signed_weights_are_exact
 from stream.errors import CheckpointError
 
 FUSED = "com.microsoft"
@@ -57,14 +58,19 @@ class Operators:
             return self.add("MatMul", [name, self.constant(f"{output}.weight", matrix)], output)
         # A column of zeros would have scale 0.
         scales = np.maximum(np.abs(matrix).max(axis=0), _LEAST) / _INT8
+        middle = self.constant("middle", np.array(_INT8 + 1, np.uint8))
+        weight, middle_of_weight = np.rint(matrix / scales), ""
+        if not signed_weights_are_exact():
+            weight, middle_of_weight = weight + _INT8 + 1, middle
         whole = self.add(
             "MatMulIntegerToFloat",
             [
                 self._quantised(name),
-                self.constant(f"{output}.weight", np.rint(matrix / scales).astype(np.int8)),
+                self.constant(f"{output}.weight", weight.astype(np.uint8 if middle_of_weight else np.int8)),
                 self.constant("one", np.array(1, np.float32)),
                 self.constant(f"{output}.scales", scales.astype(np.float32)),
-                self.constant("middle", np.array(_INT8 + 1, np.uint8)),
+                middle,
+                middle_of_weight,
             ],
             f"{output}.whole",
             domain=FUSED,
@@ -141,7 +147,7 @@ class Operators:
         return self.add("QuantizeLinear", [scaled, "one", "middle"], f"{name}.int8")
 
 
-GRAPH_VERSION = 3
+GRAPH_VERSION = 4
 """To be raised whenever the same checkpoint gives another graph."""
 
 MAX_PASS_TOKENS = 4096
