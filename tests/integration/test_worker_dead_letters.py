@@ -76,7 +76,8 @@ async def test_worker_dead_letters_do_not_go_round_for_ever(bench: Bench):
         await producer.send_and_wait(bench.settings.documents_topic, b"not json", partition=0)
     for replays in range(3):
         letters = await _letters(bench, replays + 1)
-        assert [each.failure.replays for each in letters] == list(range(replays + 1))
+        # A replayed record has a key, so its dead letter may be in another partition: no order is promised.
+        assert sorted(each.failure.replays for each in letters) == list(range(replays + 1))
         plan = await _plan(bench)
         assert (len(plan.send), len(plan.done), plan.refused) == (1, replays, [])
         await send_again(bench.settings, plan.send, on_confirmed=lambda *_: None)
