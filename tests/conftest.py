@@ -1,7 +1,10 @@
 """Fixtures of the real parts, for every test that asks for them."""
 
+from collections.abc import Iterator
 from importlib.util import find_spec
 
+import pytest
+import structlog
 from hypothesis import settings
 
 _FIXTURES = (
@@ -16,3 +19,10 @@ pytest_plugins = [name for name in _FIXTURES if find_spec(name)]
 # A busy machine is slow now and then; that is no failure of a property.
 settings.register_profile("no-deadline", deadline=None)
 settings.load_profile("no-deadline")
+
+
+@pytest.fixture(autouse=True)
+def usual_logs() -> Iterator[None]:
+    """Keep a test from leaving its way of logging to the next: commands that run in this process set it."""
+    yield
+    structlog.reset_defaults()

@@ -31,7 +31,7 @@ def trial(
     from stream.worker.logs import configure_logs
 
     settings = Settings() if topic is None else Settings(documents_topic=topic)
-    configure_logs(LogLevel.ERROR)
+    configure_logs(LogLevel.ERROR, for_good=False)
     asyncio.run(_show(settings, limit, as_json=as_json))
 
 

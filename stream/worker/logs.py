@@ -31,11 +31,12 @@ _SHARED: list[structlog.typing.Processor] = [
 _CHATTY = ("faust", "mode", "aiokafka", "kafka", "aiohttp")
 
 
-def configure_logs(level: LogLevel) -> None:
+def configure_logs(level: LogLevel, *, for_good: bool = True) -> None:
     """Send every log line to stderr as one JSON object.
 
     Args:
         level: The least severe lines to write; those of libraries from warning on, unless it is debug.
+        for_good: Let each logger remember this, which is faster, and cannot be undone in this process.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
@@ -57,7 +58,7 @@ def configure_logs(level: LogLevel) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         # A line below the level costs one call that does nothing: there is one for each document.
         wrapper_class=structlog.make_filtering_bound_logger(level.value),
-        cache_logger_on_first_use=True,
+        cache_logger_on_first_use=for_good,
     )
 
 
