@@ -13,7 +13,7 @@ from stream.contract.rules import MAX_LABEL_CHARACTERS, MAX_METADATA_BYTES
 from stream.errors import BadDocument
 from stream.settings import Settings
 from stream.worker.codec import decode, decode_document, encode_event, largest_value
-from tests.bounds import bounded
+from tests.bounds import bounded, fastest
 
 SETTINGS = Settings(max_text_characters=100, max_labels=3)
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=100).filter(
@@ -293,5 +293,10 @@ def test_codec_answers_the_largest_value_in_time():
 def test_codec_finds_a_repeated_name_in_linear_time():
     """Among 16,000 names the last one, there twice, is found in less than 50 ms."""
     value = json.dumps({f"key{n}": 0 for n in range(16_000)})[:-1] + ', "key15999": 0}'
-    with bounded(seconds=0.05), pytest.raises(BadDocument, match="'key15999' occurs twice"):
-        decode_document(_record(value.encode()), Settings())
+    record, settings = _record(value.encode()), Settings()
+
+    def refuse():
+        with pytest.raises(BadDocument, match="'key15999' occurs twice"):
+            decode_document(record, settings)
+
+    assert fastest(refuse) < 0.05
