@@ -35,6 +35,13 @@ def model_repository() -> Path:
     return in_wheel if in_wheel.is_dir() else in_checkout
 
 
+def contract_file(name: str) -> Path:
+    """Find a file of the contract, such as ``asyncapi.yaml``, in an installed wheel or in a checkout."""
+    package = Path(__file__).resolve().parent
+    in_wheel, in_checkout = (root / "schemas" / name for root in (package / "_bundled", package.parent))
+    return in_wheel if in_wheel.is_file() else in_checkout
+
+
 def sample_documents() -> Path:
     """The file of sample documents, JSON Lines."""
     return Path(__file__).parent / "local" / "samples" / "documents.jsonl"

@@ -48,7 +48,9 @@ COMPOSE_VARIABLES = frozenset(
 )
 _TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:]+\]|[^\s:/,\[\]]+):[0-9]{1,5}")
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+"""Names and addresses that only this machine reaches."""
+_SHORTEST_TOKEN = 16
 
 
 def user_cache_folder() -> Path:
@@ -85,7 +87,7 @@ def _token_endpoint(text: str) -> str:
     url = urlsplit(text)
     if url.scheme not in {"http", "https"} or not url.hostname or url.username or url.password:
         raise ValueError("expected https://host/path, without a name or password in it")
-    if url.scheme == "http" and url.hostname not in _LOOPBACK:
+    if url.scheme == "http" and url.hostname not in LOOPBACK:
         raise ValueError("http:// would send the client's secret in clear text: use https://")
     return text
 
@@ -410,6 +412,20 @@ class Settings(BaseSettings):
     health_port: int = Field(
         default=8088, ge=0, le=65_535, description="Port of these pages; 0 picks a free one."
     )
+    page: bool = Field(
+        default=False,
+        description="Serve the [page](page.md): documents passing by, figures, a box to try a text.",
+    )
+    page_host: str = Field(
+        default="127.0.0.1", description="Address of the page; other than on loopback it needs a token."
+    )
+    page_port: int = Field(default=8089, ge=0, le=65_535, description="Port of the page; 0 picks a free one.")
+    page_token: SecretStr | None = Field(
+        default=None,
+        description="Secret that opens the page, at least 16 characters; without one, whoever reaches the "
+        "page may read documents and send some.",
+    )
+    page_token_file: Path | None = Field(default=None, description="File that holds it instead.")
     log_level: LogLevel = Field(default=LogLevel.INFO, description="debug, info, warning or error.")
     cache_dir: Path = Field(
         default_factory=user_cache_folder,
@@ -452,7 +468,12 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _access_fits(self) -> Self:
         """Refuse what would be passed over: no connection is less protected than its settings say."""
-        if problems := (*_access_problems(self), *_login_problems(self), *_triton_problems(self)):
+        if problems := (
+            *_access_problems(self),
+            *_login_problems(self),
+            *_triton_problems(self),
+            *_page_problems(self),
+        ):
             raise ValueError("; ".join(problems))
         return self
 
@@ -466,7 +487,13 @@ _POINTERS = (
     "carry_all_fields",
 )
 
-_FILED = ("ssl_key_password", "sasl_username", "sasl_password", "sasl_oauthbearer_client_secret")
+_FILED = (
+    "ssl_key_password",
+    "sasl_username",
+    "sasl_password",
+    "sasl_oauthbearer_client_secret",
+    "page_token",
+)
 _UNPRINTED = {*_FILED, "sasl_oauthbearer_token_endpoint_url"}  # it may hold a password by mistake
 _PASSWORD_LOGIN = ("sasl_username", "sasl_password")
 _TOKEN_LOGIN = (
@@ -531,13 +558,24 @@ def _triton_problems(settings: "Settings") -> Iterator[str]:
         yield f"{own[0]} is set without PADELLM_TRITON_SSL_CERTIFICATE_LOCATION"
 
 
+def _page_problems(settings: "Settings") -> Iterator[str]:
+    token = settings.page_token
+    if settings.page_host not in LOOPBACK and not _given(settings, "page_token"):
+        yield (
+            f"PADELLM_PAGE_HOST={settings.page_host} is not on loopback, where whoever reaches the page may "
+            "read documents: set PADELLM_PAGE_TOKEN or PADELLM_PAGE_TOKEN_FILE"
+        )
+    if token is not None and len(token.get_secret_value()) < _SHORTEST_TOKEN:
+        yield f"PADELLM_PAGE_TOKEN has fewer than {_SHORTEST_TOKEN} characters: it could be guessed"
+
+
 def present(settings: Settings, name: str) -> str | None:
     """Value of a setting that a file may hold; the file is read anew each time, without its last line break.
 
     Args:
         settings: Effective settings.
-        name: One of ``ssl_key_password``, ``sasl_username``, ``sasl_password`` and
-            ``sasl_oauthbearer_client_secret``.
+        name: One of ``ssl_key_password``, ``sasl_username``, ``sasl_password``,
+            ``sasl_oauthbearer_client_secret`` and ``page_token``.
 
     Returns:
         None where neither the value nor the file is set.

@@ -4,12 +4,14 @@ import hashlib
 import json
 import time
 import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import structlog
 
 from stream.aio import all_of
 from stream.contract.headers import event_headers, has_decodable_names
-from stream.contract.messages import EntityEvent, Source
+from stream.contract.messages import DeadLetter, EntityEvent, Source
 from stream.contract.reasons import Reason, Stage
 from stream.contract.record import Record
 from stream.errors import (
@@ -31,6 +33,7 @@ from stream.worker.health_state import DependencyStatus
 from stream.worker.logs import about
 from stream.worker.metrics import WorkerMetrics
 from stream.worker.model import ServedModel
+from stream.worker.outcome import Finished, Watch, nobody
 from stream.worker.publisher import MessageTooLarge, Outgoing, Outlet
 from stream.worker.repeats import RepeatLog
 
@@ -56,8 +59,26 @@ class _NoEvent(Exception):  # noqa: N818 - names what it is
         self.attempts = attempts
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """Attributes: ``event``; ``message`` that carries it; ``decoded``, the document it is of."""
+
+    event: EntityEvent
+    message: Outgoing
+    decoded: Decoded
+
+
 class Handler:
-    """Takes records to their outcomes; any number at once."""
+    """Takes records to their outcomes; any number at once.
+
+    Args:
+        settings: Effective settings.
+        model: The model.
+        publisher: Publishes the outcomes.
+        metrics: Counts them.
+        status: Status of the model.
+        watch: Called with each of them.
+    """
 
     def __init__(
         self,
@@ -66,7 +87,10 @@ class Handler:
         publisher: Outlet,
         metrics: WorkerMetrics,
         status: DependencyStatus,
+        *,
+        watch: Watch = nobody,
     ) -> None:
+        self._watch = watch
         self._settings = settings
         self._model = model
         self._publisher = publisher
@@ -89,15 +113,17 @@ class Handler:
             DeliveryError: The dead-letter topic takes the record in no form, or the publisher is closed.
         """
         about(record)
+        texts: Mapping[str | None, str] = {}
+        outcome: EntityEvent | DeadLetter | None = None
         try:
             # Nothing is sent before the event is complete: an error up to here cannot follow an event.
-            event, message = await self._event(record, time.monotonic() - fetched)
+            made = await self._event(record, time.monotonic() - fetched)
         except NoDocument as why:
             await self._publisher.pass_over(record)
             self._metrics.no_document()
             _log.debug("no document", why=str(why))
         except _NoEvent as no_event:
-            await self._dead_letters.publish(
+            outcome = await self._dead_letters.publish(
                 record,
                 no_event.reason,
                 str(no_event),
@@ -105,10 +131,12 @@ class Handler:
                 attempts=no_event.attempts,
             )
         else:
-            await self._publish(record, event, message)
-        self._metrics.stage("total", time.monotonic() - fetched)
+            outcome, texts = await self._publish(record, made), made.decoded.texts
+        seconds = time.monotonic() - fetched
+        self._metrics.stage("total", seconds)
+        self._watch(Finished(record, outcome, seconds, texts))
 
-    async def _event(self, record: Record, queued: float) -> tuple[EntityEvent, Outgoing]:
+    async def _event(self, record: Record, queued: float) -> _Made:
         """Make the event of a record, and the message that carries it.
 
         Raises:
@@ -143,13 +171,14 @@ class Handler:
                 offsets=None if unit is OffsetUnit.CODE_POINTS else unit,
                 fields=content.fields,
             )
-            return event, Outgoing(
+            message = Outgoing(
                 topic=self._settings.entities_topic,
                 key=event.document_id.encode(),
                 value=encode_event(event, decoded.metadata),
                 headers=event_headers(event, record),
                 record=record,
             )
+            return _Made(event, message, decoded)
         except NoDocument:
             raise
         except BadDocument as bad:
@@ -186,21 +215,22 @@ class Handler:
             )
         return decode(record, self._settings)
 
-    async def _publish(self, record: Record, event: EntityEvent, message: Outgoing) -> None:
-        began = time.monotonic()
+    async def _publish(self, record: Record, made: _Made) -> EntityEvent | DeadLetter:
+        """Publish an event, or a dead letter where its topic does not take it; returns which."""
+        began, event = time.monotonic(), made.event
         try:
-            await self._publisher.publish(message)
+            await self._publisher.publish(made.message)
         except MessageTooLarge as error:
-            await self._dead_letters.publish(
+            return await self._dead_letters.publish(
                 record,
                 Reason.EVENT_TOO_LARGE,
                 f"the entity event of this document cannot be published: {error}",
             )
-            return
         self._metrics.stage("publish", time.monotonic() - began)
         self._metrics.event(event)
         self._repeats.note(event)
         _log.debug("event published", event_id=event.event_id, entities=len(event.entities))
+        return event
 
     def _event_id(self, record: Record, decoded: Decoded, unit: OffsetUnit) -> str:
         """Identify the question: position and content of the record, and all that decides the answer.

@@ -156,6 +156,19 @@ class WorkerMetrics:
         self._breaker.clear()
         self._breaker.labels(state).set(1)
 
+    def samples(self, name: str) -> dict[tuple[str, ...], float]:
+        """Present values of a metric by the values of its labels, in the order of their names.
+
+        Args:
+            name: Of its samples, such as ``padellm_documents_total``.
+        """
+        return {
+            tuple(sample.labels.values()): sample.value
+            for metric in self.registry.restricted_registry([name]).collect()
+            for sample in metric.samples
+            if sample.name == name
+        }
+
     def page(self) -> bytes:
         """All metrics in Prometheus' text format."""
         return generate_latest(self.registry)
