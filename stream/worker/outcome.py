@@ -1,4 +1,4 @@
-"""What has become of a record, for those who watch the stream."""
+"""Finished records, each with its outcome, for those who watch the stream."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

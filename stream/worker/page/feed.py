@@ -19,7 +19,7 @@ _EXPECTED = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class FeedSample:
     """A finished record, ready to be shown.
 
     Attributes:
@@ -67,17 +67,17 @@ class Buffer:
 
     def __init__(self, *, most: int, most_bytes: int) -> None:
         self._most, self._most_bytes = most, most_bytes
-        self._samples: deque[Sample] = deque()
+        self._samples: deque[FeedSample] = deque()
         self.bytes = 0
 
-    def add(self, sample: Sample) -> None:
+    def add(self, sample: FeedSample) -> None:
         """Keep a sample; the oldest ones make room."""
         self._samples.append(sample)
         self.bytes += len(sample.line)
         while len(self._samples) > self._most or self.bytes > self._most_bytes:
             self.bytes -= len(self._samples.popleft().line)
 
-    def newest_first(self) -> Iterator[Sample]:
+    def newest_first(self) -> Iterator[FeedSample]:
         """All that are kept."""
         return reversed(self._samples)
 
@@ -85,7 +85,7 @@ class Buffer:
         return len(self._samples)
 
 
-class Feed:
+class SampleFeed:
     """Watches the stream: samples of its records, their pace, and a search among the samples.
 
     A sample is taken while the allowance lasts: 20 events and 5 dead letters a second, each kind with a
@@ -128,7 +128,7 @@ class Feed:
         """Samples that a search looks at."""
         return sum(map(len, self._buffers.values()))
 
-    def since(self, number: int, *, most: int) -> list[Sample]:
+    def since(self, number: int, *, most: int) -> list[FeedSample]:
         """The newest samples after one of this number, at most so many, the oldest first.
 
         A number that is not reached yet is of an earlier process, and counts as 0.
@@ -137,7 +137,7 @@ class Feed:
         newer = takewhile(lambda sample: sample.number > last, self._newest_first())
         return list(islice(newer, most))[::-1]
 
-    def search(self, wanted: str, *, most: int) -> list[Sample]:
+    def search(self, wanted: str, *, most: int) -> list[FeedSample]:
         """Samples whose document id holds these characters: the same id first, then the newest first."""
         wanted = wanted.casefold()
         found = [sample for sample in self._newest_first() if wanted in sample.document_id.casefold()]
@@ -158,7 +158,7 @@ class Feed:
         }
         return Pace(round(len(latest) / max(span, 1e-3), 2), quantiles)
 
-    def _newest_first(self) -> Iterator[Sample]:
+    def _newest_first(self) -> Iterator[FeedSample]:
         kinds = (buffer.newest_first() for buffer in self._buffers.values())
         return heapq.merge(*kinds, key=lambda sample: -sample.number)
 
@@ -173,7 +173,7 @@ class Feed:
             return
         self._number += 1
         line = as_json(self._number, finished)
-        self._buffers[is_letter].add(Sample(self._number, document_id(finished), line))
+        self._buffers[is_letter].add(FeedSample(self._number, document_id(finished), line))
 
     def _is_expected(self, finished: Finished) -> bool:
         value = finished.record.value

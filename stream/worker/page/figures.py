@@ -6,7 +6,7 @@ from typing import Any
 from stream.settings import Settings
 from stream.worker.health_state import HealthState
 from stream.worker.metrics import WorkerMetrics
-from stream.worker.page.feed import Feed
+from stream.worker.page.feed import SampleFeed
 
 _FRESH = 0.4  # seconds; pages that are open at the same time share them
 
@@ -14,7 +14,9 @@ _FRESH = 0.4  # seconds; pages that are open at the same time share them
 class Figures:
     """State of the worker and its parts; whole each time, so that a page that missed some is right again."""
 
-    def __init__(self, settings: Settings, health: HealthState, metrics: WorkerMetrics, feed: Feed) -> None:
+    def __init__(
+        self, settings: Settings, health: HealthState, metrics: WorkerMetrics, feed: SampleFeed
+    ) -> None:
         self._settings, self._health, self._metrics, self._feed = settings, health, metrics, feed
         self._latest: dict[str, Any] = {}
         self._taken_at = float("-inf")

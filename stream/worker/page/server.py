@@ -16,7 +16,7 @@ from stream.settings import Settings
 from stream.worker.health_state import HealthState
 from stream.worker.metrics import WorkerMetrics
 from stream.worker.page.contract import contract
-from stream.worker.page.feed import Feed
+from stream.worker.page.feed import SampleFeed
 from stream.worker.page.figures import Figures
 from stream.worker.page.guard import OPEN_TO_ALL, Guard, json_object, refusal
 from stream.worker.page.text_trial import TextTrial, TrialRefusedError
@@ -47,7 +47,7 @@ class Page:
     """
 
     def __init__(self, settings: Settings, health: HealthState, metrics: WorkerMetrics) -> None:
-        self.feed = Feed()
+        self.feed = SampleFeed()
         self.trial: TextTrial | None = None
         self._settings = settings
         self._figures = Figures(settings, health, metrics, self.feed)

@@ -16,7 +16,7 @@ from stream.contract.record import Record
 from stream.offsets import OffsetUnit
 from stream.worker.outcome import Finished
 from stream.worker.page import feed as feed_module
-from stream.worker.page.feed import Allowance, Buffer, Feed, Sample
+from stream.worker.page.feed import Allowance, Buffer, FeedSample, SampleFeed
 from stream.worker.page.samples import as_json
 
 EMOJI = "😀 Zoë met 李雷 👩‍🚀 in Köln"
@@ -103,9 +103,9 @@ def test_buffer_bounds_samples_and_bytes():
     """The oldest samples go when there are too many, and when they are too large together."""
     buffer = Buffer(most=3, most_bytes=100)
     for number in range(1, 6):
-        buffer.add(Sample(number, "doc", b"x" * 10))
+        buffer.add(FeedSample(number, "doc", b"x" * 10))
     assert [sample.number for sample in buffer.newest_first()] == [5, 4, 3]
-    buffer.add(Sample(6, "doc", b"x" * 85))
+    buffer.add(FeedSample(6, "doc", b"x" * 85))
     assert [sample.number for sample in buffer.newest_first()] == [6, 5]
     assert buffer.bytes == 95
 
@@ -114,7 +114,7 @@ def test_feed_drops_samples_under_load_and_counts_all(monkeypatch):
     """Beyond the allowance a record is counted and not sampled; later ones are again."""
     now = 1000.0
     monkeypatch.setattr(feed_module.time, "monotonic", lambda: now)
-    feed = Feed(Allowance(20), Allowance(5))
+    feed = SampleFeed(Allowance(20), Allowance(5))
     for _ in range(10_000):
         feed.watch(_event())
     assert (feed.finished, feed.sampled) == (10_000, 20)
@@ -126,7 +126,7 @@ def test_feed_drops_samples_under_load_and_counts_all(monkeypatch):
 
 def test_feed_keeps_dead_letters_beside_a_flood_of_events():
     """Events have an allowance and a buffer of their own: they push no dead letter out."""
-    feed = Feed(Allowance(10_000), Allowance(5))
+    feed = SampleFeed(Allowance(10_000), Allowance(5))
     feed.watch(_letter("bad"))
     for _ in range(2_000):
         feed.watch(_event())
@@ -136,7 +136,7 @@ def test_feed_keeps_dead_letters_beside_a_flood_of_events():
 
 def test_feed_gives_each_sample_once_and_in_order():
     """A page that asks for what is new after its last sample gets no sample twice and none too many."""
-    feed = Feed(Allowance(100), Allowance(100))
+    feed = SampleFeed(Allowance(100), Allowance(100))
     for number in range(6):
         feed.watch(_letter() if number % 2 else _event())
     first = feed.since(0, most=4)
@@ -148,14 +148,14 @@ def test_feed_gives_each_sample_once_and_in_order():
 
 def test_feed_starts_again_for_a_page_of_an_earlier_process():
     """A number that this process has not reached shows all that is kept."""
-    feed = Feed()
+    feed = SampleFeed()
     feed.watch(_event())
     assert [sample.number for sample in feed.since(999, most=10)] == [1]
 
 
 def test_feed_search_finds_the_same_id_first():
     """The document with exactly this id comes before those that hold it in theirs."""
-    feed = Feed()
+    feed = SampleFeed()
     for name in ("note-1", "note-12", "other", "NOTE-123"):
         feed.watch(_event(name))
     found = [sample.document_id for sample in feed.search("note-1", most=10)]
@@ -164,7 +164,7 @@ def test_feed_search_finds_the_same_id_first():
 
 def test_feed_samples_what_is_expected_beyond_the_allowance():
     """The record that a visitor sends is shown, whatever passes by with it."""
-    feed = Feed(Allowance(1), Allowance(1))
+    feed = SampleFeed(Allowance(1), Allowance(1))
     feed.watch(_event())
     feed.expect(b"Ada wrote this")
     feed.watch(_event())
@@ -174,7 +174,7 @@ def test_feed_samples_what_is_expected_beyond_the_allowance():
 
 def test_feed_never_raises():
     """A fault in taking a sample is no fault of the record, whose outcome is in Kafka."""
-    feed = Feed()
+    feed = SampleFeed()
     broken = _event()
     feed.watch(Finished(broken.record, broken.outcome, 0.0, texts=None))  # type: ignore[arg-type]
     assert feed.finished == 1
@@ -184,7 +184,7 @@ def test_feed_pace_is_of_the_last_seconds(monkeypatch):
     """Rate and latency forget what is older than the span."""
     now = 1000.0
     monkeypatch.setattr(feed_module.time, "monotonic", lambda: now)
-    feed = Feed()
+    feed = SampleFeed()
     for seconds in (9.0, 9.0):
         feed.watch(Finished(_event().record, None, seconds))
     now += 20
