@@ -27,7 +27,7 @@ _TRACEPARENT = re.compile(
 )
 
 
-def event_headers(event: EntityEvent, record: Record) -> Headers:
+def event_headers(event: EntityEvent, record: Record, *, content_type: str = "application/json") -> Headers:
     """CloudEvents attributes in binary mode (Kafka binding, 3.2), and exactly one ``traceparent``."""
     attributes = {
         "ce_specversion": "1.0",
@@ -35,7 +35,7 @@ def event_headers(event: EntityEvent, record: Record) -> Headers:
         "ce_type": EVENT_TYPE,
         "ce_source": _source(record.topic, record.partition),
         "ce_subject": quote(event.document_id, safe=""),
-        "content-type": "application/json",
+        "content-type": content_type,
     }
     # The time of the document, not of this try: a repeat is the same event.
     if time := moment(record.timestamp):

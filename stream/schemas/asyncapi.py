@@ -51,7 +51,7 @@ def event_headers_schema() -> dict[str, Any]:
         "ce_source": {"type": "string", "description": "/kafka/{topic}/{partition} of the document."},
         "ce_subject": {"type": "string", "description": "The document id, percent-encoded."},
         "ce_time": {"type": "string", "format": "date-time", "description": "Timestamp of the document."},
-        "content-type": {"const": "application/json"},
+        "content-type": {"enum": ["application/json", "application/avro"]},
     }
     required = [*properties, "traceparent"]
     return {"type": "object", "required": required, "properties": {**properties, **_TRACE}}

@@ -32,6 +32,7 @@ from stream.worker.logs import about
 from stream.worker.metrics import WorkerMetrics
 from stream.worker.model import ServedModel
 from stream.worker.publisher import MessageTooLarge, Outgoing, Outlet
+from stream.worker.registered import RegisteredValues
 from stream.worker.repeats import RepeatLog
 
 _log = structlog.get_logger(__name__)
@@ -57,7 +58,16 @@ class _NoEvent(Exception):  # noqa: N818 - names what it is
 
 
 class Handler:
-    """Takes records to their outcomes; any number at once."""
+    """Takes records to their outcomes; any number at once.
+
+    Args:
+        settings: Effective settings.
+        model: Answers.
+        publisher: Takes the outcomes.
+        metrics: Count them.
+        status: Status of the model.
+        values: Read and write values of a schema registry; None where the settings name none.
+    """
 
     def __init__(
         self,
@@ -66,11 +76,14 @@ class Handler:
         publisher: Outlet,
         metrics: WorkerMetrics,
         status: DependencyStatus,
+        *,
+        values: RegisteredValues | None = None,
     ) -> None:
         self._settings = settings
         self._model = model
         self._publisher = publisher
         self._metrics = metrics
+        self._values = values
         self._repeats = RepeatLog(metrics)
         self._dead_letters = DeadLetters(settings, publisher, metrics)
         self._asked = model.info.model_dump(), model.calibration and model.calibration.model_dump()
@@ -117,7 +130,7 @@ class Handler:
         """
         stage = Stage.DECODE
         try:
-            decoded = self._decoded(record)
+            decoded = await self._decoded(record)
             document = decoded.document
             unit = document.offsets or self._settings.offsets
             stage = Stage.INFERENCE
@@ -146,8 +159,8 @@ class Handler:
             return event, Outgoing(
                 topic=self._settings.entities_topic,
                 key=event.document_id.encode(),
-                value=encode_event(event, decoded.metadata),
-                headers=event_headers(event, record),
+                value=await self._encoded(event, decoded.metadata),
+                headers=event_headers(event, record, content_type=self._settings.event_encoding.content_type),
                 record=record,
             )
         except NoDocument:
@@ -179,12 +192,17 @@ class Handler:
         )
         return content_of_fields(texts, dict(zip(texts, extractions, strict=True)), unit)
 
-    def _decoded(self, record: Record) -> Decoded:
+    async def _decoded(self, record: Record) -> Decoded:
         if not has_decodable_names(record.headers):
             raise BadDocument(
                 Reason.NOT_UTF8, "the name of a header is not UTF-8; Kafka wants names of headers in UTF-8"
             )
-        return decode(record, self._settings)
+        return decode(record if self._values is None else await self._values.document(record), self._settings)
+
+    async def _encoded(self, event: EntityEvent, metadata: bytes) -> bytes:
+        if self._values is None:
+            return encode_event(event, metadata)
+        return await self._values.event(event, metadata)
 
     async def _publish(self, record: Record, event: EntityEvent, message: Outgoing) -> None:
         began = time.monotonic()
