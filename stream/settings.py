@@ -47,6 +47,7 @@ COMPOSE_VARIABLES = frozenset(
     }
 )
 _TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
+_DNS = "dns:///"  # as gRPC writes a name that stands for several addresses
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:]+\]|[^\s:/,\[\]]+):[0-9]{1,5}")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -77,6 +78,12 @@ def _address(text: str) -> str:
 def _addresses(text: str) -> str:
     for one in text.split(","):
         _address(one.strip())
+    return text
+
+
+def _servers(text: str) -> str:
+    for one in text.split(","):
+        _address(one.strip().removeprefix(_DNS))
     return text
 
 
@@ -339,8 +346,10 @@ class Settings(BaseSettings):
         default=None,
         description="Model folder (Hugging Face layout), padellm-small-en (the default) or padellm-small-zh.",
     )
-    triton_url: Annotated[str, AfterValidator(_address)] = Field(
-        default="127.0.0.1:8001", description="Triton's gRPC address, host:port."
+    triton_url: Annotated[str, AfterValidator(_servers)] = Field(
+        default="127.0.0.1:8001",
+        description="gRPC address of Triton, host:port. Of several servers all, separated by commas, or "
+        "dns:///name:port for every address of a name.",
     )
     triton_ssl: bool = Field(default=False, description="Connect to Triton with TLS.")
     triton_ssl_ca_location: Path | None = Field(
@@ -355,7 +364,7 @@ class Settings(BaseSettings):
         description="PEM file of the certificate's private key, not encrypted. "
         "[default: it is beside the certificate]",
     )
-    triton_in_flight: int = Field(default=256, ge=1, description="Concurrent requests to Triton.")
+    triton_in_flight: int = Field(default=256, ge=1, description="Concurrent requests to each Triton.")
     engine_threads: int = Field(default=2, ge=1, description="Threads of the CPU engine.")
     kv_cache_mb: int = Field(
         default=128,

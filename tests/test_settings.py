@@ -94,6 +94,8 @@ def test_settings_topics_differ_from_defaults(environment):
         ("PADELLM_ENTITIES_TOPIC", "x" * 250),
         ("PADELLM_TRITON_URL", "http://127.0.0.1:8000"),
         ("PADELLM_TRITON_URL", "triton"),
+        ("PADELLM_TRITON_URL", "triton-0:8001,"),
+        ("PADELLM_TRITON_URL", "dns:///triton"),
         ("BROKER", "PLAINTEXT://kafka:9092"),
         ("PADELLM_BROKER", "kafka:9092,"),
         ("PADELLM_INT8", "perhaps"),

@@ -19,7 +19,7 @@ from stream.errors import (
     InferenceError,
     InferenceTimeout,
 )
-from stream.generation import origin
+from stream.generation import Origin, origin
 from stream.offsets import OffsetUnit
 from stream.settings import Inference, Settings
 from stream.worker.codec import Decoded, decode, encode_event
@@ -122,7 +122,7 @@ class Handler:
             unit = document.offsets or self._settings.offsets
             stage = Stage.INFERENCE
             # Each document has a task, and so a context, of its own.
-            origin.set(record.position)
+            origin.set(Origin(record.position))
             structlog.contextvars.bind_contextvars(document=document.id)
             content = await self._content(decoded, unit)
             stage = Stage.PUBLISH
