@@ -9,7 +9,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Origin:
-    """What prompts are asked for, such as one record. Prompts of one origin share prefixes.
+    """Thing that prompts are asked for, such as one record. Prompts of one origin share prefixes.
 
     Attributes:
         name: It goes into the ids of requests to a server, so that its log can be joined with ours.

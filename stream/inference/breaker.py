@@ -164,5 +164,5 @@ class CircuitBreaker:
 
 
 def _is_failure(error: BaseException) -> bool:
-    """Whether an error is the server's: it was not there, failed or did not answer in time."""
+    """Tell if an error is the server's: it was not there, failed or did not answer in time."""
     return isinstance(error, InferenceUnavailable | InferenceTimeout) and not isinstance(error, InferenceBusy)

@@ -10,8 +10,8 @@ _LEAST_SHARE = 0.1  # of a server that has just come
 
 
 @dataclass(slots=True, eq=False)
-class Place:
-    """A server's place in the roster.
+class Member:
+    """A server's member in the roster.
 
     Attributes:
         address: host:port.
@@ -41,51 +41,51 @@ class Roster:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._places: dict[str, Place] = {}
+        self._members: dict[str, Member] = {}
         self._turns = itertools.count(1)
 
-    def __iter__(self) -> Iterator[Place]:
-        return iter(self._places.values())
+    def __iter__(self) -> Iterator[Member]:
+        return iter(self._members.values())
 
-    def __contains__(self, place: object) -> bool:
-        return place in self._places.values()
+    def __contains__(self, member: object) -> bool:
+        return member in self._members.values()
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._members)
 
-    def add(self, address: str) -> Place:
+    def add(self, address: str) -> Member:
         """Add a server, in service."""
-        place = Place(address, since=self._clock())
-        self._places[address] = place
-        return place
+        member = Member(address, since=self._clock())
+        self._members[address] = member
+        return member
 
-    def remove(self, address: str) -> Place:
+    def remove(self, address: str) -> Member:
         """Remove a server; no choice falls on it any more."""
-        return self._places.pop(address)
+        return self._members.pop(address)
 
-    def eject(self, place: Place) -> None:
+    def eject(self, member: Member) -> None:
         """Take a server out of service."""
-        place.in_service = False
+        member.in_service = False
 
-    def restore(self, place: Place) -> None:
+    def restore(self, member: Member) -> None:
         """Put a server back into service, slowly."""
-        place.in_service, place.since = True, self._clock()
+        member.in_service, member.since = True, self._clock()
 
-    def choose(self, *, avoid: Collection[Place] = ()) -> Place | None:
+    def choose(self, *, avoid: Collection[Member] = ()) -> Member | None:
         """The server for the next prompt; None while none is in service.
 
         Args:
             avoid: Servers that are chosen only where no other one is in service.
         """
-        serving = [place for place in self if place.in_service]
-        candidates = [place for place in serving if place not in avoid] or serving
+        serving = [member for member in self if member.in_service]
+        candidates = [member for member in serving if member not in avoid] or serving
         if not candidates:
             return None
-        chosen = min(candidates, key=lambda place: (self._load(place), place.turn))
+        chosen = min(candidates, key=lambda member: (self._load(member), member.turn))
         chosen.turn = next(self._turns)
         return chosen
 
-    def _load(self, place: Place) -> float:
+    def _load(self, member: Member) -> float:
         """Prompts in flight with the next one, over the share that the server may have."""
-        share = (self._clock() - place.since) / _SLOW_START
-        return (place.in_flight + 1) / min(1.0, max(_LEAST_SHARE, share))
+        share = (self._clock() - member.since) / _SLOW_START
+        return (member.in_flight + 1) / min(1.0, max(_LEAST_SHARE, share))

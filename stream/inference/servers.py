@@ -23,7 +23,7 @@ from stream.errors import (
 from stream.generation import Completion, Generator, Origin, Prompt, origin
 from stream.inference.addresses import Address, changes, resolve, split
 from stream.inference.breaker import BreakerState
-from stream.inference.roster import Place, Roster
+from stream.inference.roster import Member, Roster
 from stream.inference.triton import FIRST_PAUSE, LONGEST_PAUSE, Tries, TritonGenerator, tls_of_triton
 from stream.settings import Settings
 
@@ -75,8 +75,8 @@ class ServerWatch(Protocol):
 
 
 @dataclass(slots=True)
-class _Way:
-    """What one prompt has met so far.
+class _Course:
+    """Course of one prompt so far.
 
     Attributes:
         tries: Bounds its tries.
@@ -85,8 +85,8 @@ class _Way:
     """
 
     tries: Tries
-    failed: set[Place] = field(default_factory=set)
-    refused: tuple[Place, InferenceUnclear] | None = None
+    failed: set[Member] = field(default_factory=set)
+    refused: tuple[Member, InferenceUnclear] | None = None
 
 
 class TritonServers:
@@ -123,15 +123,15 @@ class TritonServers:
         self._watch = watch
         self._deadline = call_deadline
         self._roster = Roster()
-        self._servers: dict[Place, Server] = {}
-        self._states: dict[Place, BreakerState] = {}
+        self._servers: dict[Member, Server] = {}
+        self._states: dict[Member, BreakerState] = {}
         self._together = BreakerState.CLOSED
-        self._seats: WeakKeyDictionary[Origin, Place] = WeakKeyDictionary()
+        self._chosen: WeakKeyDictionary[Origin, Member] = WeakKeyDictionary()
         self._serving = asyncio.Event()
         self._out_since = time.monotonic()
         self._unresolved: str | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._returns: dict[Place, asyncio.Task[None]] = {}
+        self._returns: dict[Member, asyncio.Task[None]] = {}
         if changes(given):
             self._start(self._follow())
         else:
@@ -151,24 +151,24 @@ class TritonServers:
             InferenceOutage: No server is in service.
             InferenceError: As ``TritonGenerator.generate``, with the tries at all servers counted together.
         """
-        way = _Way(Tries(self._deadline))
+        course = _Course(Tries(self._deadline))
         for pause in pauses(first=FIRST_PAUSE, longest=LONGEST_PAUSE):
             while True:
-                place = await self._place(way.failed)
+                member = await self._member(course.failed)
                 try:
-                    completion = await self._attempt(place, prompt)
+                    completion = await self._attempt(member, prompt)
                 except InferenceOutage:  # it was ejected while the prompt waited for a slot
                     continue
                 except InferenceError as error:
-                    if self._ends(way, place, error):
+                    if self._ends(course, member, error):
                         raise
                 else:
-                    self._blame(way, place)
+                    self._blame(course, member)
                     return completion
-                way.failed.add(place)
-                if not self._others(way.failed):
+                course.failed.add(member)
+                if not self._others(course.failed):
                     break
-            way.failed.clear()
+            course.failed.clear()
             await asyncio.sleep(pause)
         raise AssertionError("pauses have no end")
 
@@ -192,17 +192,17 @@ class TritonServers:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(server.close() for server in self._servers.values()))
 
-    async def _place(self, failed: set[Place]) -> Place:
+    async def _member(self, failed: set[Member]) -> Member:
         """The server of the present task's origin, or one that is chosen now.
 
         Raises:
             InferenceOutage: None is in service for some seconds.
         """
         asked_for = origin.get()
-        seat = None if asked_for is None else self._seats.get(asked_for)
-        if seat is not None and seat.in_service and seat in self._roster and seat not in failed:
-            return seat
-        while (place := self._roster.choose(avoid=failed)) is None:
+        kept = None if asked_for is None else self._chosen.get(asked_for)
+        if kept is not None and kept.in_service and kept in self._roster and kept not in failed:
+            return kept
+        while (member := self._roster.choose(avoid=failed)) is None:
             self._serving.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(_OUTAGE_WAIT):
@@ -210,47 +210,47 @@ class TritonServers:
                     continue
             raise self._outage()
         if asked_for is not None:
-            self._seats[asked_for] = place
-        return place
+            self._chosen[asked_for] = member
+        return member
 
-    async def _attempt(self, place: Place, prompt: Prompt) -> Completion:
-        place.in_flight += 1
+    async def _attempt(self, member: Member, prompt: Prompt) -> Completion:
+        member.in_flight += 1
         outcome = "completed"
         try:
-            return await self._servers[place].attempt(prompt, waits=False)
+            return await self._servers[member].attempt(prompt, waits=False)
         except InferenceError as error:
             outcome = _outcome(error)
             raise
         finally:
-            place.in_flight -= 1
-            if place in self._roster:
+            member.in_flight -= 1
+            if member in self._roster:
                 if self._watch is not None:
-                    self._watch.server_tried(place.address, outcome)
-            elif not place.in_flight:
-                self._start(self._servers.pop(place).close())
+                    self._watch.server_tried(member.address, outcome)
+            elif not member.in_flight:
+                self._start(self._servers.pop(member).close())
 
-    def _others(self, places: set[Place]) -> list[Place]:
+    def _others(self, members: set[Member]) -> list[Member]:
         """The servers in service beside these."""
-        return [place for place in self._roster if place.in_service and place not in places]
+        return [member for member in self._roster if member.in_service and member not in members]
 
-    def _ends(self, way: "_Way", place: Place, error: InferenceError) -> bool:
+    def _ends(self, course: "_Course", member: Member, error: InferenceError) -> bool:
         """Judge a failed try: whether no other server is to be asked."""
         if isinstance(error, InferenceUnavailable):
-            return way.tries.end_with(error)
-        if isinstance(error, InferenceUnclear) and way.refused is None:
-            way.refused = place, error
-            return not self._others(way.failed | {place})
+            return course.tries.end_with(error)
+        if isinstance(error, InferenceUnclear) and course.refused is None:
+            course.refused = member, error
+            return not self._others(course.failed | {member})
         asked_for = origin.get()
         if isinstance(error, InferenceTimeout) and asked_for is not None:
-            self._seats.pop(asked_for, None)  # its next prompt chooses anew
+            self._chosen.pop(asked_for, None)  # its next prompt chooses anew
         return True
 
-    def _blame(self, way: "_Way", answered: Place) -> None:
+    def _blame(self, course: "_Course", answered: Member) -> None:
         """Hold a refusal against the server that refused what another one has answered."""
-        if way.refused is None:
+        if course.refused is None:
             return
-        place, error = way.refused
-        if place is not answered and (server := self._servers.get(place)) is not None:
+        member, error = course.refused
+        if member is not answered and (server := self._servers.get(member)) is not None:
             server.blame(error)
 
     def _outage(self) -> InferenceOutage:
@@ -260,24 +260,24 @@ class TritonServers:
             f"no model server of {self._given} has answered for {seconds:.1f} s{cause}; all are probed again"
         )
 
-    def _changed(self, place: Place, state: BreakerState) -> None:
+    def _changed(self, member: Member, state: BreakerState) -> None:
         """Eject or restore a server as its breaker says."""
-        if place not in self._roster:
+        if member not in self._roster:
             return
-        self._states[place] = state
+        self._states[member] = state
         if state is BreakerState.CLOSED:
-            self._roster.restore(place)
+            self._roster.restore(member)
             self._serving.set()
-        elif place.in_service:
-            self._roster.eject(place)
-            self._returns[place] = self._start(self._servers[place].until_back())
+        elif member.in_service:
+            self._roster.eject(member)
+            self._returns[member] = self._start(self._servers[member].until_back())
         if self._watch is not None:
-            self._watch.server_serves(place.address, up=place.in_service)
+            self._watch.server_serves(member.address, up=member.in_service)
         self._report()
 
     def _report(self) -> None:
         """Report the state of all servers together."""
-        states = [self._states[place] for place in self._roster]
+        states = [self._states[member] for member in self._roster]
         order = (BreakerState.CLOSED, BreakerState.HALF_OPEN)
         together = next((state for state in order if state in states), BreakerState.OPEN)
         if together is self._together:
@@ -305,7 +305,7 @@ class TritonServers:
 
     def _take(self, found: list[Address]) -> None:
         """Let these be the servers: connect to new ones, and let go of the others."""
-        known = {place.address: place for place in self._roster}
+        known = {member.address: member for member in self._roster}
         wanted = {address.url for address in found}
         for address in found:
             if address.url not in known:
@@ -316,24 +316,24 @@ class TritonServers:
         self._report()
 
     def _add(self, address: Address) -> None:
-        place = self._roster.add(address.url)
-        self._states[place] = BreakerState.CLOSED
-        self._servers[place] = self._connect(address, partial(self._changed, place))
+        member = self._roster.add(address.url)
+        self._states[member] = BreakerState.CLOSED
+        self._servers[member] = self._connect(address, partial(self._changed, member))
         _log.info("model server added", server=address.url)
         if self._watch is not None:
             self._watch.server_serves(address.url, up=True)
 
-    def _remove(self, place: Place) -> None:
+    def _remove(self, member: Member) -> None:
         """Send nothing more there; what is in flight may end."""
-        self._roster.remove(place.address)
-        del self._states[place]
-        if returning := self._returns.pop(place, None):
+        self._roster.remove(member.address)
+        del self._states[member]
+        if returning := self._returns.pop(member, None):
             returning.cancel()
-        _log.info("model server removed", server=place.address, in_flight=place.in_flight)
+        _log.info("model server removed", server=member.address, in_flight=member.in_flight)
         if self._watch is not None:
-            self._watch.server_gone(place.address)
-        if not place.in_flight:
-            self._start(self._servers.pop(place).close())
+            self._watch.server_gone(member.address)
+        if not member.in_flight:
+            self._start(self._servers.pop(member).close())
 
     def _start(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(coroutine)

@@ -4,7 +4,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, rule
 
-from stream.inference.roster import Place, Roster
+from stream.inference.roster import Member, Roster
 
 
 class Choices(RuleBasedStateMachine):
@@ -31,19 +31,19 @@ class Choices(RuleBasedStateMachine):
     @rule(pick=st.randoms())
     def remove(self, pick):
         """A server goes."""
-        if places := list(self.roster):
-            self.roster.remove(pick.choice(places).address)
+        if members := list(self.roster):
+            self.roster.remove(pick.choice(members).address)
 
     @rule(pick=st.randoms())
     def eject(self, pick):
         """A server is taken out of service."""
-        if places := list(self.roster):
-            self.roster.eject(pick.choice(places))
+        if members := list(self.roster):
+            self.roster.eject(pick.choice(members))
 
     @rule(pick=st.randoms())
     def restore(self, pick):
         """A server that was ejected returns."""
-        if out := [place for place in self.roster if not place.in_service]:
+        if out := [member for member in self.roster if not member.in_service]:
             self.roster.restore(pick.choice(out))
 
     @rule(seconds=st.floats(0.1, 20))
@@ -52,9 +52,9 @@ class Choices(RuleBasedStateMachine):
         self.now += seconds
 
     @rule(target=running, avoided=st.integers(0, 2))
-    def prompt(self, avoided) -> Place | None:
+    def prompt(self, avoided) -> Member | None:
         """A prompt goes to the least loaded server in service, and avoids some where there is another."""
-        serving = [place for place in self.roster if place.in_service]
+        serving = [member for member in self.roster if member.in_service]
         avoid = serving[:avoided]
         chosen = self.roster.choose(avoid=avoid)
         if chosen is None:
@@ -62,31 +62,31 @@ class Choices(RuleBasedStateMachine):
             return None
         assert chosen in serving
         assert chosen not in avoid or len(avoid) == len(serving)
-        candidates = [place for place in serving if place not in avoid] or serving
-        settled = [place for place in candidates if self.now - place.since >= 10]
+        candidates = [member for member in serving if member not in avoid] or serving
+        settled = [member for member in candidates if self.now - member.since >= 10]
         if chosen in settled:
-            assert chosen.in_flight == min(place.in_flight for place in settled)
+            assert chosen.in_flight == min(member.in_flight for member in settled)
         elif settled:  # one that is new has less, by more than its small share
-            assert chosen.in_flight < min(place.in_flight for place in settled)
+            assert chosen.in_flight < min(member.in_flight for member in settled)
         chosen.in_flight += 1
         return chosen
 
-    @rule(place=consumes(running))
-    def end(self, place):
+    @rule(member=consumes(running))
+    def end(self, member):
         """A prompt ends."""
-        if place is not None:
-            place.in_flight -= 1
-            assert place.in_flight >= 0
+        if member is not None:
+            member.in_flight -= 1
+            assert member.in_flight >= 0
 
 
 Choices.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestRosterChoosesTheLeastLoadedServerInService = Choices.TestCase
 
 
-def _share_of_the_second(roster: Roster, second: Place, prompts: int) -> float:
+def _share_of_the_second(roster: Roster, second: Member, prompts: int) -> float:
     """Share of prompts that the second of two servers gets while none of them ends."""
-    for place in roster:
-        place.in_flight = 0
+    for member in roster:
+        member.in_flight = 0
     for _ in range(prompts):
         chosen = roster.choose()
         chosen.in_flight += 1

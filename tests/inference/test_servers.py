@@ -186,8 +186,8 @@ async def test_servers_try_a_slow_document_elsewhere(farm):
         mark = (await farm.client.generate(PROMPT)).ids[0]
         slow = next(
             server
-            for place, server in farm.client._servers.items()
-            if place.address == farm.tritons[mark - 7].url
+            for member, server in farm.client._servers.items()
+            if member.address == farm.tritons[mark - 7].url
         )
         slow.attempt = never
         with pytest.raises(InferenceTimeout):
@@ -266,7 +266,7 @@ def test_servers_answer_every_prompt_whatever_order_servers_fail_and_return_in(p
             patch.setattr(servers, "LONGEST_PAUSE", 0.001)
             await asyncio.gather(*(client.generate(PROMPT) for _ in range(prompts)))
         await asyncio.sleep(0.001)
-        assert all(place.in_flight == 0 and place.in_service for place in client._roster)
+        assert all(member.in_flight == 0 and member.in_service for member in client._roster)
         await client.close()
 
     asyncio.run(run())
