@@ -109,6 +109,12 @@ _SAME_TOPIC = {
     ("documents_topic", "entities_topic"): "every event would be read as a document",
     ("documents_topic", "dead_letters_topic"): "every dead letter would be read as a document, without end",
     ("entities_topic", "dead_letters_topic"): "events and dead letters could not be told apart",
+    ("documents_topic", "entity_rows_topic"): "every row would be read as a document",
+    (
+        "entities_topic",
+        "entity_rows_topic",
+    ): "events and rows could not be told apart",
+    ("dead_letters_topic", "entity_rows_topic"): "rows and dead letters could not be told apart",
 }
 
 Topic = Annotated[str, AfterValidator(_topic)]
@@ -255,6 +261,11 @@ class Settings(BaseSettings):
     entities_topic: Topic = Field(default="entities", description="Topic of the entity events.")
     dead_letters_topic: Topic = Field(
         default="documents.dead-letters", description="Topic of the records that cannot become an event."
+    )
+    entity_rows_topic: Topic | None = Field(
+        default=None,
+        description="Topic of one flat record an entity, for [tables and connectors](downstream.md), beside "
+        "the events. [default: none are written]",
     )
     spring_headers: bool = Field(
         default=False, description="Write Spring's headers (`kafka_dlt-*`) on dead letters, beside Kafka's."
@@ -429,6 +440,8 @@ class Settings(BaseSettings):
     def _topics_differ(self) -> Self:
         for (one, other), harm in _SAME_TOPIC.items():
             first, second = getattr(self, one), getattr(self, other)
+            if second is None:
+                continue
             given = f"{variables(one)[0]}={first} and {variables(other)[0]}={second}"
             if first == second:
                 raise ValueError(f"{given} are the same: {harm}")

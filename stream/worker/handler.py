@@ -8,7 +8,8 @@ import uuid
 import structlog
 
 from stream.aio import all_of
-from stream.contract.headers import event_headers, has_decodable_names
+from stream.contract.entity_rows import rows_of
+from stream.contract.headers import event_headers, has_decodable_names, row_headers
 from stream.contract.messages import EntityEvent, Source
 from stream.contract.reasons import Reason, Stage
 from stream.contract.record import Record
@@ -91,7 +92,7 @@ class Handler:
         about(record)
         try:
             # Nothing is sent before the event is complete: an error up to here cannot follow an event.
-            event, message = await self._event(record, time.monotonic() - fetched)
+            event, outcome = await self._event(record, time.monotonic() - fetched)
         except NoDocument as why:
             await self._publisher.pass_over(record)
             self._metrics.no_document()
@@ -105,11 +106,11 @@ class Handler:
                 attempts=no_event.attempts,
             )
         else:
-            await self._publish(record, event, message)
+            await self._publish(record, event, outcome)
         self._metrics.stage("total", time.monotonic() - fetched)
 
-    async def _event(self, record: Record, queued: float) -> tuple[EntityEvent, Outgoing]:
-        """Make the event of a record, and the message that carries it.
+    async def _event(self, record: Record, queued: float) -> tuple[EntityEvent, list[Outgoing]]:
+        """Make the event of a record, and the messages that carry it: its own, then its rows if asked for.
 
         Raises:
             NoDocument: The record holds none, and that is no fault.
@@ -143,13 +144,7 @@ class Handler:
                 offsets=None if unit is OffsetUnit.CODE_POINTS else unit,
                 fields=content.fields,
             )
-            return event, Outgoing(
-                topic=self._settings.entities_topic,
-                key=event.document_id.encode(),
-                value=encode_event(event, decoded.metadata),
-                headers=event_headers(event, record),
-                record=record,
-            )
+            return event, self._messages(event, decoded.metadata, record)
         except NoDocument:
             raise
         except BadDocument as bad:
@@ -169,6 +164,17 @@ class Handler:
                 stage=stage,
             ) from error
 
+    def _messages(self, event: EntityEvent, metadata: bytes, record: Record) -> list[Outgoing]:
+        key = event.document_id.encode()
+        value, headers = encode_event(event, metadata), event_headers(event, record)
+        messages = [Outgoing(self._settings.entities_topic, key, value, headers, record)]
+        if topic := self._settings.entity_rows_topic:
+            messages += [
+                Outgoing(topic, key, encode_event(row, metadata), row_headers(row, record), record)
+                for row in rows_of(event)
+            ]
+        return messages
+
     async def _content(self, decoded: Decoded, unit: OffsetUnit) -> EventContent:
         """Ask the model about every text of the document."""
         document, texts = decoded.document, decoded.fields
@@ -186,10 +192,10 @@ class Handler:
             )
         return decode(record, self._settings)
 
-    async def _publish(self, record: Record, event: EntityEvent, message: Outgoing) -> None:
+    async def _publish(self, record: Record, event: EntityEvent, outcome: list[Outgoing]) -> None:
         began = time.monotonic()
         try:
-            await self._publisher.publish(message)
+            await self._publisher.publish(*outcome)
         except MessageTooLarge as error:
             await self._dead_letters.publish(
                 record,
