@@ -47,6 +47,7 @@ COMPOSE_VARIABLES = frozenset(
     }
 )
 _TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
+_DNS = "dns:///"  # as gRPC writes a name that stands for several addresses
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:]+\]|[^\s:/,\[\]]+):[0-9]{1,5}")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -80,6 +81,12 @@ def _addresses(text: str) -> str:
     return text
 
 
+def _servers(text: str) -> str:
+    for one in text.split(","):
+        _address(one.strip().removeprefix(_DNS))
+    return text
+
+
 def _token_endpoint(text: str) -> str:
     """Check the address of a token endpoint; the message repeats no password that it may hold."""
     url = urlsplit(text)
@@ -110,6 +117,12 @@ _SAME_TOPIC = {
     ("documents_topic", "entities_topic"): "every event would be read as a document",
     ("documents_topic", "dead_letters_topic"): "every dead letter would be read as a document, without end",
     ("entities_topic", "dead_letters_topic"): "events and dead letters could not be told apart",
+    ("documents_topic", "entity_rows_topic"): "every row would be read as a document",
+    (
+        "entities_topic",
+        "entity_rows_topic",
+    ): "events and rows could not be told apart",
+    ("dead_letters_topic", "entity_rows_topic"): "rows and dead letters could not be told apart",
 }
 
 Topic = Annotated[str, AfterValidator(_topic)]
@@ -277,6 +290,11 @@ class Settings(BaseSettings):
     dead_letters_topic: Topic = Field(
         default="documents.dead-letters", description="Topic of the records that cannot become an event."
     )
+    entity_rows_topic: Topic | None = Field(
+        default=None,
+        description="Topic of one flat record an entity, for [tables and connectors](downstream.md), beside "
+        "the events. [default: none are written]",
+    )
     spring_headers: bool = Field(
         default=False, description="Write Spring's headers (`kafka_dlt-*`) on dead letters, beside Kafka's."
     )
@@ -403,8 +421,10 @@ class Settings(BaseSettings):
         default=None,
         description="Model folder (Hugging Face layout), padellm-small-en (the default) or padellm-small-zh.",
     )
-    triton_url: Annotated[str, AfterValidator(_address)] = Field(
-        default="127.0.0.1:8001", description="Triton's gRPC address, host:port."
+    triton_url: Annotated[str, AfterValidator(_servers)] = Field(
+        default="127.0.0.1:8001",
+        description="gRPC address of Triton, host:port. Of several servers all, separated by commas, or "
+        "dns:///name:port for every address of a name.",
     )
     triton_ssl: bool = Field(default=False, description="Connect to Triton with TLS.")
     triton_ssl_ca_location: Path | None = Field(
@@ -419,7 +439,7 @@ class Settings(BaseSettings):
         description="PEM file of the certificate's private key, not encrypted. "
         "[default: it is beside the certificate]",
     )
-    triton_in_flight: int = Field(default=256, ge=1, description="Concurrent requests to Triton.")
+    triton_in_flight: int = Field(default=256, ge=1, description="Concurrent requests to each Triton.")
     engine_threads: int = Field(default=2, ge=1, description="Threads of the CPU engine.")
     kv_cache_mb: int = Field(
         default=128,
@@ -484,6 +504,8 @@ class Settings(BaseSettings):
     def _topics_differ(self) -> Self:
         for (one, other), harm in _SAME_TOPIC.items():
             first, second = getattr(self, one), getattr(self, other)
+            if second is None:
+                continue
             given = f"{variables(one)[0]}={first} and {variables(other)[0]}={second}"
             if first == second:
                 raise ValueError(f"{given} are the same: {harm}")

@@ -19,7 +19,7 @@ from stream.settings import (
 )
 from stream.settings import environment as process_environment
 
-TOPICS = ("documents_topic", "entities_topic", "dead_letters_topic")
+TOPICS = ("documents_topic", "entities_topic", "dead_letters_topic", "entity_rows_topic")
 
 
 @pytest.fixture(autouse=True)
@@ -62,9 +62,9 @@ def test_settings_empty_variable_does_not_hide_its_other_name(environment):
 
 
 @pytest.mark.parametrize("same", ["same", ("a.b", "a_b")])
-@pytest.mark.parametrize("pair", [(0, 1), (0, 2), (1, 2)])
+@pytest.mark.parametrize("pair", [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)])
 def test_settings_topics_differ(environment, pair, same):
-    """No two of the three topics may be one, nor two that Kafka cannot hold beside each other."""
+    """No two topics may be one, nor two that Kafka cannot hold beside each other."""
     names = (same, same) if isinstance(same, str) else same
     given = []
     for index, name in zip(pair, names, strict=True):
@@ -94,6 +94,8 @@ def test_settings_topics_differ_from_defaults(environment):
         ("PADELLM_ENTITIES_TOPIC", "x" * 250),
         ("PADELLM_TRITON_URL", "http://127.0.0.1:8000"),
         ("PADELLM_TRITON_URL", "triton"),
+        ("PADELLM_TRITON_URL", "triton-0:8001,"),
+        ("PADELLM_TRITON_URL", "dns:///triton"),
         ("BROKER", "PLAINTEXT://kafka:9092"),
         ("PADELLM_BROKER", "kafka:9092,"),
         ("PADELLM_INT8", "perhaps"),

@@ -101,11 +101,13 @@ class Plan:
         """Addresses, topics and log folder by name."""
         settings = self.settings
         triton = {"triton": settings.triton_url} if settings.inference is Inference.TRITON else {}
+        rows = {"entity_rows": settings.entity_rows_topic} if settings.entity_rows_topic else {}
         return {
             "broker": settings.broker,
             "documents": settings.documents_topic,
             "entities": settings.entities_topic,
             "dead_letters": settings.dead_letters_topic,
+            **rows,
             **triton,
             "health": f"{self.worker.address}/readyz",
             "metrics": f"{self.worker.address}/metrics",

@@ -8,7 +8,8 @@ import uuid
 import structlog
 
 from stream.aio import all_of
-from stream.contract.headers import event_headers, has_decodable_names
+from stream.contract.entity_rows import rows_of
+from stream.contract.headers import event_headers, has_decodable_names, row_headers
 from stream.contract.messages import EntityEvent, Source
 from stream.contract.reasons import Reason, Stage
 from stream.contract.record import Record
@@ -19,7 +20,7 @@ from stream.errors import (
     InferenceError,
     InferenceTimeout,
 )
-from stream.generation import origin
+from stream.generation import Origin, origin
 from stream.offsets import OffsetUnit
 from stream.settings import Inference, Settings
 from stream.worker.codec import Decoded, decode, encode_event
@@ -104,7 +105,7 @@ class Handler:
         about(record)
         try:
             # Nothing is sent before the event is complete: an error up to here cannot follow an event.
-            event, message = await self._event(record, time.monotonic() - fetched)
+            event, outcome = await self._event(record, time.monotonic() - fetched)
         except NoDocument as why:
             await self._publisher.pass_over(record)
             self._metrics.no_document()
@@ -118,11 +119,11 @@ class Handler:
                 attempts=no_event.attempts,
             )
         else:
-            await self._publish(record, event, message)
+            await self._publish(record, event, outcome)
         self._metrics.stage("total", time.monotonic() - fetched)
 
-    async def _event(self, record: Record, queued: float) -> tuple[EntityEvent, Outgoing]:
-        """Make the event of a record, and the message that carries it.
+    async def _event(self, record: Record, queued: float) -> tuple[EntityEvent, list[Outgoing]]:
+        """Make the event of a record, and the messages that carry it: its own, then its rows if asked for.
 
         Raises:
             NoDocument: The record holds none, and that is no fault.
@@ -135,7 +136,7 @@ class Handler:
             unit = document.offsets or self._settings.offsets
             stage = Stage.INFERENCE
             # Each document has a task, and so a context, of its own.
-            origin.set(record.position)
+            origin.set(Origin(record.position))
             structlog.contextvars.bind_contextvars(document=document.id)
             content = await self._content(decoded, unit)
             stage = Stage.PUBLISH
@@ -156,13 +157,7 @@ class Handler:
                 offsets=None if unit is OffsetUnit.CODE_POINTS else unit,
                 fields=content.fields,
             )
-            return event, Outgoing(
-                topic=self._settings.entities_topic,
-                key=event.document_id.encode(),
-                value=await self._encoded(event, decoded.metadata),
-                headers=event_headers(event, record, content_type=self._settings.event_encoding.content_type),
-                record=record,
-            )
+            return event, await self._messages(event, decoded.metadata, record)
         except NoDocument:
             raise
         except BadDocument as bad:
@@ -181,6 +176,18 @@ class Handler:
                 f"a fault of this service: {type(error).__name__}: {error}",
                 stage=stage,
             ) from error
+
+    async def _messages(self, event: EntityEvent, metadata: bytes, record: Record) -> list[Outgoing]:
+        key = event.document_id.encode()
+        value = await self._encoded(event, metadata)
+        headers = event_headers(event, record, content_type=self._settings.event_encoding.content_type)
+        messages = [Outgoing(self._settings.entities_topic, key, value, headers, record)]
+        if topic := self._settings.entity_rows_topic:
+            messages += [
+                Outgoing(topic, key, encode_event(row, metadata), row_headers(row, record), record)
+                for row in rows_of(event)
+            ]
+        return messages
 
     async def _content(self, decoded: Decoded, unit: OffsetUnit) -> EventContent:
         """Ask the model about every text of the document."""
@@ -204,10 +211,10 @@ class Handler:
             return encode_event(event, metadata)
         return await self._values.event(event, metadata)
 
-    async def _publish(self, record: Record, event: EntityEvent, message: Outgoing) -> None:
+    async def _publish(self, record: Record, event: EntityEvent, outcome: list[Outgoing]) -> None:
         began = time.monotonic()
         try:
-            await self._publisher.publish(message)
+            await self._publisher.publish(*outcome)
         except MessageTooLarge as error:
             await self._dead_letters.publish(
                 record,

@@ -93,7 +93,7 @@ class _Outcomes:
         self.largest = settings.max_message_bytes
         self.last: EntityEvent | DeadLetter | None = None
 
-    async def publish(self, message: Outgoing) -> None:
+    async def publish(self, message: Outgoing, *_rows: Outgoing) -> None:
         letter = read_dead_letter(message.headers)
         self.last = letter or EntityEvent.model_validate_json(message.value or b"")
 

@@ -74,13 +74,14 @@ class RecordingPublisher:
         self.limits: dict[str, int] = {}
         self.compacted: set[str] = set()
 
-    async def publish(self, message: Outgoing) -> None:
-        """Keep a message that its topic takes."""
-        if message.bytes > self.limits.get(message.topic, self.largest):
-            raise MessageTooLarge(f"{message.bytes} bytes")
-        if message.key is None and message.topic in self.compacted:
-            raise KeyRequired(message.topic)
-        self.sent.append(message)
+    async def publish(self, *outcome: Outgoing) -> None:
+        """Keep the messages of an outcome that their topics take."""
+        for message in outcome:
+            if message.bytes > self.limits.get(message.topic, self.largest):
+                raise MessageTooLarge(f"{message.bytes} bytes")
+            if message.key is None and message.topic in self.compacted:
+                raise KeyRequired(message.topic)
+            self.sent.append(message)
 
     async def pass_over(self, record: Record) -> None:
         """Keep a record that has no message."""
