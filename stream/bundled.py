@@ -35,16 +35,16 @@ def model_repository() -> Path:
     return in_wheel if in_wheel.is_dir() else in_checkout
 
 
-def contract_file(name: str) -> Path:
-    """Find a file of the contract, such as ``asyncapi.yaml``, in an installed wheel or in a checkout."""
-    package = Path(__file__).resolve().parent
-    in_wheel, in_checkout = (root / "schemas" / name for root in (package / "_bundled", package.parent))
-    return in_wheel if in_wheel.is_file() else in_checkout
-
-
 def sample_documents() -> Path:
     """The file of sample documents, JSON Lines."""
     return Path(__file__).parent / "local" / "samples" / "documents.jsonl"
+
+
+def contract_file(name: str) -> str:
+    """Text of one of the contract's files, such as ``entity-event.avsc``."""
+    package = Path(__file__).resolve().parent
+    in_wheel, in_checkout = (root / "schemas" / name for root in (package / "_bundled", package.parent))
+    return (in_wheel if in_wheel.is_file() else in_checkout).read_text(encoding="utf-8")
 
 
 def _bundled(name: str) -> Path:

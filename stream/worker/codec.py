@@ -8,7 +8,7 @@ from typing import Any, cast
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from stream.contract.messages import Document, EntityEvent, Policy
+from stream.contract.messages import Document, EntityEvent, EntityRow, Policy
 from stream.contract.pointers import json_type
 from stream.contract.reasons import Reason
 from stream.contract.record import Record
@@ -87,8 +87,8 @@ def decode_document(record: Record, settings: Settings) -> Document:
     return _own(record, settings).document
 
 
-def encode_event(event: EntityEvent, metadata: bytes) -> bytes:
-    """The event as UTF-8 JSON, with its metadata spelled as in the record of its document.
+def encode_event(event: EntityEvent | EntityRow, metadata: bytes) -> bytes:
+    """An event or a row as UTF-8 JSON, with its metadata spelled as in the record of its document.
 
     A number of JSON may have more digits than a float keeps.
     """

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import structlog
 
 from stream.aio import all_of
-from stream.contract.headers import event_headers, has_decodable_names
+from stream.contract.entity_rows import rows_of
+from stream.contract.headers import event_headers, has_decodable_names, row_headers
 from stream.contract.messages import DeadLetter, EntityEvent, Source
 from stream.contract.reasons import Reason, Stage
 from stream.contract.record import Record
@@ -21,7 +22,7 @@ from stream.errors import (
     InferenceError,
     InferenceTimeout,
 )
-from stream.generation import origin
+from stream.generation import Origin, origin
 from stream.offsets import OffsetUnit
 from stream.settings import Inference, Settings
 from stream.worker.codec import Decoded, decode, encode_event
@@ -35,6 +36,7 @@ from stream.worker.metrics import WorkerMetrics
 from stream.worker.model import ServedModel
 from stream.worker.outcome import Finished, Watch, nobody
 from stream.worker.publisher import MessageTooLarge, Outgoing, Outlet
+from stream.worker.registered import RegisteredValues
 from stream.worker.repeats import RepeatLog
 
 _log = structlog.get_logger(__name__)
@@ -61,10 +63,10 @@ class _NoEvent(Exception):  # noqa: N818 - names what it is
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """Attributes: ``event``; ``message`` that carries it; ``decoded``, the document it is of."""
+    """Attributes: ``event``; ``messages`` that carry it and its rows; ``decoded``, the document it is of."""
 
     event: EntityEvent
-    message: Outgoing
+    messages: list[Outgoing]
     decoded: Decoded
 
 
@@ -73,11 +75,12 @@ class Handler:
 
     Args:
         settings: Effective settings.
-        model: The model.
-        publisher: Publishes the outcomes.
-        metrics: Counts them.
+        model: Answers.
+        publisher: Takes the outcomes.
+        metrics: Count them.
         status: Status of the model.
-        watch: Called with each of them.
+        values: Read and write values of a schema registry; None where the settings name none.
+        watch: Called with each outcome.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class Handler:
         metrics: WorkerMetrics,
         status: DependencyStatus,
         *,
+        values: RegisteredValues | None = None,
         watch: Watch = nobody,
     ) -> None:
         self._watch = watch
@@ -95,6 +99,7 @@ class Handler:
         self._model = model
         self._publisher = publisher
         self._metrics = metrics
+        self._values = values
         self._repeats = RepeatLog(metrics)
         self._dead_letters = DeadLetters(settings, publisher, metrics)
         self._asked = model.info.model_dump(), model.calibration and model.calibration.model_dump()
@@ -137,7 +142,7 @@ class Handler:
         self._watch(Finished(record, outcome, seconds, texts))
 
     async def _event(self, record: Record, queued: float) -> _Made:
-        """Make the event of a record, and the message that carries it.
+        """Make the event of a record, and the messages that carry it: its own, then its rows if asked for.
 
         Raises:
             NoDocument: The record holds none, and that is no fault.
@@ -145,12 +150,12 @@ class Handler:
         """
         stage = Stage.DECODE
         try:
-            decoded = self._decoded(record)
+            decoded = await self._decoded(record)
             document = decoded.document
             unit = document.offsets or self._settings.offsets
             stage = Stage.INFERENCE
             # Each document has a task, and so a context, of its own.
-            origin.set(record.position)
+            origin.set(Origin(record.position))
             structlog.contextvars.bind_contextvars(document=document.id)
             content = await self._content(decoded, unit)
             stage = Stage.PUBLISH
@@ -171,14 +176,7 @@ class Handler:
                 offsets=None if unit is OffsetUnit.CODE_POINTS else unit,
                 fields=content.fields,
             )
-            message = Outgoing(
-                topic=self._settings.entities_topic,
-                key=event.document_id.encode(),
-                value=encode_event(event, decoded.metadata),
-                headers=event_headers(event, record),
-                record=record,
-            )
-            return _Made(event, message, decoded)
+            return _Made(event, await self._messages(event, decoded.metadata, record), decoded)
         except NoDocument:
             raise
         except BadDocument as bad:
@@ -198,6 +196,18 @@ class Handler:
                 stage=stage,
             ) from error
 
+    async def _messages(self, event: EntityEvent, metadata: bytes, record: Record) -> list[Outgoing]:
+        key = event.document_id.encode()
+        value = await self._encoded(event, metadata)
+        headers = event_headers(event, record, content_type=self._settings.event_encoding.content_type)
+        messages = [Outgoing(self._settings.entities_topic, key, value, headers, record)]
+        if topic := self._settings.entity_rows_topic:
+            messages += [
+                Outgoing(topic, key, encode_event(row, metadata), row_headers(row, record), record)
+                for row in rows_of(event)
+            ]
+        return messages
+
     async def _content(self, decoded: Decoded, unit: OffsetUnit) -> EventContent:
         """Ask the model about every text of the document."""
         document, texts = decoded.document, decoded.fields
@@ -208,18 +218,23 @@ class Handler:
         )
         return content_of_fields(texts, dict(zip(texts, extractions, strict=True)), unit)
 
-    def _decoded(self, record: Record) -> Decoded:
+    async def _decoded(self, record: Record) -> Decoded:
         if not has_decodable_names(record.headers):
             raise BadDocument(
                 Reason.NOT_UTF8, "the name of a header is not UTF-8; Kafka wants names of headers in UTF-8"
             )
-        return decode(record, self._settings)
+        return decode(record if self._values is None else await self._values.document(record), self._settings)
+
+    async def _encoded(self, event: EntityEvent, metadata: bytes) -> bytes:
+        if self._values is None:
+            return encode_event(event, metadata)
+        return await self._values.event(event, metadata)
 
     async def _publish(self, record: Record, made: _Made) -> EntityEvent | DeadLetter:
         """Publish an event, or a dead letter where its topic does not take it; returns which."""
         began, event = time.monotonic(), made.event
         try:
-            await self._publisher.publish(made.message)
+            await self._publisher.publish(*made.messages)
         except MessageTooLarge as error:
             return await self._dead_letters.publish(
                 record,

@@ -33,7 +33,7 @@ def contract(settings: Settings) -> dict[str, Any]:
 
 @cache
 def _document() -> dict[str, Any]:
-    document: dict[str, Any] = _whole(yaml.safe_load(contract_file(_FILE).read_text(encoding="utf-8")))
+    document: dict[str, Any] = _whole(yaml.safe_load(contract_file(_FILE)))
     return document
 
 
@@ -44,6 +44,5 @@ def _whole(value: Any) -> Any:
         return value
     reference = value.get("$ref")
     if isinstance(reference, str) and reference.startswith(_OTHER_FILE):
-        file = contract_file(reference.removeprefix(_OTHER_FILE))
-        return json.loads(file.read_text(encoding="utf-8"))
+        return json.loads(contract_file(reference.removeprefix(_OTHER_FILE)))
     return {name: _whole(item) for name, item in value.items()}

@@ -29,7 +29,7 @@ class Figures:
 
     def _take(self) -> dict[str, Any]:
         health, metrics, feed = self._health, self._metrics, self._feed
-        outages, pace = health.outages(), feed.pace()
+        pace = feed.pace()
         letters: dict[str, int] = {}
         for (_, reason), count in metrics.samples("padellm_dead_letters_total").items():
             letters[reason] = letters.get(reason, 0) + int(count)
@@ -38,7 +38,14 @@ class Figures:
             for (topic, partition), records in metrics.samples("padellm_lag").items()
         }
         return {
-            "parts": {part: outages.get(part) for part in ("broker", "model")},
+            "parts": {
+                **{part.name: part.cause for part in (health.broker, health.model, health.registry) if part},
+                # Of several model servers.
+                **{
+                    server: None if up else "out of service"
+                    for (server,), up in metrics.samples("padellm_server_up").items()
+                },
+            },
             "stage": None if health.joined else health.stage,
             "causes": [*health.delays().values(), *filter(None, [health.fatal])],
             "outcomes": _by_label(metrics.samples("padellm_documents_total")),

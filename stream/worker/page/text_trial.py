@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from stream.contract.messages import Document, Entity, Removed
 from stream.contract.rules import check_labels, check_text
 from stream.errors import BadDocument, InferenceError
-from stream.generation import Generator, origin
+from stream.generation import Generator, asked_for
 from stream.ner.extractor import Extractor
 from stream.ner.parallel_decoding import WindowResult
 from stream.ner.postprocess import postprocess
@@ -55,10 +55,10 @@ class TextTrial:
         if self._one_at_a_time.locked():
             raise TrialRefusedError("another text is being tried: try again in a moment")
         async with self._one_at_a_time:
-            origin.set(_ORIGIN)
             try:
-                async with asyncio.timeout(_PATIENCE):
-                    raw = await self._extractor.ask(document)
+                with asked_for(_ORIGIN):
+                    async with asyncio.timeout(_PATIENCE):
+                        raw = await self._extractor.ask(document)
             except InferenceError as error:
                 raise TrialRefusedError(f"the model does not answer: {error}") from error
             except TimeoutError:
