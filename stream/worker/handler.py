@@ -12,7 +12,7 @@ import structlog
 from stream.aio import all_of
 from stream.contract.entity_rows import rows_of
 from stream.contract.headers import event_headers, has_decodable_names, row_headers
-from stream.contract.messages import DeadLetter, EntityEvent, Source
+from stream.contract.messages import DeadLetter, EntityEvent, Policy, Source
 from stream.contract.reasons import Reason, Stage
 from stream.contract.record import Record
 from stream.errors import (
@@ -102,7 +102,7 @@ class Handler:
         self._values = values
         self._repeats = RepeatLog(metrics)
         self._dead_letters = DeadLetters(settings, publisher, metrics)
-        self._asked = model.info.model_dump(), model.calibration and model.calibration.model_dump()
+        self._usual_question = self._question(None, None, None)
         self._extractor = RetryingExtractor(
             model, deadline=settings.document_deadline, metrics=metrics, status=status
         )
@@ -254,20 +254,32 @@ class Handler:
         again has other documents at the same positions, and they have other ids.
         """
         document = decoded.document
-        labels = self._model.default_labels if document.labels is None else document.labels
-        info, calibration = self._asked
+        value = hashlib.sha256(record.value or b"").hexdigest()
+        asked = _CANONICAL.encode([record.position, document.id, value])
+        wishes = document.labels, document.policy, document.threshold
+        question = self._usual_question if wishes == (None, None, None) else self._question(*wishes)
+        if decoded.fields or unit is not OffsetUnit.CODE_POINTS:
+            question = _joined(question, _CANONICAL.encode([list(decoded.fields), unit]))
+        return str(uuid.uuid5(_EVENT_IDS, _joined(asked, question)))
+
+    def _question(
+        self, labels: list[str] | dict[str, str] | None, policy: Policy | None, threshold: float | None
+    ) -> str:
+        """All that decides an answer beside the text, as a JSON list; None takes the worker's own."""
+        asked = self._model.default_labels if labels is None else labels
         in_process = self._settings.inference is Inference.IN_PROCESS
-        asked = [
-            record.position,
-            document.id,
-            hashlib.sha256(record.value or b"").hexdigest(),
-            info,
-            list(labels.items()) if isinstance(labels, dict) else labels,
-            document.policy or self._model.policy,
-            self._settings.threshold if document.threshold is None else document.threshold,
-            calibration,
+        calibration = self._model.calibration
+        question = [
+            self._model.info.model_dump(),
+            list(asked.items()) if isinstance(asked, dict) else asked,
+            policy or self._model.policy,
+            self._settings.threshold if threshold is None else threshold,
+            calibration and calibration.model_dump(),
             (self._settings.constrained, self._settings.int8) if in_process else None,
         ]
-        if decoded.fields or unit is not OffsetUnit.CODE_POINTS:
-            asked += [list(decoded.fields), unit]
-        return str(uuid.uuid5(_EVENT_IDS, _CANONICAL.encode(asked)))
+        return _CANONICAL.encode(question)
+
+
+def _joined(first: str, second: str) -> str:
+    """JSON of two lists as one."""
+    return f"{first[:-1]}, {second[1:]}"
