@@ -1,4 +1,4 @@
-"""A visitor's text through the model that serves, told by rounds, and by passes of an engine in this process."""
+"""A visitor's text through the model, told by rounds, and by passes where the engine is in this process."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
