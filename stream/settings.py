@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from platformdirs import user_cache_path
 from pydantic import (
@@ -97,6 +97,14 @@ def _token_endpoint(text: str) -> str:
     return text
 
 
+def _registry(text: str) -> str:
+    """Check the address of a schema registry; the message repeats no password that it may hold."""
+    url = urlsplit(text)
+    if url.scheme not in {"http", "https"} or not url.hostname or url.username or url.password or url.query:
+        raise ValueError("expected https://host/path, without a name or password in it")
+    return text.rstrip("/")
+
+
 def _extensions(text: str) -> str:
     for one in text.split(","):
         name, equals, _ = one.strip().partition("=")
@@ -164,6 +172,26 @@ class RecordFormat(StrEnum):
     def has_pointers(self) -> bool:
         """Pointers of the settings say where the text is."""
         return self not in {RecordFormat.DOCUMENT, RecordFormat.TEXT}
+
+
+class RecordEncoding(StrEnum):
+    """Encoding of the records' values: as they are, or in Confluent's wire format."""
+
+    PLAIN = "plain"
+    REGISTRY = "registry"
+
+
+class EventEncoding(StrEnum):
+    """Encoding of the events: JSON alone, or JSON or Avro in Confluent's wire format."""
+
+    JSON = "json"
+    JSON_SCHEMA = "json-schema"
+    AVRO = "avro"
+
+    @property
+    def content_type(self) -> str:
+        """Media type of the event behind the id of its schema."""
+        return "application/avro" if self is EventEncoding.AVRO else "application/json"
 
 
 class Inference(StrEnum):
@@ -352,6 +380,42 @@ class Settings(BaseSettings):
         default=False, description="Let the event's metadata be all of the record but its texts."
     )
 
+    schema_registry_url: Annotated[str, AfterValidator(_registry)] | None = Field(
+        default=None,
+        description="Address of a schema registry with Confluent's API, such as "
+        "`https://host/apis/ccompat/v7` of Apicurio; see [topics](topics.md#a-schema-registry).",
+    )
+    record_encoding: RecordEncoding = Field(
+        default=RecordEncoding.PLAIN,
+        description="plain, or registry: values in Confluent's wire format (version 0), Avro or JSON by "
+        "their schema; with the formats document, json and debezium.",
+    )
+    event_encoding: EventEncoding = Field(
+        default=EventEncoding.JSON,
+        description="json, or json-schema or avro in Confluent's wire format (version 0).",
+    )
+    schema_registry_username: str | None = Field(default=None, description="User, or API key.")
+    schema_registry_username_file: Path | None = Field(
+        default=None, description="File that holds it instead."
+    )
+    schema_registry_password: SecretStr | None = Field(default=None, description="Password, or API secret.")
+    schema_registry_password_file: Path | None = Field(
+        default=None, description="File that holds it instead."
+    )
+    schema_registry_ssl_ca_location: Path | None = Field(
+        default=None,
+        description="PEM file of the authorities that sign the registry's certificate. "
+        "[default: the system's]",
+    )
+    schema_registry_ssl_certificate_location: Path | None = Field(
+        default=None, description="PEM file of this program's certificate and its chain, for mutual TLS."
+    )
+    schema_registry_ssl_key_location: Path | None = Field(
+        default=None,
+        description="PEM file of the certificate's private key, not encrypted. "
+        "[default: it is beside the certificate]",
+    )
+
     inference: Inference = Field(default=Inference.TRITON, description="triton or in-process.")
     model: Path | None = Field(
         default=None,
@@ -474,7 +538,12 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _access_fits(self) -> Self:
         """Refuse what would be passed over: no connection is less protected than its settings say."""
-        if problems := (*_access_problems(self), *_login_problems(self), *_triton_problems(self)):
+        if problems := (
+            *_access_problems(self),
+            *_login_problems(self),
+            *_triton_problems(self),
+            *_registry_problems(self),
+        ):
             raise ValueError("; ".join(problems))
         return self
 
@@ -488,8 +557,21 @@ _POINTERS = (
     "carry_all_fields",
 )
 
-_FILED = ("ssl_key_password", "sasl_username", "sasl_password", "sasl_oauthbearer_client_secret")
-_UNPRINTED = {*_FILED, "sasl_oauthbearer_token_endpoint_url"}  # it may hold a password by mistake
+_REGISTRY_LOGIN = ("schema_registry_username", "schema_registry_password")
+_REGISTRY_TLS = (
+    "schema_registry_ssl_ca_location",
+    "schema_registry_ssl_certificate_location",
+    "schema_registry_ssl_key_location",
+)
+_FILED = (
+    "ssl_key_password",
+    "sasl_username",
+    "sasl_password",
+    "sasl_oauthbearer_client_secret",
+    *_REGISTRY_LOGIN,
+)
+# An address may hold a password by mistake.
+_UNPRINTED = {*_FILED, "sasl_oauthbearer_token_endpoint_url", "schema_registry_url"}
 _PASSWORD_LOGIN = ("sasl_username", "sasl_password")
 _TOKEN_LOGIN = (
     "sasl_oauthbearer_token_endpoint_url",
@@ -553,13 +635,46 @@ def _triton_problems(settings: "Settings") -> Iterator[str]:
         yield f"{own[0]} is set without PADELLM_TRITON_SSL_CERTIFICATE_LOCATION"
 
 
+def _registry_problems(settings: "Settings") -> Iterator[str]:
+    used = []
+    if settings.record_encoding is RecordEncoding.REGISTRY:
+        used.append(f"PADELLM_RECORD_ENCODING={settings.record_encoding}")
+        if settings.record_format in {RecordFormat.TEXT, RecordFormat.CLOUDEVENTS}:
+            yield f"{used[0]} goes with PADELLM_RECORD_FORMAT document, json and debezium"
+    if settings.event_encoding is not EventEncoding.JSON:
+        used.append(f"PADELLM_EVENT_ENCODING={settings.event_encoding}")
+    access = _given(settings, *_REGISTRY_TLS, *_REGISTRY_LOGIN)
+    if settings.schema_registry_url is not None and not used:
+        yield (
+            "PADELLM_SCHEMA_REGISTRY_URL is set, and nothing uses it: set PADELLM_RECORD_ENCODING=registry, "
+            "or PADELLM_EVENT_ENCODING=avro or json-schema"
+        )
+    if settings.schema_registry_url is None and used + access:
+        yield f"{(used + access)[0]} is set without PADELLM_SCHEMA_REGISTRY_URL"
+    elif settings.schema_registry_url is not None:
+        yield from _registry_access_problems(settings, urlsplit(settings.schema_registry_url))
+
+
+def _registry_access_problems(settings: "Settings", url: SplitResult) -> Iterator[str]:
+    of_tls, of_login = _given(settings, *_REGISTRY_TLS), _given(settings, *_REGISTRY_LOGIN)
+    if of_tls and url.scheme == "http":
+        yield f"{of_tls[0]} is set, but PADELLM_SCHEMA_REGISTRY_URL is not https://"
+    if of_login and url.scheme == "http" and url.hostname not in _LOOPBACK:
+        yield f"{of_login[0]} would be sent in clear text: use https:// in PADELLM_SCHEMA_REGISTRY_URL"
+    key = _given(settings, "schema_registry_ssl_key_location")
+    if key and settings.schema_registry_ssl_certificate_location is None:
+        yield f"{key[0]} is set without PADELLM_SCHEMA_REGISTRY_SSL_CERTIFICATE_LOCATION"
+    for name, other in (_REGISTRY_LOGIN, _REGISTRY_LOGIN[::-1]):
+        if _given(settings, name) and not _given(settings, other):
+            yield f"{_given(settings, name)[0]} is set without {variables(other)[0]}"
+
+
 def present(settings: Settings, name: str) -> str | None:
     """Value of a setting that a file may hold; the file is read anew each time, without its last line break.
 
     Args:
         settings: Effective settings.
-        name: One of ``ssl_key_password``, ``sasl_username``, ``sasl_password`` and
-            ``sasl_oauthbearer_client_secret``.
+        name: A setting that has one of the same name with ``_file`` behind it.
 
     Returns:
         None where neither the value nor the file is set.

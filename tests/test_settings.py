@@ -149,6 +149,7 @@ def test_settings_have_one_cache_folder(environment, tmp_path):
 
 SASL = {"PADELLM_SECURITY_PROTOCOL": "SASL_SSL", "PADELLM_SASL_MECHANISM": "SCRAM-SHA-512"}
 LOGIN = SASL | {"PADELLM_SASL_USERNAME": "alice", "PADELLM_SASL_PASSWORD": "secret of alice"}
+REGISTRY = {"PADELLM_RECORD_ENCODING": "registry", "PADELLM_SCHEMA_REGISTRY_URL": "http://r.test/"}
 OAUTH = SASL | {"PADELLM_SASL_MECHANISM": "OAUTHBEARER"}
 
 
@@ -188,6 +189,18 @@ OAUTH = SASL | {"PADELLM_SASL_MECHANISM": "OAUTHBEARER"}
             "expected https://",
         ),
         (OAUTH | {"PADELLM_SASL_OAUTHBEARER_EXTENSIONS": "a b"}, "expected name=value"),
+        ({"PADELLM_RECORD_ENCODING": "registry"}, "is set without PADELLM_SCHEMA_REGISTRY_URL"),
+        ({"PADELLM_SCHEMA_REGISTRY_USERNAME": "a"}, "is set without PADELLM_SCHEMA_REGISTRY_URL"),
+        ({"PADELLM_SCHEMA_REGISTRY_URL": "https://r.test"}, "nothing uses it"),
+        ({"PADELLM_SCHEMA_REGISTRY_URL": "https://a:secret@r.test"}, "expected https://"),
+        (REGISTRY | {"PADELLM_RECORD_FORMAT": "text"}, "goes with PADELLM_RECORD_FORMAT document, json"),
+        (REGISTRY | {"PADELLM_SCHEMA_REGISTRY_USERNAME": "a"}, "without PADELLM_SCHEMA_REGISTRY_PASSWORD"),
+        (REGISTRY | {"PADELLM_SCHEMA_REGISTRY_PASSWORD": "secret"}, "would be sent in clear text"),
+        (REGISTRY | {"PADELLM_SCHEMA_REGISTRY_SSL_CA_LOCATION": "/ca"}, "is not https://"),
+        (
+            REGISTRY | {"PADELLM_SCHEMA_REGISTRY_SSL_KEY_LOCATION": "/k"},
+            "without PADELLM_SCHEMA_REGISTRY_SSL_CERTIFICATE_LOCATION",
+        ),
     ],
 )
 def test_settings_refuse_protection_that_would_be_passed_over(environment, given, problem):

@@ -21,6 +21,8 @@ STAGE = "padellm.stage"
 REASON = "padellm.reason"
 TRUNCATED = "padellm.truncated"
 
+_JSON = "application/json"
+
 # W3C Trace Context: version 00 ends with the flags; later versions may add fields, to be passed on unread.
 _TRACEPARENT = re.compile(
     rb"(?:(?P<first>00)|(?!00|ff)[0-9a-f]{2})-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
@@ -28,24 +30,26 @@ _TRACEPARENT = re.compile(
 )
 
 
-def event_headers(event: EntityEvent, record: Record) -> Headers:
+def event_headers(event: EntityEvent, record: Record, *, content_type: str = _JSON) -> Headers:
     """CloudEvents attributes in binary mode (Kafka binding, 3.2), and exactly one ``traceparent``."""
-    return _cloud_event(event.event_id, EVENT_TYPE, event, record)
+    return _cloud_event(event.event_id, EVENT_TYPE, event, record, content_type)
 
 
 def row_headers(row: EntityRow, record: Record) -> Headers:
     """``event_headers`` for a row: its id is that of the entity, its trace that of the event."""
-    return _cloud_event(row.entity_id, ROW_TYPE, row, record)
+    return _cloud_event(row.entity_id, ROW_TYPE, row, record, _JSON)
 
 
-def _cloud_event(identity: str, kind: str, message: EntityEvent | EntityRow, record: Record) -> Headers:
+def _cloud_event(
+    identity: str, kind: str, message: EntityEvent | EntityRow, record: Record, content_type: str
+) -> Headers:
     attributes = {
         "ce_specversion": "1.0",
         "ce_id": identity,
         "ce_type": kind,
         "ce_source": _source(record.topic, record.partition),
         "ce_subject": quote(message.document_id, safe=""),
-        "content-type": "application/json",
+        "content-type": content_type,
     }
     # The time of the document, not of this try: a repeat is the same event.
     if time := moment(record.timestamp):

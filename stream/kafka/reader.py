@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import TypeVar
@@ -175,10 +175,11 @@ def read_letter(record: ConsumerRecord) -> DeadLetter:
 
 Texts = Mapping[str | None, str]
 """Texts of a document by the JSON Pointers of their fields; None for the one text of a document without."""
+ReadTexts = Callable[[Record], Awaitable[Texts]]
 
 
 @asynccontextmanager
-async def source_texts(settings: Settings, read: Callable[[Record], Texts]) -> AsyncIterator["SourceTexts"]:
+async def source_texts(settings: Settings, read: ReadTexts) -> AsyncIterator["SourceTexts"]:
     """Look up the documents that events are about.
 
     Args:
@@ -195,7 +196,7 @@ async def source_texts(settings: Settings, read: Callable[[Record], Texts]) -> A
 class SourceTexts:
     """Texts of documents by the position of their record; neighbours are fetched and kept together."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, read: Callable[[Record], Texts]) -> None:
+    def __init__(self, consumer: AIOKafkaConsumer, read: ReadTexts) -> None:
         self._consumer = consumer
         self._read = read
         self._texts: OrderedDict[Source, Texts] = OrderedDict()
@@ -217,7 +218,7 @@ class SourceTexts:
         batch = await self._consumer.getmany(partition, timeout_ms=_SOURCE_WAIT_MS)
         for record in batch.get(partition, ()):
             at = Source(topic=record.topic, partition=record.partition, offset=record.offset)
-            self._texts[at] = self._read(as_record(record))
+            self._texts[at] = await self._read(as_record(record))
         while len(self._texts) > _TEXTS_KEPT:
             self._texts.popitem(last=False)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from stream.bundled import model_folder, model_repository
-from stream.errors import PadellmError, StackError
+from stream.errors import ConfigurationError, PadellmError, StackError
 from stream.kafka.topics import ensure_topics
 from stream.local.java import Progress
 from stream.local.kafka import Kafka
@@ -129,8 +129,13 @@ def make_plan(
     Raises:
         StackError: ``broker_port`` is taken, or Triton cannot run on this machine; names the way without it.
         CheckpointError: The settings' model folder holds no model; or they name none, and none is bundled.
-        ConfigurationError: A protection is set for a server that they do not name.
+        ConfigurationError: A protection is set for a server that they do not name, or a schema registry.
     """
+    if settings.schema_registry_url is not None:
+        raise ConfigurationError(
+            "this stack has no schema registry and speaks plain JSON: unset PADELLM_SCHEMA_REGISTRY_URL, or "
+            "start padellm worker beside your own broker"
+        )
     folder, ports = data_dir.resolve(), _Ports()
     logs = folder / "logs"
     model = model_folder(settings.model).resolve()

@@ -53,15 +53,15 @@ def document_headers_schema() -> dict[str, Any]:
 
 def event_headers_schema() -> dict[str, Any]:
     """Headers of an entity event: CloudEvents 1.0 in the Kafka binding's binary mode, and the trace."""
-    return _cloud_event_schema("event_id", EVENT_TYPE)
+    return _cloud_event_schema("event_id", EVENT_TYPE, {"enum": [_MEDIA_TYPE, "application/avro"]})
 
 
 def row_headers_schema() -> dict[str, Any]:
     """Headers of a row of an entity, likewise."""
-    return _cloud_event_schema("entity_id", ROW_TYPE)
+    return _cloud_event_schema("entity_id", ROW_TYPE, {"const": _MEDIA_TYPE})
 
 
-def _cloud_event_schema(identity: str, kind: str) -> dict[str, Any]:
+def _cloud_event_schema(identity: str, kind: str, content_type: dict[str, Any]) -> dict[str, Any]:
     properties = {
         "ce_specversion": {"const": "1.0"},
         "ce_id": {"type": "string", "description": f"The {identity}, the same on every repeat."},
@@ -69,7 +69,7 @@ def _cloud_event_schema(identity: str, kind: str) -> dict[str, Any]:
         "ce_source": {"type": "string", "description": "/kafka/{topic}/{partition} of the document."},
         "ce_subject": {"type": "string", "description": "The document id, percent-encoded."},
         "ce_time": {"type": "string", "format": "date-time", "description": "Timestamp of the document."},
-        "content-type": {"const": "application/json"},
+        "content-type": content_type,
     }
     required = [*properties, "traceparent"]
     return {"type": "object", "required": required, "properties": {**properties, **_TRACE}}

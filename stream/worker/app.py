@@ -20,6 +20,7 @@ from stream.contract.record import Record
 from stream.errors import DeliveryError, InferenceStopped
 from stream.kafka.topics import missing_topics
 from stream.ner.template import PromptTemplate
+from stream.registry.values import registry_values
 from stream.settings import Delivery, Settings, unknown_variables
 from stream.worker import consumer
 from stream.worker.committer import TransactionalPublisher
@@ -33,6 +34,7 @@ from stream.worker.model import MakeGenerator, ServedModel, make_generator, serv
 from stream.worker.offset_tracker import OffsetTracker
 from stream.worker.progress import Bounds, ProgressWatch, Wait
 from stream.worker.publisher import Publisher
+from stream.worker.registered import PART, RegisteredValues
 
 _log = structlog.get_logger(__name__)
 _CHECK_INTERVAL = 1.0
@@ -128,12 +130,29 @@ class WorkerService:
             try:
                 await self._publisher.start()
                 await self._wait_for_topics()
-                topic, group = self.settings.documents_topic, self.settings.group
-                self.health.stage = f"waiting for partitions of {topic} in group {group}"
-                self.health.progress()
-                await self._consume(model)
+                async with self._registry() as values:
+                    topic, group = self.settings.documents_topic, self.settings.group
+                    self.health.stage = f"waiting for partitions of {topic} in group {group}"
+                    self.health.progress()
+                    await self._consume(model, values)
             finally:
                 await self._publisher.close()
+
+    @asynccontextmanager
+    async def _registry(self) -> AsyncIterator[RegisteredValues | None]:
+        """Values of the schema registry, once it answers; None where the settings name none."""
+        values = registry_values(self.settings)
+        if values is None:
+            yield None
+            return
+        self.health.registry = DependencyStatus(PART, self.metrics)
+        self.health.stage = f"waiting for the schema registry at {values.registry.url}"
+        registered = RegisteredValues(values, self.metrics, self.health.registry)
+        try:
+            await registered.prepare()
+            yield registered
+        finally:
+            await values.close()
 
     @asynccontextmanager
     async def _model(self) -> AsyncIterator[ServedModel]:
@@ -172,14 +191,14 @@ class WorkerService:
             self.health.progress()
             await asyncio.sleep(pause)
 
-    async def _consume(self, model: ServedModel) -> None:
+    async def _consume(self, model: ServedModel, values: RegisteredValues | None) -> None:
         settings = self.settings
         tracker = OffsetTracker()
         transactions = None
         if settings.delivery is Delivery.EXACTLY_ONCE:
             transactions = TransactionalPublisher(settings, tracker, self.metrics, self.health.broker)
         outlet = transactions or self._publisher
-        handler = Handler(settings, model, outlet, self.metrics, self.health.model)
+        handler = Handler(settings, model, outlet, self.metrics, self.health.model, values=values)
         limit = InFlightLimit(settings.max_in_flight, settings.max_in_flight_bytes, self.metrics)
         intake = Intake(handler.handle, tracker, limit, self.health)
         app = _faust_app(settings, intake)

@@ -33,6 +33,7 @@ from stream.worker.logs import about
 from stream.worker.metrics import WorkerMetrics
 from stream.worker.model import ServedModel
 from stream.worker.publisher import MessageTooLarge, Outgoing, Outlet
+from stream.worker.registered import RegisteredValues
 from stream.worker.repeats import RepeatLog
 
 _log = structlog.get_logger(__name__)
@@ -58,7 +59,16 @@ class _NoEvent(Exception):  # noqa: N818 - names what it is
 
 
 class Handler:
-    """Takes records to their outcomes; any number at once."""
+    """Takes records to their outcomes; any number at once.
+
+    Args:
+        settings: Effective settings.
+        model: Answers.
+        publisher: Takes the outcomes.
+        metrics: Count them.
+        status: Status of the model.
+        values: Read and write values of a schema registry; None where the settings name none.
+    """
 
     def __init__(
         self,
@@ -67,11 +77,14 @@ class Handler:
         publisher: Outlet,
         metrics: WorkerMetrics,
         status: DependencyStatus,
+        *,
+        values: RegisteredValues | None = None,
     ) -> None:
         self._settings = settings
         self._model = model
         self._publisher = publisher
         self._metrics = metrics
+        self._values = values
         self._repeats = RepeatLog(metrics)
         self._dead_letters = DeadLetters(settings, publisher, metrics)
         self._asked = model.info.model_dump(), model.calibration and model.calibration.model_dump()
@@ -118,7 +131,7 @@ class Handler:
         """
         stage = Stage.DECODE
         try:
-            decoded = self._decoded(record)
+            decoded = await self._decoded(record)
             document = decoded.document
             unit = document.offsets or self._settings.offsets
             stage = Stage.INFERENCE
@@ -144,7 +157,7 @@ class Handler:
                 offsets=None if unit is OffsetUnit.CODE_POINTS else unit,
                 fields=content.fields,
             )
-            return event, self._messages(event, decoded.metadata, record)
+            return event, await self._messages(event, decoded.metadata, record)
         except NoDocument:
             raise
         except BadDocument as bad:
@@ -164,9 +177,10 @@ class Handler:
                 stage=stage,
             ) from error
 
-    def _messages(self, event: EntityEvent, metadata: bytes, record: Record) -> list[Outgoing]:
+    async def _messages(self, event: EntityEvent, metadata: bytes, record: Record) -> list[Outgoing]:
         key = event.document_id.encode()
-        value, headers = encode_event(event, metadata), event_headers(event, record)
+        value = await self._encoded(event, metadata)
+        headers = event_headers(event, record, content_type=self._settings.event_encoding.content_type)
         messages = [Outgoing(self._settings.entities_topic, key, value, headers, record)]
         if topic := self._settings.entity_rows_topic:
             messages += [
@@ -185,12 +199,17 @@ class Handler:
         )
         return content_of_fields(texts, dict(zip(texts, extractions, strict=True)), unit)
 
-    def _decoded(self, record: Record) -> Decoded:
+    async def _decoded(self, record: Record) -> Decoded:
         if not has_decodable_names(record.headers):
             raise BadDocument(
                 Reason.NOT_UTF8, "the name of a header is not UTF-8; Kafka wants names of headers in UTF-8"
             )
-        return decode(record, self._settings)
+        return decode(record if self._values is None else await self._values.document(record), self._settings)
+
+    async def _encoded(self, event: EntityEvent, metadata: bytes) -> bytes:
+        if self._values is None:
+            return encode_event(event, metadata)
+        return await self._values.event(event, metadata)
 
     async def _publish(self, record: Record, event: EntityEvent, outcome: list[Outgoing]) -> None:
         began = time.monotonic()

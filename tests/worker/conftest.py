@@ -127,10 +127,11 @@ def make_handler(
 ) -> Callable[..., Handler]:
     """A handler over the scripted seams; ``model`` are attributes of the served one, options are settings."""
 
-    def make(model: Mapping[str, Any] = {}, **options: Any) -> Handler:
+    def make(model: Mapping[str, Any] = {}, *, values: Any = None, **options: Any) -> Handler:
         chosen = replace(served, **model)
         scripted: Any = publisher
-        return Handler(Settings(**options), chosen, scripted, metrics, DependencyStatus("model", metrics))
+        status = DependencyStatus("model", metrics)
+        return Handler(Settings(**options), chosen, scripted, metrics, status, values=values)
 
     return make
 
