@@ -10,7 +10,7 @@ import structlog
 from stream.aio import all_of
 from stream.contract.entity_rows import rows_of
 from stream.contract.headers import event_headers, has_decodable_names, row_headers
-from stream.contract.messages import EntityEvent, Source
+from stream.contract.messages import EntityEvent, ModelInfo, Source
 from stream.contract.reasons import Reason, Stage
 from stream.contract.record import Record
 from stream.errors import (
@@ -87,7 +87,7 @@ class Handler:
         self._values = values
         self._repeats = RepeatLog(metrics)
         self._dead_letters = DeadLetters(settings, publisher, metrics)
-        self._asked = model.info.model_dump(), model.calibration and model.calibration.model_dump()
+        self._calibration = model.calibration and model.calibration.model_dump()
         self._extractor = RetryingExtractor(
             model, deadline=settings.document_deadline, metrics=metrics, status=status
         )
@@ -140,11 +140,12 @@ class Handler:
             structlog.contextvars.bind_contextvars(document=document.id)
             content = await self._content(decoded, unit)
             stage = Stage.PUBLISH
+            made_by = self._model.made_by(content.model)
             event = EntityEvent(
-                event_id=self._event_id(record, decoded, unit),
+                event_id=self._event_id(record, decoded, unit, made_by),
                 document_id=document.id,
                 source=Source(topic=record.topic, partition=record.partition, offset=record.offset),
-                model=self._model.info,
+                model=made_by,
                 labels=content.labels,
                 entities=content.entities,
                 removed=content.removed,
@@ -194,9 +195,10 @@ class Handler:
         document, texts = decoded.document, decoded.fields
         if not texts:
             return content_of_text(document.text, await self._extractor.extract(document), unit)
-        extractions = await all_of(
-            self._extractor.extract(document.model_copy(update={"text": text})) for text in texts.values()
-        )
+        parts = [document.model_copy(update={"text": text}) for text in texts.values()]
+        extractions = await all_of(map(self._extractor.extract, parts))
+        while len({extraction.model for extraction in extractions}) > 1:  # a change of model rolls on
+            extractions = await all_of(map(self._extractor.extract, parts))
         return content_of_fields(texts, dict(zip(texts, extractions, strict=True)), unit)
 
     async def _decoded(self, record: Record) -> Decoded:
@@ -227,7 +229,7 @@ class Handler:
         self._repeats.note(event)
         _log.debug("event published", event_id=event.event_id, entities=len(event.entities))
 
-    def _event_id(self, record: Record, decoded: Decoded, unit: OffsetUnit) -> str:
+    def _event_id(self, record: Record, decoded: Decoded, unit: OffsetUnit, made_by: ModelInfo) -> str:
         """Identify the question: position and content of the record, and all that decides the answer.
 
         A repeat has the same id, so that readers of events can drop it. A topic that is deleted and made
@@ -235,17 +237,16 @@ class Handler:
         """
         document = decoded.document
         labels = self._model.default_labels if document.labels is None else document.labels
-        info, calibration = self._asked
         in_process = self._settings.inference is Inference.IN_PROCESS
         asked = [
             record.position,
             document.id,
             hashlib.sha256(record.value or b"").hexdigest(),
-            info,
+            made_by.model_dump(),
             list(labels.items()) if isinstance(labels, dict) else labels,
             document.policy or self._model.policy,
             self._settings.threshold if document.threshold is None else document.threshold,
-            calibration,
+            self._calibration,
             (self._settings.constrained, self._settings.int8) if in_process else None,
         ]
         if decoded.fields or unit is not OffsetUnit.CODE_POINTS:

@@ -1,11 +1,13 @@
 """The worker over two model servers, on a real broker; ``several_servers`` measures the same in earnest."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stream.fingerprint import checkpoint_sha256
 from tests.integration.several_servers import kill_under_load, reuse, sample_texts
 from tests.integration.worker_fixture import REAL, Bench, event_ids
 
@@ -22,7 +24,7 @@ async def test_one_of_two_servers_killed_under_load(bench: Bench):
 async def test_one_of_two_real_tritons_killed_under_load(
     bench: Bench, triton: Any, private_triton: Any, tiny_checkpoint: Path
 ):
-    """Every document has its event while one of two Tritons is killed, and the worker stays ready."""
+    """Every document has its event, which names the checkpoint, and the worker stays ready."""
     addresses = f"{private_triton.url},{triton.url}"
     worker = bench.start_worker(REAL, triton_url=addresses, model=tiny_checkpoint, max_in_flight=8)
     await worker.is_ready()
@@ -32,6 +34,8 @@ async def test_one_of_two_real_tritons_killed_under_load(
     records = await bench.outcomes(lambda records: len(records) >= 150)
     ids = event_ids(records, bench.settings.entities_topic)
     assert set(ids) == {f"doc-{number}" for number in range(150)}
+    checkpoints = {json.loads(record.value)["model"]["checkpoint"] for record in records}
+    assert checkpoints == {checkpoint_sha256(tiny_checkpoint)}
     assert (await worker.page("/readyz"))[0] == 200
     assert await worker.metric(f'padellm_server_up{{server="{private_triton.url}"}}') == 0
 
