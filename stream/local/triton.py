@@ -93,10 +93,12 @@ class TritonServer:
             _link(backend / source.name, source)
         for config in self.models.glob("*/config.pbtxt"):
             model = self._repository / config.parent.name
-            model.mkdir(parents=True, exist_ok=True)
-            (model / config.name).write_text(config.read_text(encoding="utf-8") + self._stamp(), "utf-8")
-            for version in config.parent.glob("[0-9]*"):
-                _link(model / version.name, version.resolve())
+            for source in config.parent.glob("[0-9]*/*.py"):
+                version = model / source.parent.name
+                version.mkdir(parents=True, exist_ok=True)
+                _link(version / source.name, source.resolve())
+            stamped = config.read_text(encoding="utf-8") + self._stamp()
+            (model / config.name).write_text(stamped, encoding="utf-8")
 
     def command(self) -> list[str]:
         """The server's command line."""
