@@ -51,7 +51,7 @@ _DNS = "dns:///"  # as gRPC writes a name that stands for several addresses
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:]+\]|[^\s:/,\[\]]+):[0-9]{1,5}")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 """Names and addresses that only this machine reaches."""
-_SHORTEST_TOKEN = 16
+SHORTEST_TOKEN = 16
 
 
 def user_cache_folder() -> Path:
@@ -694,8 +694,8 @@ def _page_problems(settings: "Settings") -> Iterator[str]:
             f"PADELLM_PAGE_HOST={settings.page_host} is not on loopback, where whoever reaches the page may "
             "read documents: set PADELLM_PAGE_TOKEN or PADELLM_PAGE_TOKEN_FILE"
         )
-    if token is not None and len(token.get_secret_value()) < _SHORTEST_TOKEN:
-        yield f"PADELLM_PAGE_TOKEN has fewer than {_SHORTEST_TOKEN} characters: it could be guessed"
+    if token is not None and len(token.get_secret_value()) < SHORTEST_TOKEN:
+        yield f"PADELLM_PAGE_TOKEN has fewer than {SHORTEST_TOKEN} characters: it could be guessed"
 
 
 def present(settings: Settings, name: str) -> str | None:
