@@ -113,7 +113,7 @@ class Guard:
             raise refusal(web.HTTPUnsupportedMediaType, "send application/json")
 
     def knows(self, request: web.Request) -> bool:
-        """Whether a request has the present token, or needs none."""
+        """Return whether a request has the present token, or needs none."""
         token = self._token()
         if token is None:
             return True
