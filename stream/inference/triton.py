@@ -20,6 +20,7 @@ import grpc.aio
 import structlog
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from stream import tracing
 from stream.backoff import pauses
 from stream.errors import (
     ConfigurationError,
@@ -310,7 +311,9 @@ class TritonGenerator:
     async def _infer(self, prompt: Prompt, request: Any, *, timeout: float) -> Completion:  # noqa: ASYNC109 - gRPC's own
         self._calls += 1
         try:
-            response = await self._stub.ModelInfer(request, timeout=timeout)
+            response = await self._stub.ModelInfer(
+                request, timeout=timeout, metadata=tuple(tracing.carrier().items()) or None
+            )
         except grpc.aio.AioRpcError as error:
             raise self._translated(error, request.id) from error
         finally:

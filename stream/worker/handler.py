@@ -7,9 +7,10 @@ import uuid
 
 import structlog
 
+from stream import tracing
 from stream.aio import all_of
 from stream.contract.entity_rows import rows_of
-from stream.contract.headers import event_headers, has_decodable_names, row_headers
+from stream.contract.headers import event_headers, has_decodable_names, row_headers, trace_of
 from stream.contract.messages import EntityEvent, Source
 from stream.contract.reasons import Reason, Stage
 from stream.contract.record import Record
@@ -103,6 +104,11 @@ class Handler:
             DeliveryError: The dead-letter topic takes the record in no form, or the publisher is closed.
         """
         about(record)
+        attributes = _messaging_attributes(record, self._settings.group)
+        with tracing.document_span(f"process {record.topic}", trace_of(record), attributes):
+            await self._handle(record, fetched)
+
+    async def _handle(self, record: Record, fetched: float) -> None:
         try:
             # Nothing is sent before the event is complete: an error up to here cannot follow an event.
             event, outcome = await self._event(record, time.monotonic() - fetched)
@@ -111,6 +117,7 @@ class Handler:
             self._metrics.no_document()
             _log.debug("no document", why=str(why))
         except _NoEvent as no_event:
+            tracing.fail(no_event.reason)
             await self._dead_letters.publish(
                 record,
                 no_event.reason,
@@ -131,13 +138,14 @@ class Handler:
         """
         stage = Stage.DECODE
         try:
-            decoded = await self._decoded(record)
+            with tracing.step_span("decode"):
+                decoded = await self._decoded(record)
             document = decoded.document
             unit = document.offsets or self._settings.offsets
             stage = Stage.INFERENCE
             # Each document has a task, and so a context, of its own.
             origin.set(Origin(record.position))
-            structlog.contextvars.bind_contextvars(document=document.id)
+            structlog.contextvars.bind_contextvars(document_id=document.id)
             content = await self._content(decoded, unit)
             stage = Stage.PUBLISH
             event = EntityEvent(
@@ -214,8 +222,10 @@ class Handler:
     async def _publish(self, record: Record, event: EntityEvent, outcome: list[Outgoing]) -> None:
         began = time.monotonic()
         try:
-            await self._publisher.publish(*outcome)
+            with tracing.step_span("publish"):
+                await self._publisher.publish(*outcome)
         except MessageTooLarge as error:
+            tracing.fail(Reason.EVENT_TOO_LARGE)
             await self._dead_letters.publish(
                 record,
                 Reason.EVENT_TOO_LARGE,
@@ -251,3 +261,16 @@ class Handler:
         if decoded.fields or unit is not OffsetUnit.CODE_POINTS:
             asked += [list(decoded.fields), unit]
         return str(uuid.uuid5(_EVENT_IDS, _CANONICAL.encode(asked)))
+
+
+def _messaging_attributes(record: Record, group: str) -> dict[str, str | int]:
+    """Attributes of a record's span, by OpenTelemetry's conventions for messaging (1.44, in development)."""
+    return {
+        "messaging.system": "kafka",
+        "messaging.operation.name": "process",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": record.topic,
+        "messaging.destination.partition.id": str(record.partition),
+        "messaging.kafka.offset": record.offset,
+        "messaging.consumer.group.name": group,
+    }
