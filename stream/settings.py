@@ -49,7 +49,9 @@ COMPOSE_VARIABLES = frozenset(
 _TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
 _DNS = "dns:///"  # as gRPC writes a name that stands for several addresses
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:]+\]|[^\s:/,\[\]]+):[0-9]{1,5}")
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+"""Names and addresses that only this machine reaches."""
+_SHORTEST_TOKEN = 16
 
 
 def user_cache_folder() -> Path:
@@ -92,7 +94,7 @@ def _token_endpoint(text: str) -> str:
     url = urlsplit(text)
     if url.scheme not in {"http", "https"} or not url.hostname or url.username or url.password:
         raise ValueError("expected https://host/path, without a name or password in it")
-    if url.scheme == "http" and url.hostname not in _LOOPBACK:
+    if url.scheme == "http" and url.hostname not in LOOPBACK:
         raise ValueError("http:// would send the client's secret in clear text: use https://")
     return text
 
@@ -494,6 +496,20 @@ class Settings(BaseSettings):
     health_port: int = Field(
         default=8088, ge=0, le=65_535, description="Port of these pages; 0 picks a free one."
     )
+    page: bool = Field(
+        default=False,
+        description="Serve the [page](page.md): documents passing by, figures, a box to try a text.",
+    )
+    page_host: str = Field(
+        default="127.0.0.1", description="Address of the page; other than on loopback it needs a token."
+    )
+    page_port: int = Field(default=8089, ge=0, le=65_535, description="Port of the page; 0 picks a free one.")
+    page_token: SecretStr | None = Field(
+        default=None,
+        description="Secret that opens the page, at least 16 characters; without one, whoever reaches the "
+        "page may read documents and send some.",
+    )
+    page_token_file: Path | None = Field(default=None, description="File that holds it instead.")
     otlp_endpoint: Annotated[str, AfterValidator(_http_address)] | None = Field(
         default=None,
         description="Base address of an OpenTelemetry collector (OTLP over HTTP), such as "
@@ -548,6 +564,7 @@ class Settings(BaseSettings):
             *_login_problems(self),
             *_triton_problems(self),
             *_registry_problems(self),
+            *_page_problems(self),
         ):
             raise ValueError("; ".join(problems))
         return self
@@ -574,6 +591,7 @@ _FILED = (
     "sasl_password",
     "sasl_oauthbearer_client_secret",
     *_REGISTRY_LOGIN,
+    "page_token",
 )
 # An address may hold a password by mistake.
 _UNPRINTED = {*_FILED, "sasl_oauthbearer_token_endpoint_url", "schema_registry_url", "otlp_endpoint"}
@@ -664,7 +682,7 @@ def _registry_access_problems(settings: "Settings", url: SplitResult) -> Iterato
     of_tls, of_login = _given(settings, *_REGISTRY_TLS), _given(settings, *_REGISTRY_LOGIN)
     if of_tls and url.scheme == "http":
         yield f"{of_tls[0]} is set, but PADELLM_SCHEMA_REGISTRY_URL is not https://"
-    if of_login and url.scheme == "http" and url.hostname not in _LOOPBACK:
+    if of_login and url.scheme == "http" and url.hostname not in LOOPBACK:
         yield f"{of_login[0]} would be sent in clear text: use https:// in PADELLM_SCHEMA_REGISTRY_URL"
     key = _given(settings, "schema_registry_ssl_key_location")
     if key and settings.schema_registry_ssl_certificate_location is None:
@@ -672,6 +690,17 @@ def _registry_access_problems(settings: "Settings", url: SplitResult) -> Iterato
     for name, other in (_REGISTRY_LOGIN, _REGISTRY_LOGIN[::-1]):
         if _given(settings, name) and not _given(settings, other):
             yield f"{_given(settings, name)[0]} is set without {variables(other)[0]}"
+
+
+def _page_problems(settings: "Settings") -> Iterator[str]:
+    token = settings.page_token
+    if settings.page_host not in LOOPBACK and not _given(settings, "page_token"):
+        yield (
+            f"PADELLM_PAGE_HOST={settings.page_host} is not on loopback, where whoever reaches the page may "
+            "read documents: set PADELLM_PAGE_TOKEN or PADELLM_PAGE_TOKEN_FILE"
+        )
+    if token is not None and len(token.get_secret_value()) < _SHORTEST_TOKEN:
+        yield f"PADELLM_PAGE_TOKEN has fewer than {_SHORTEST_TOKEN} characters: it could be guessed"
 
 
 def present(settings: Settings, name: str) -> str | None:

@@ -62,6 +62,11 @@ def stop() -> None:
         provider.shutdown()
 
 
+def exports() -> bool:
+    """Return whether spans are made."""
+    return _provider is not None
+
+
 @contextmanager
 def document_span(
     name: str, parent: Mapping[str, str], attributes: Mapping[str, Attribute]

@@ -71,6 +71,11 @@ class WorkerProcess:
         """URL of its health and metrics pages."""
         return f"http://{self.settings.health_host}:{self.settings.health_port}"
 
+    @property
+    def page(self) -> str:
+        """URL of the page it serves, if the settings switch it on."""
+        return f"http://{self.settings.page_host}:{self.settings.page_port}/"
+
     def _answers_ready(self) -> bool:
         try:
             with urllib.request.urlopen(f"{self.address}/readyz", timeout=2) as answer:  # noqa: S310 - http, ours
@@ -109,6 +114,7 @@ class Plan:
             "dead_letters": settings.dead_letters_topic,
             **rows,
             **triton,
+            **({"page": self.worker.page} if settings.page else {}),
             "health": f"{self.worker.address}/readyz",
             "metrics": f"{self.worker.address}/metrics",
             "logs": str(self.worker.log_file.parent),
@@ -162,6 +168,9 @@ def make_plan(
         )
     health_port = ports.take("the worker's health page", settings.health_port)
     settings = settings.model_copy(update={"health_port": health_port})
+    if settings.page:
+        page_port = ports.take("the page", settings.page_port)
+        settings = settings.model_copy(update={"page_port": page_port})
     return Plan(settings, kafka, triton, WorkerProcess(settings, logs / "worker.log"), tuple(ports.notes))
 
 

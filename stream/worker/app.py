@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -33,6 +33,9 @@ from stream.worker.logs import configure_logs
 from stream.worker.metrics import WorkerMetrics
 from stream.worker.model import MakeGenerator, ServedModel, make_generator, serve_with
 from stream.worker.offset_tracker import OffsetTracker
+from stream.worker.outcome import nobody
+from stream.worker.page.server import Page, page_server
+from stream.worker.page.text_trial import TextTrial
 from stream.worker.progress import Bounds, ProgressWatch, Wait
 from stream.worker.publisher import Publisher
 from stream.worker.registered import PART, RegisteredValues
@@ -107,6 +110,7 @@ class WorkerService:
         self._make = make
         self._progress = ProgressWatch(self.metrics)
         self._publisher = Publisher(settings, self.metrics, self.health.broker)
+        self._page = Page(settings, self.health, self.metrics) if settings.page else None
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Serve until ``stop`` is set; documents in flight get ``drain_limit`` seconds to end.
@@ -115,7 +119,14 @@ class WorkerService:
             stream.errors.PadellmError: As ``run``.
         """
         endpoints = HealthEndpoints(self.health, self.metrics)
-        async with health_server(endpoints, self.settings.health_host, self.settings.health_port):
+        async with AsyncExitStack() as servers:
+            await servers.enter_async_context(
+                health_server(endpoints, self.settings.health_host, self.settings.health_port)
+            )
+            if self._page is not None:
+                await servers.enter_async_context(
+                    page_server(self._page, self.settings.page_host, self.settings.page_port)
+                )
             working = asyncio.create_task(self._work())
             stopping = asyncio.create_task(stop.wait())
             await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -172,6 +183,8 @@ class WorkerService:
             self.health.progress()
             sign_of_life()
 
+        if self._page is not None:
+            self._page.trial = TextTrial(self.settings, template, generator)
         try:
             yield serve_with(self.settings, template, generator, self.metrics, on_completion)
         finally:
@@ -204,7 +217,10 @@ class WorkerService:
         if settings.delivery is Delivery.EXACTLY_ONCE:
             transactions = TransactionalPublisher(settings, tracker, self.metrics, self.health.broker)
         outlet = transactions or self._publisher
-        handler = Handler(settings, model, outlet, self.metrics, self.health.model, values=values)
+        watch = self._page.feed.watch if self._page is not None else nobody
+        handler = Handler(
+            settings, model, outlet, self.metrics, self.health.model, values=values, watch=watch
+        )
         limit = InFlightLimit(settings.max_in_flight, settings.max_in_flight_bytes, self.metrics)
         intake = Intake(handler.handle, tracker, limit, self.health)
         app = _faust_app(settings, intake)
@@ -376,6 +392,12 @@ class _App(faust.App):  # type: ignore[misc]  # Faust is untyped here
 
     logger = logging.getLogger("faust.app")
     BootStrategy = _ConsumerOnly
+
+    def on_init_dependencies(self) -> Any:
+        """Take Faust's monitor out: it notes times of each record, which nobody reads."""
+        dependencies = super().on_init_dependencies()
+        self.sensors.remove(self.monitor)
+        return dependencies
 
     async def on_first_start(self) -> None:
         """Make no data folder: there are no tables."""

@@ -47,6 +47,12 @@ class Decoded:
     fields: Mapping[str, str] = field(default_factory=dict)
     metadata: bytes = b""
 
+    @property
+    def texts(self) -> dict[str | None, str]:
+        """All texts by the pointers of their fields; None for the one of a document without fields."""
+        fields = cast("dict[str | None, str]", dict(self.fields))  # a dict's keys are invariant
+        return fields or {None: self.document.text}
+
 
 def decode(record: Record, settings: Settings) -> Decoded:
     """Read and check the document in a record, whose form the settings name.
@@ -65,16 +71,11 @@ def decode(record: Record, settings: Settings) -> Decoded:
 
 
 def texts_in(record: Record, settings: Settings) -> dict[str | None, str]:
-    """The texts of a record by the pointers of their fields, None for the one of a document without fields.
-
-    There are none where the record holds no document.
-    """
+    """The texts of a record as ``Decoded.texts``; there are none where the record holds no document."""
     try:
-        decoded = decode(record, settings)
+        return decode(record, settings).texts
     except (BadDocument, NoDocument):
         return {}
-    fields = cast("dict[str | None, str]", dict(decoded.fields))  # a dict's keys are invariant
-    return fields or {None: decoded.document.text}
 
 
 def decode_document(record: Record, settings: Settings) -> Document:

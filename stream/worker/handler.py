@@ -4,6 +4,8 @@ import hashlib
 import json
 import time
 import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import structlog
 
@@ -11,7 +13,7 @@ from stream import tracing
 from stream.aio import all_of
 from stream.contract.entity_rows import rows_of
 from stream.contract.headers import event_headers, has_decodable_names, row_headers, trace_of
-from stream.contract.messages import EntityEvent, Source
+from stream.contract.messages import DeadLetter, EntityEvent, Policy, Source
 from stream.contract.reasons import Reason, Stage
 from stream.contract.record import Record
 from stream.errors import (
@@ -33,6 +35,7 @@ from stream.worker.health_state import DependencyStatus
 from stream.worker.logs import about
 from stream.worker.metrics import WorkerMetrics
 from stream.worker.model import ServedModel
+from stream.worker.outcome import Finished, Watch, nobody
 from stream.worker.publisher import MessageTooLarge, Outgoing, Outlet
 from stream.worker.registered import RegisteredValues
 from stream.worker.repeats import RepeatLog
@@ -59,6 +62,15 @@ class _NoEvent(Exception):  # noqa: N818 - names what it is
         self.attempts = attempts
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """Attributes: ``event``; ``messages`` that carry it and its rows; ``decoded``, the document it is of."""
+
+    event: EntityEvent
+    messages: list[Outgoing]
+    decoded: Decoded
+
+
 class Handler:
     """Takes records to their outcomes; any number at once.
 
@@ -69,6 +81,7 @@ class Handler:
         metrics: Count them.
         status: Status of the model.
         values: Read and write values of a schema registry; None where the settings name none.
+        watch: Called with each outcome.
     """
 
     def __init__(
@@ -80,7 +93,9 @@ class Handler:
         status: DependencyStatus,
         *,
         values: RegisteredValues | None = None,
+        watch: Watch = nobody,
     ) -> None:
+        self._watch = watch
         self._settings = settings
         self._model = model
         self._publisher = publisher
@@ -88,7 +103,7 @@ class Handler:
         self._values = values
         self._repeats = RepeatLog(metrics)
         self._dead_letters = DeadLetters(settings, publisher, metrics)
-        self._asked = model.info.model_dump(), model.calibration and model.calibration.model_dump()
+        self._usual_question = self._question(None, None, None)
         self._extractor = RetryingExtractor(
             model, deadline=settings.document_deadline, metrics=metrics, status=status
         )
@@ -104,21 +119,26 @@ class Handler:
             DeliveryError: The dead-letter topic takes the record in no form, or the publisher is closed.
         """
         about(record)
+        if not tracing.exports():
+            await self._handle(record, fetched)
+            return
         attributes = _messaging_attributes(record, self._settings.group)
         with tracing.document_span(f"process {record.topic}", trace_of(record), attributes):
             await self._handle(record, fetched)
 
     async def _handle(self, record: Record, fetched: float) -> None:
+        texts: Mapping[str | None, str] = {}
+        outcome: EntityEvent | DeadLetter | None = None
         try:
             # Nothing is sent before the event is complete: an error up to here cannot follow an event.
-            event, outcome = await self._event(record, time.monotonic() - fetched)
+            made = await self._event(record, time.monotonic() - fetched)
         except NoDocument as why:
             await self._publisher.pass_over(record)
             self._metrics.no_document()
             _log.debug("no document", why=str(why))
         except _NoEvent as no_event:
             tracing.fail(no_event.reason)
-            await self._dead_letters.publish(
+            outcome = await self._dead_letters.publish(
                 record,
                 no_event.reason,
                 str(no_event),
@@ -126,10 +146,12 @@ class Handler:
                 attempts=no_event.attempts,
             )
         else:
-            await self._publish(record, event, outcome)
-        self._metrics.stage("total", time.monotonic() - fetched)
+            outcome, texts = await self._publish(record, made), made.decoded.texts
+        seconds = time.monotonic() - fetched
+        self._metrics.stage("total", seconds)
+        self._watch(Finished(record, outcome, seconds, texts))
 
-    async def _event(self, record: Record, queued: float) -> tuple[EntityEvent, list[Outgoing]]:
+    async def _event(self, record: Record, queued: float) -> _Made:
         """Make the event of a record, and the messages that carry it: its own, then its rows if asked for.
 
         Raises:
@@ -165,7 +187,7 @@ class Handler:
                 offsets=None if unit is OffsetUnit.CODE_POINTS else unit,
                 fields=content.fields,
             )
-            return event, await self._messages(event, decoded.metadata, record)
+            return _Made(event, await self._messages(event, decoded.metadata, record), decoded)
         except NoDocument:
             raise
         except BadDocument as bad:
@@ -219,23 +241,24 @@ class Handler:
             return encode_event(event, metadata)
         return await self._values.event(event, metadata)
 
-    async def _publish(self, record: Record, event: EntityEvent, outcome: list[Outgoing]) -> None:
-        began = time.monotonic()
+    async def _publish(self, record: Record, made: _Made) -> EntityEvent | DeadLetter:
+        """Publish an event, or a dead letter where its topic does not take it; returns which."""
+        began, event = time.monotonic(), made.event
         try:
             with tracing.step_span("publish"):
-                await self._publisher.publish(*outcome)
+                await self._publisher.publish(*made.messages)
         except MessageTooLarge as error:
             tracing.fail(Reason.EVENT_TOO_LARGE)
-            await self._dead_letters.publish(
+            return await self._dead_letters.publish(
                 record,
                 Reason.EVENT_TOO_LARGE,
                 f"the entity event of this document cannot be published: {error}",
             )
-            return
         self._metrics.stage("publish", time.monotonic() - began)
         self._metrics.event(event)
         self._repeats.note(event)
         _log.debug("event published", event_id=event.event_id, entities=len(event.entities))
+        return event
 
     def _event_id(self, record: Record, decoded: Decoded, unit: OffsetUnit) -> str:
         """Identify the question: position and content of the record, and all that decides the answer.
@@ -244,23 +267,35 @@ class Handler:
         again has other documents at the same positions, and they have other ids.
         """
         document = decoded.document
-        labels = self._model.default_labels if document.labels is None else document.labels
-        info, calibration = self._asked
+        value = hashlib.sha256(record.value or b"").hexdigest()
+        asked = _CANONICAL.encode([record.position, document.id, value])
+        wishes = document.labels, document.policy, document.threshold
+        question = self._usual_question if wishes == (None, None, None) else self._question(*wishes)
+        if decoded.fields or unit is not OffsetUnit.CODE_POINTS:
+            question = _joined(question, _CANONICAL.encode([list(decoded.fields), unit]))
+        return str(uuid.uuid5(_EVENT_IDS, _joined(asked, question)))
+
+    def _question(
+        self, labels: list[str] | dict[str, str] | None, policy: Policy | None, threshold: float | None
+    ) -> str:
+        """All that decides an answer beside the text, as a JSON list; None takes the worker's own."""
+        asked = self._model.default_labels if labels is None else labels
         in_process = self._settings.inference is Inference.IN_PROCESS
-        asked = [
-            record.position,
-            document.id,
-            hashlib.sha256(record.value or b"").hexdigest(),
-            info,
-            list(labels.items()) if isinstance(labels, dict) else labels,
-            document.policy or self._model.policy,
-            self._settings.threshold if document.threshold is None else document.threshold,
-            calibration,
+        calibration = self._model.calibration
+        question = [
+            self._model.info.model_dump(),
+            list(asked.items()) if isinstance(asked, dict) else asked,
+            policy or self._model.policy,
+            self._settings.threshold if threshold is None else threshold,
+            calibration and calibration.model_dump(),
             (self._settings.constrained, self._settings.int8) if in_process else None,
         ]
-        if decoded.fields or unit is not OffsetUnit.CODE_POINTS:
-            asked += [list(decoded.fields), unit]
-        return str(uuid.uuid5(_EVENT_IDS, _CANONICAL.encode(asked)))
+        return _CANONICAL.encode(question)
+
+
+def _joined(first: str, second: str) -> str:
+    """JSON of two lists as one."""
+    return f"{first[:-1]}, {second[1:]}"
 
 
 def _messaging_attributes(record: Record, group: str) -> dict[str, str | int]:

@@ -168,6 +168,19 @@ class WorkerMetrics:
         self._breaker.clear()
         self._breaker.labels(state).set(1)
 
+    def samples(self, name: str) -> dict[tuple[str, ...], float]:
+        """Present values of a metric by the values of its labels, in the order of their names.
+
+        Args:
+            name: Of its samples, such as ``padellm_documents_total``.
+        """
+        return {
+            tuple(sample.labels.values()): sample.value
+            for metric in self.registry.restricted_registry([name]).collect()
+            for sample in metric.samples
+            if sample.name == name
+        }
+
     def server_serves(self, server: str, *, up: bool) -> None:
         """Set whether a model server is in service."""
         self._servers.labels(server).set(up)

@@ -82,6 +82,20 @@ async def test_handler_event_id_is_that_of_the_question(make_handler, publisher)
     assert len({first, *(event["event_id"] for event in others)}) == 8
 
 
+async def test_handler_event_id_is_the_same_over_releases(make_handler, publisher):
+    """Readers that have an event drop its repeat by a newer release, too."""
+    asked = [
+        await _event(make_handler(), publisher),
+        await _event(make_handler(), publisher, b'{"text": "Ada", "policy": "flat", "threshold": 0.25}'),
+        await _event(make_handler(offsets="utf-16"), publisher),
+    ]
+    assert [event["event_id"] for event in asked] == [
+        "df86458f-12d7-5843-a749-01c0f42a01e8",
+        "453a0f76-b0d9-5041-823f-17c380ba3cdc",
+        "db831d9d-5468-510c-ae69-61cdac76568d",
+    ]
+
+
 async def test_handler_event_id_follows_the_record_made_anew(make_handler, publisher):
     """Documents without an id of their own, at one position and with one key, have ids by their content."""
     ids = [
