@@ -71,6 +71,8 @@ export interface ModelInfo {
   version: string;
   /** First 16 hex digits of the SHA-256 over the prompt template. */
   template_hash: string;
+  /** SHA-256 of the checkpoint, as the model server states it; absent where it does not. */
+  checkpoint?: string | null;
 }
 
 /** A decoded mention that is not among the entities, and the reason. */

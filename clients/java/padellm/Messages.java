@@ -87,7 +87,9 @@ public final class Messages {
         @JsonProperty("name") String name,
         @JsonProperty("version") String version,
         /** First 16 hex digits of the SHA-256 over the prompt template. */
-        @JsonProperty("template_hash") String templateHash
+        @JsonProperty("template_hash") String templateHash,
+        /** SHA-256 of the checkpoint, as the model server states it; absent where it does not. */
+        @JsonProperty("checkpoint") String checkpoint
     ) {}
 
     /** A decoded mention that is not among the entities, and the reason. */
