@@ -99,8 +99,8 @@ def _token_endpoint(text: str) -> str:
     return text
 
 
-def _registry(text: str) -> str:
-    """Check the address of a schema registry; the message repeats no password that it may hold."""
+def _http_address(text: str) -> str:
+    """Check the address of a registry or a collector; the message repeats no password that it may hold."""
     url = urlsplit(text)
     if url.scheme not in {"http", "https"} or not url.hostname or url.username or url.password or url.query:
         raise ValueError("expected https://host/path, without a name or password in it")
@@ -382,7 +382,7 @@ class Settings(BaseSettings):
         default=False, description="Let the event's metadata be all of the record but its texts."
     )
 
-    schema_registry_url: Annotated[str, AfterValidator(_registry)] | None = Field(
+    schema_registry_url: Annotated[str, AfterValidator(_http_address)] | None = Field(
         default=None,
         description="Address of a schema registry with Confluent's API, such as "
         "`https://host/apis/ccompat/v7` of Apicurio; see [topics](topics.md#a-schema-registry).",
@@ -510,6 +510,11 @@ class Settings(BaseSettings):
         "page may read documents and send some.",
     )
     page_token_file: Path | None = Field(default=None, description="File that holds it instead.")
+    otlp_endpoint: Annotated[str, AfterValidator(_http_address)] | None = Field(
+        default=None,
+        description="Base address of an OpenTelemetry collector (OTLP over HTTP), such as "
+        "`http://127.0.0.1:4318`; traces are exported to it. See [operations](operations.md#traces).",
+    )
     log_level: LogLevel = Field(default=LogLevel.INFO, description="debug, info, warning or error.")
     cache_dir: Path = Field(
         default_factory=user_cache_folder,
@@ -589,7 +594,7 @@ _FILED = (
     "page_token",
 )
 # An address may hold a password by mistake.
-_UNPRINTED = {*_FILED, "sasl_oauthbearer_token_endpoint_url", "schema_registry_url"}
+_UNPRINTED = {*_FILED, "sasl_oauthbearer_token_endpoint_url", "schema_registry_url", "otlp_endpoint"}
 _PASSWORD_LOGIN = ("sasl_username", "sasl_password")
 _TOKEN_LOGIN = (
     "sasl_oauthbearer_token_endpoint_url",
