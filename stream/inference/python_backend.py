@@ -1,4 +1,4 @@
-"""Common parts of the models in Triton's python backend: requests in, responses out, and the end of the server.
+"""Common parts of the models in Triton's python backend: requests, responses, the end of the server.
 
 ``triton_python_backend_utils`` exists in the backend's stub alone.
 """

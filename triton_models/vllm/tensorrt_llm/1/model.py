@@ -17,7 +17,7 @@ from typing import Any
 # The stub starts in the C locale, in which torch cannot be imported.
 locale.setlocale(locale.LC_ALL, "C.UTF-8")
 
-from engine import PromptLimits, VllmOptions, Substrings, cache_use, read_completion, sampling_arguments  # noqa: E402
+from engine import PromptLimits, Substrings, VllmOptions, cache_use, read_completion, sampling_arguments  # noqa: E402
 from tokenizers import Tokenizer  # noqa: E402
 from vllm import SamplingParams  # noqa: E402
 from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: E402
