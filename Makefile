@@ -21,7 +21,7 @@ SAMPLES := stream/local/samples/documents.jsonl
 
 COMPILE := .venv-lock/bin/uv pip compile pyproject.toml --quiet --upgrade --generate-hashes --no-annotate --no-header --python-version 3.11
 
-.PHONY: help run unit test test-train test-vllm test-pythons check fmt bench faults stack-test schemas lock clean
+.PHONY: help run unit test test-train test-vllm test-pythons check fmt bench bench-gpu faults stack-test schemas lock clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -109,6 +109,9 @@ bench: $(READY) ## Measure decoding, serving and how cost grows, on BENCH_DATA=d
 	$(BIN)/padellm bench decode $(if $(BENCH_DATA),--data $(BENCH_DATA))
 	$(BIN)/padellm bench serve $(if $(BENCH_DATA),--documents $(BENCH_DATA))
 	$(BIN)/padellm bench growth $(if $(BENCH_DATA),--data $(BENCH_DATA)) --svg docs/benchmarks
+
+bench-gpu: $(READY) ## Measure each GPU backend that can be started here, on BENCH_DATA=dev.jsonl.gz or else the samples
+	$(BIN)/python deploy/bench_gpu.py $(if $(BENCH_DATA),--data $(BENCH_DATA)) $(if $(MODEL),--model $(MODEL))
 
 faults: $(READY) ## Kill, freeze and storm workers and broker, check every document, and plant bugs that must be found
 	$(BIN)/python -m tests.delivery $(FAULTS_ARGS)

@@ -273,7 +273,7 @@ async def test_vllm_serves_the_stream(vllm: RunningVllm, kafka: Any, tmp_path: P
         await worker.is_ready()
         began = time.monotonic()
         await bench.produce(*(document["text"] for document in documents))
-        records = await bench.outcomes(lambda records: len(records) >= len(documents))
+        records = await bench.outcomes(lambda records: len(records) >= len(documents), patience=600)
         took = time.monotonic() - began
         worker.terminate()
         events = [
