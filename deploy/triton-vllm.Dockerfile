@@ -14,7 +14,9 @@ COPY stream/__init__.py stream/generation.py /opt/padellm/triton/models/tensorrt
 COPY stream/inference/__init__.py stream/inference/contract.py stream/inference/python_backend.py \
     /opt/padellm/triton/models/tensorrt_llm/1/stream/inference/
 # vLLM compiles kernels into its user's home, where the next start finds them. Nothing is fetched or reported.
+# torch asks for a name, which another uid than that below would not have.
 ENV HOME=/var/cache/padellm \
+    USER=padellm \
     HF_HUB_OFFLINE=1 \
     VLLM_NO_USAGE_STATS=1 \
     PYTHONDONTWRITEBYTECODE=1 \

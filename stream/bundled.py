@@ -40,6 +40,13 @@ def sample_documents() -> Path:
     return Path(__file__).parent / "local" / "samples" / "documents.jsonl"
 
 
+def contract_file(name: str) -> str:
+    """Text of one of the contract's files, such as ``entity-event.avsc``."""
+    package = Path(__file__).resolve().parent
+    in_wheel, in_checkout = (root / "schemas" / name for root in (package / "_bundled", package.parent))
+    return (in_wheel if in_wheel.is_file() else in_checkout).read_text(encoding="utf-8")
+
+
 def _bundled(name: str) -> Path:
     places = _places(f"checkpoints/{name}")
     for place in places:

@@ -17,6 +17,7 @@ PadellmError
 │       └── InferenceUnclear  the server's words do not say whether it or the request is at fault
 │           └── InferenceBreach  its answer breaks the contract
 ├── DeliveryError             Kafka did not take a message
+├── RegistryUnavailable       the schema registry did not answer as one, or lacks a schema of ours
 ├── ForeignRecord             a record on a topic of the service that another program wrote
 └── StackError                a part of the embedded stack did not start or died for good
 """
@@ -104,6 +105,10 @@ class InferenceBreach(InferenceUnclear):
 
 class DeliveryError(PadellmError):
     """Kafka did not take a message."""
+
+
+class RegistryUnavailable(PadellmError):  # noqa: N818 - names what it is
+    """Worth another try: the schema registry is away, refuses the login, or lacks a schema of ours."""
 
 
 class ForeignRecord(PadellmError):  # noqa: N818 - names what it is

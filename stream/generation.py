@@ -1,12 +1,38 @@
 """The interface between the method and an engine: prompts, completions, generators."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Protocol
 
-# Name of what the present task's prompts are asked for, such as a record's position. It goes into the ids of
-# requests to a server, so that its log can be joined with ours.
-origin: ContextVar[str] = ContextVar("origin", default="direct")
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Origin:
+    """Thing that prompts are asked for, such as one record. Prompts of one origin share prefixes.
+
+    Attributes:
+        name: It goes into the ids of requests to a server, so that its log can be joined with ours.
+    """
+
+    name: str
+
+
+# Of the present task's prompts; None where nobody named it.
+origin: ContextVar[Origin | None] = ContextVar("origin", default=None)
+
+
+@contextmanager
+def asked_for(name: str) -> Iterator[None]:
+    """Give the prompts of this block one origin, where they have none yet."""
+    if origin.get() is not None:
+        yield
+        return
+    token = origin.set(Origin(name))
+    try:
+        yield
+    finally:
+        origin.reset(token)
 
 
 @dataclass(frozen=True, slots=True)

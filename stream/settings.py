@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from platformdirs import user_cache_path
 from pydantic import (
@@ -51,8 +51,11 @@ COMPOSE_VARIABLES = frozenset(
     }
 )
 _TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
+_DNS = "dns:///"  # as gRPC writes a name that stands for several addresses
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:]+\]|[^\s:/,\[\]]+):[0-9]{1,5}")
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+"""Names and addresses that only this machine reaches."""
+_SHORTEST_TOKEN = 16
 
 
 def user_cache_folder() -> Path:
@@ -84,14 +87,28 @@ def _addresses(text: str) -> str:
     return text
 
 
+def _servers(text: str) -> str:
+    for one in text.split(","):
+        _address(one.strip().removeprefix(_DNS))
+    return text
+
+
 def _token_endpoint(text: str) -> str:
     """Check the address of a token endpoint; the message repeats no password that it may hold."""
     url = urlsplit(text)
     if url.scheme not in {"http", "https"} or not url.hostname or url.username or url.password:
         raise ValueError("expected https://host/path, without a name or password in it")
-    if url.scheme == "http" and url.hostname not in _LOOPBACK:
+    if url.scheme == "http" and url.hostname not in LOOPBACK:
         raise ValueError("http:// would send the client's secret in clear text: use https://")
     return text
+
+
+def _registry(text: str) -> str:
+    """Check the address of a schema registry; the message repeats no password that it may hold."""
+    url = urlsplit(text)
+    if url.scheme not in {"http", "https"} or not url.hostname or url.username or url.password or url.query:
+        raise ValueError("expected https://host/path, without a name or password in it")
+    return text.rstrip("/")
 
 
 def _extensions(text: str) -> str:
@@ -106,6 +123,12 @@ _SAME_TOPIC = {
     ("documents_topic", "entities_topic"): "every event would be read as a document",
     ("documents_topic", "dead_letters_topic"): "every dead letter would be read as a document, without end",
     ("entities_topic", "dead_letters_topic"): "events and dead letters could not be told apart",
+    ("documents_topic", "entity_rows_topic"): "every row would be read as a document",
+    (
+        "entities_topic",
+        "entity_rows_topic",
+    ): "events and rows could not be told apart",
+    ("dead_letters_topic", "entity_rows_topic"): "rows and dead letters could not be told apart",
 }
 
 Topic = Annotated[str, AfterValidator(_topic)]
@@ -155,6 +178,26 @@ class RecordFormat(StrEnum):
     def has_pointers(self) -> bool:
         """Pointers of the settings say where the text is."""
         return self not in {RecordFormat.DOCUMENT, RecordFormat.TEXT}
+
+
+class RecordEncoding(StrEnum):
+    """Encoding of the records' values: as they are, or in Confluent's wire format."""
+
+    PLAIN = "plain"
+    REGISTRY = "registry"
+
+
+class EventEncoding(StrEnum):
+    """Encoding of the events: JSON alone, or JSON or Avro in Confluent's wire format."""
+
+    JSON = "json"
+    JSON_SCHEMA = "json-schema"
+    AVRO = "avro"
+
+    @property
+    def content_type(self) -> str:
+        """Media type of the event behind the id of its schema."""
+        return "application/avro" if self is EventEncoding.AVRO else "application/json"
 
 
 class Inference(StrEnum):
@@ -253,6 +296,11 @@ class Settings(BaseSettings):
     dead_letters_topic: Topic = Field(
         default="documents.dead-letters", description="Topic of the records that cannot become an event."
     )
+    entity_rows_topic: Topic | None = Field(
+        default=None,
+        description="Topic of one flat record an entity, for [tables and connectors](downstream.md), beside "
+        "the events. [default: none are written]",
+    )
     spring_headers: bool = Field(
         default=False, description="Write Spring's headers (`kafka_dlt-*`) on dead letters, beside Kafka's."
     )
@@ -338,13 +386,51 @@ class Settings(BaseSettings):
         default=False, description="Let the event's metadata be all of the record but its texts."
     )
 
+    schema_registry_url: Annotated[str, AfterValidator(_registry)] | None = Field(
+        default=None,
+        description="Address of a schema registry with Confluent's API, such as "
+        "`https://host/apis/ccompat/v7` of Apicurio; see [topics](topics.md#a-schema-registry).",
+    )
+    record_encoding: RecordEncoding = Field(
+        default=RecordEncoding.PLAIN,
+        description="plain, or registry: values in Confluent's wire format (version 0), Avro or JSON by "
+        "their schema; with the formats document, json and debezium.",
+    )
+    event_encoding: EventEncoding = Field(
+        default=EventEncoding.JSON,
+        description="json, or json-schema or avro in Confluent's wire format (version 0).",
+    )
+    schema_registry_username: str | None = Field(default=None, description="User, or API key.")
+    schema_registry_username_file: Path | None = Field(
+        default=None, description="File that holds it instead."
+    )
+    schema_registry_password: SecretStr | None = Field(default=None, description="Password, or API secret.")
+    schema_registry_password_file: Path | None = Field(
+        default=None, description="File that holds it instead."
+    )
+    schema_registry_ssl_ca_location: Path | None = Field(
+        default=None,
+        description="PEM file of the authorities that sign the registry's certificate. "
+        "[default: the system's]",
+    )
+    schema_registry_ssl_certificate_location: Path | None = Field(
+        default=None, description="PEM file of this program's certificate and its chain, for mutual TLS."
+    )
+    schema_registry_ssl_key_location: Path | None = Field(
+        default=None,
+        description="PEM file of the certificate's private key, not encrypted. "
+        "[default: it is beside the certificate]",
+    )
+
     inference: Inference = Field(default=Inference.TRITON, description="triton or in-process.")
     model: Path | None = Field(
         default=None,
         description="Model folder (Hugging Face layout), padellm-small-en (the default) or padellm-small-zh.",
     )
-    triton_url: Annotated[str, AfterValidator(_address)] = Field(
-        default="127.0.0.1:8001", description="Triton's gRPC address, host:port."
+    triton_url: Annotated[str, AfterValidator(_servers)] = Field(
+        default="127.0.0.1:8001",
+        description="gRPC address of Triton, host:port. Of several servers all, separated by commas, or "
+        "dns:///name:port for every address of a name.",
     )
     triton_ssl: bool = Field(default=False, description="Connect to Triton with TLS.")
     triton_ssl_ca_location: Path | None = Field(
@@ -359,7 +445,7 @@ class Settings(BaseSettings):
         description="PEM file of the certificate's private key, not encrypted. "
         "[default: it is beside the certificate]",
     )
-    triton_in_flight: int = Field(default=256, ge=1, description="Concurrent requests to Triton.")
+    triton_in_flight: int = Field(default=256, ge=1, description="Concurrent requests to each Triton.")
     engine_threads: int = Field(default=2, ge=1, description="Threads of the CPU engine.")
     kv_cache_mb: int = Field(
         default=128,
@@ -414,6 +500,20 @@ class Settings(BaseSettings):
     health_port: int = Field(
         default=8088, ge=0, le=65_535, description="Port of these pages; 0 picks a free one."
     )
+    page: bool = Field(
+        default=False,
+        description="Serve the [page](page.md): documents passing by, figures, a box to try a text.",
+    )
+    page_host: str = Field(
+        default="127.0.0.1", description="Address of the page; other than on loopback it needs a token."
+    )
+    page_port: int = Field(default=8089, ge=0, le=65_535, description="Port of the page; 0 picks a free one.")
+    page_token: SecretStr | None = Field(
+        default=None,
+        description="Secret that opens the page, at least 16 characters; without one, whoever reaches the "
+        "page may read documents and send some.",
+    )
+    page_token_file: Path | None = Field(default=None, description="File that holds it instead.")
     log_level: LogLevel = Field(default=LogLevel.INFO, description="debug, info, warning or error.")
     cache_dir: Path = Field(
         default_factory=user_cache_folder,
@@ -424,6 +524,8 @@ class Settings(BaseSettings):
     def _topics_differ(self) -> Self:
         for (one, other), harm in _SAME_TOPIC.items():
             first, second = getattr(self, one), getattr(self, other)
+            if second is None:
+                continue
             given = f"{variables(one)[0]}={first} and {variables(other)[0]}={second}"
             if first == second:
                 raise ValueError(f"{given} are the same: {harm}")
@@ -456,7 +558,13 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _access_fits(self) -> Self:
         """Refuse what would be passed over: no connection is less protected than its settings say."""
-        if problems := (*_access_problems(self), *_login_problems(self), *_triton_problems(self)):
+        if problems := (
+            *_access_problems(self),
+            *_login_problems(self),
+            *_triton_problems(self),
+            *_registry_problems(self),
+            *_page_problems(self),
+        ):
             raise ValueError("; ".join(problems))
         return self
 
@@ -470,8 +578,22 @@ _POINTERS = (
     "carry_all_fields",
 )
 
-_FILED = ("ssl_key_password", "sasl_username", "sasl_password", "sasl_oauthbearer_client_secret")
-_UNPRINTED = {*_FILED, "sasl_oauthbearer_token_endpoint_url"}  # it may hold a password by mistake
+_REGISTRY_LOGIN = ("schema_registry_username", "schema_registry_password")
+_REGISTRY_TLS = (
+    "schema_registry_ssl_ca_location",
+    "schema_registry_ssl_certificate_location",
+    "schema_registry_ssl_key_location",
+)
+_FILED = (
+    "ssl_key_password",
+    "sasl_username",
+    "sasl_password",
+    "sasl_oauthbearer_client_secret",
+    *_REGISTRY_LOGIN,
+    "page_token",
+)
+# An address may hold a password by mistake.
+_UNPRINTED = {*_FILED, "sasl_oauthbearer_token_endpoint_url", "schema_registry_url"}
 _PASSWORD_LOGIN = ("sasl_username", "sasl_password")
 _TOKEN_LOGIN = (
     "sasl_oauthbearer_token_endpoint_url",
@@ -535,13 +657,57 @@ def _triton_problems(settings: "Settings") -> Iterator[str]:
         yield f"{own[0]} is set without PADELLM_TRITON_SSL_CERTIFICATE_LOCATION"
 
 
+def _registry_problems(settings: "Settings") -> Iterator[str]:
+    used = []
+    if settings.record_encoding is RecordEncoding.REGISTRY:
+        used.append(f"PADELLM_RECORD_ENCODING={settings.record_encoding}")
+        if settings.record_format in {RecordFormat.TEXT, RecordFormat.CLOUDEVENTS}:
+            yield f"{used[0]} goes with PADELLM_RECORD_FORMAT document, json and debezium"
+    if settings.event_encoding is not EventEncoding.JSON:
+        used.append(f"PADELLM_EVENT_ENCODING={settings.event_encoding}")
+    access = _given(settings, *_REGISTRY_TLS, *_REGISTRY_LOGIN)
+    if settings.schema_registry_url is not None and not used:
+        yield (
+            "PADELLM_SCHEMA_REGISTRY_URL is set, and nothing uses it: set PADELLM_RECORD_ENCODING=registry, "
+            "or PADELLM_EVENT_ENCODING=avro or json-schema"
+        )
+    if settings.schema_registry_url is None and used + access:
+        yield f"{(used + access)[0]} is set without PADELLM_SCHEMA_REGISTRY_URL"
+    elif settings.schema_registry_url is not None:
+        yield from _registry_access_problems(settings, urlsplit(settings.schema_registry_url))
+
+
+def _registry_access_problems(settings: "Settings", url: SplitResult) -> Iterator[str]:
+    of_tls, of_login = _given(settings, *_REGISTRY_TLS), _given(settings, *_REGISTRY_LOGIN)
+    if of_tls and url.scheme == "http":
+        yield f"{of_tls[0]} is set, but PADELLM_SCHEMA_REGISTRY_URL is not https://"
+    if of_login and url.scheme == "http" and url.hostname not in LOOPBACK:
+        yield f"{of_login[0]} would be sent in clear text: use https:// in PADELLM_SCHEMA_REGISTRY_URL"
+    key = _given(settings, "schema_registry_ssl_key_location")
+    if key and settings.schema_registry_ssl_certificate_location is None:
+        yield f"{key[0]} is set without PADELLM_SCHEMA_REGISTRY_SSL_CERTIFICATE_LOCATION"
+    for name, other in (_REGISTRY_LOGIN, _REGISTRY_LOGIN[::-1]):
+        if _given(settings, name) and not _given(settings, other):
+            yield f"{_given(settings, name)[0]} is set without {variables(other)[0]}"
+
+
+def _page_problems(settings: "Settings") -> Iterator[str]:
+    token = settings.page_token
+    if settings.page_host not in LOOPBACK and not _given(settings, "page_token"):
+        yield (
+            f"PADELLM_PAGE_HOST={settings.page_host} is not on loopback, where whoever reaches the page may "
+            "read documents: set PADELLM_PAGE_TOKEN or PADELLM_PAGE_TOKEN_FILE"
+        )
+    if token is not None and len(token.get_secret_value()) < _SHORTEST_TOKEN:
+        yield f"PADELLM_PAGE_TOKEN has fewer than {_SHORTEST_TOKEN} characters: it could be guessed"
+
+
 def present(settings: Settings, name: str) -> str | None:
     """Value of a setting that a file may hold; the file is read anew each time, without its last line break.
 
     Args:
         settings: Effective settings.
-        name: One of ``ssl_key_password``, ``sasl_username``, ``sasl_password`` and
-            ``sasl_oauthbearer_client_secret``.
+        name: A setting that has one of the same name with ``_file`` behind it.
 
     Returns:
         None where neither the value nor the file is set.

@@ -1,11 +1,12 @@
 import ast
+import json
 import re
 from pathlib import Path
 
 import pytest
 
 from stream import cli
-from stream.contract.messages import EntityEvent
+from stream.contract.messages import EntityEvent, EntityRow
 from stream.worker.metrics import WorkerMetrics
 
 ROOT = Path(__file__).parent.parent
@@ -67,10 +68,11 @@ def test_readme_snippets_are_python():
 
 
 def test_readme_event_is_valid():
-    """The event that docs/messages.md shows satisfies the contract."""
+    """The event and the row that docs/messages.md shows satisfy the contract."""
     page = (ROOT / "docs/messages.md").read_text(encoding="utf-8")
-    (shown,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
-    EntityEvent.model_validate_json(shown)
+    event, row = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    EntityEvent.model_validate_json(event)
+    assert json.loads(row).keys() == EntityRow.model_validate_json(row).model_dump().keys()
 
 
 def test_readme_operations_names_every_metric():

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel, JsonValue
 
-from stream.contract.headers import dead_letter_headers, event_headers, read_dead_letter
-from stream.contract.messages import Document, EntityEvent
+from stream.contract.headers import dead_letter_headers, event_headers, read_dead_letter, row_headers
+from stream.contract.messages import Document, EntityEvent, EntityRow
 from stream.schemas import asyncapi as asyncapi_module
 from stream.schemas import examples
 from stream.schemas.asyncapi import MODELS, asyncapi, contract_files, json_schema
@@ -23,7 +23,10 @@ from stream.schemas.avro import avro_schema
 from stream.schemas.settings_page import settings_page
 
 FOLDER = Path(__file__).parent.parent / "schemas"
-MESSAGES = [examples.PLAIN, examples.DETAILED, examples.EVENT, examples.LONG_EVENT, examples.DEAD_LETTER]
+MESSAGES = [
+    *(examples.PLAIN, examples.DETAILED, examples.EVENT, examples.LONG_EVENT),
+    *(examples.ROW, examples.EMPTY_ROW, examples.DEAD_LETTER),
+]
 NAMES = {model: name for name, model in MODELS.items()}
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
@@ -177,7 +180,7 @@ def test_schemas_document_schema_refuses_what_the_model_refuses(value):
 
 def test_schemas_asyncapi_examples_satisfy_their_schemas():
     """Every AsyncAPI example has the headers and the payload that its message promises."""
-    payloads = {"document": Document, "entityEvent": EntityEvent}
+    payloads = {"document": Document, "entityEvent": EntityEvent, "entityRow": EntityRow}
     for name, message in asyncapi()["components"]["messages"].items():
         for example in message["examples"]:
             Draft202012Validator(message["headers"]).validate(example.get("headers", {}))
@@ -218,9 +221,15 @@ def test_schemas_dead_letter_headers_are_the_workers(truncated):
     assert read_dead_letter(sent) == examples.DEAD_LETTER
 
 
-def test_schemas_event_headers_are_the_workers():
-    """What the worker writes on an event is what the contract names."""
-    sent = event_headers(examples.EVENT, examples.RECORD)
-    schema = asyncapi_module.event_headers_schema()
+@pytest.mark.parametrize(
+    ("sent", "schema"),
+    [
+        (event_headers(examples.EVENT, examples.RECORD), asyncapi_module.event_headers_schema()),
+        (row_headers(examples.ROW, examples.RECORD), asyncapi_module.row_headers_schema()),
+    ],
+    ids=["event", "row"],
+)
+def test_schemas_event_headers_are_the_workers(sent, schema):
+    """What the worker writes on an event or a row is what the contract names."""
     Draft202012Validator(schema).validate({name: value.decode() for name, value in sent})
     assert {name for name, _ in sent} == set(schema["required"])

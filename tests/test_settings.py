@@ -19,7 +19,7 @@ from stream.settings import (
 )
 from stream.settings import environment as process_environment
 
-TOPICS = ("documents_topic", "entities_topic", "dead_letters_topic")
+TOPICS = ("documents_topic", "entities_topic", "dead_letters_topic", "entity_rows_topic")
 
 
 @pytest.fixture(autouse=True)
@@ -62,9 +62,9 @@ def test_settings_empty_variable_does_not_hide_its_other_name(environment):
 
 
 @pytest.mark.parametrize("same", ["same", ("a.b", "a_b")])
-@pytest.mark.parametrize("pair", [(0, 1), (0, 2), (1, 2)])
+@pytest.mark.parametrize("pair", [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)])
 def test_settings_topics_differ(environment, pair, same):
-    """No two of the three topics may be one, nor two that Kafka cannot hold beside each other."""
+    """No two topics may be one, nor two that Kafka cannot hold beside each other."""
     names = (same, same) if isinstance(same, str) else same
     given = []
     for index, name in zip(pair, names, strict=True):
@@ -94,6 +94,8 @@ def test_settings_topics_differ_from_defaults(environment):
         ("PADELLM_ENTITIES_TOPIC", "x" * 250),
         ("PADELLM_TRITON_URL", "http://127.0.0.1:8000"),
         ("PADELLM_TRITON_URL", "triton"),
+        ("PADELLM_TRITON_URL", "triton-0:8001,"),
+        ("PADELLM_TRITON_URL", "dns:///triton"),
         ("BROKER", "PLAINTEXT://kafka:9092"),
         ("PADELLM_BROKER", "kafka:9092,"),
         ("PADELLM_INT8", "perhaps"),
@@ -147,6 +149,7 @@ def test_settings_have_one_cache_folder(environment, tmp_path):
 
 SASL = {"PADELLM_SECURITY_PROTOCOL": "SASL_SSL", "PADELLM_SASL_MECHANISM": "SCRAM-SHA-512"}
 LOGIN = SASL | {"PADELLM_SASL_USERNAME": "alice", "PADELLM_SASL_PASSWORD": "secret of alice"}
+REGISTRY = {"PADELLM_RECORD_ENCODING": "registry", "PADELLM_SCHEMA_REGISTRY_URL": "http://r.test/"}
 OAUTH = SASL | {"PADELLM_SASL_MECHANISM": "OAUTHBEARER"}
 
 
@@ -186,6 +189,18 @@ OAUTH = SASL | {"PADELLM_SASL_MECHANISM": "OAUTHBEARER"}
             "expected https://",
         ),
         (OAUTH | {"PADELLM_SASL_OAUTHBEARER_EXTENSIONS": "a b"}, "expected name=value"),
+        ({"PADELLM_RECORD_ENCODING": "registry"}, "is set without PADELLM_SCHEMA_REGISTRY_URL"),
+        ({"PADELLM_SCHEMA_REGISTRY_USERNAME": "a"}, "is set without PADELLM_SCHEMA_REGISTRY_URL"),
+        ({"PADELLM_SCHEMA_REGISTRY_URL": "https://r.test"}, "nothing uses it"),
+        ({"PADELLM_SCHEMA_REGISTRY_URL": "https://a:secret@r.test"}, "expected https://"),
+        (REGISTRY | {"PADELLM_RECORD_FORMAT": "text"}, "goes with PADELLM_RECORD_FORMAT document, json"),
+        (REGISTRY | {"PADELLM_SCHEMA_REGISTRY_USERNAME": "a"}, "without PADELLM_SCHEMA_REGISTRY_PASSWORD"),
+        (REGISTRY | {"PADELLM_SCHEMA_REGISTRY_PASSWORD": "secret"}, "would be sent in clear text"),
+        (REGISTRY | {"PADELLM_SCHEMA_REGISTRY_SSL_CA_LOCATION": "/ca"}, "is not https://"),
+        (
+            REGISTRY | {"PADELLM_SCHEMA_REGISTRY_SSL_KEY_LOCATION": "/k"},
+            "without PADELLM_SCHEMA_REGISTRY_SSL_CERTIFICATE_LOCATION",
+        ),
     ],
 )
 def test_settings_refuse_protection_that_would_be_passed_over(environment, given, problem):

@@ -5,7 +5,7 @@ import base64
 import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, aclosing, suppress
-from functools import partial
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -13,13 +13,15 @@ from rich.text import Text
 
 from stream.contract.headers import TRUNCATED
 from stream.contract.messages import DeadLetter, EntityEvent
-from stream.errors import ForeignRecord
+from stream.errors import BadDocument, ForeignRecord
 from stream.settings import Settings
 
 if TYPE_CHECKING:
     from aiokafka.structs import ConsumerRecord
 
-    from stream.kafka.reader import SourceTexts
+    from stream.contract.record import Record
+    from stream.kafka.reader import SourceTexts, Texts
+    from stream.registry.values import RegistryValues
 
 _LONGEST_VALUE = 200
 Message = TypeVar("Message")
@@ -77,14 +79,38 @@ async def _events(
     records: AsyncGenerator["ConsumerRecord"], settings: Settings, as_json: bool
 ) -> AsyncGenerator[Text | str]:
     from stream.kafka.reader import read_event, source_texts
+    from stream.registry.values import readable, registry_values
     from stream.worker.codec import texts_in
 
     async with AsyncExitStack() as stack:
-        read = partial(texts_in, settings=settings)
+        values = registry_values(settings)
+        if values is not None:
+            stack.push_async_callback(values.close)
+            records = _in_json(records, values)
+
+        async def read(record: "Record") -> "Texts":
+            return texts_in(await readable(record, values), settings)
+
         texts = None if as_json else await stack.enter_async_context(source_texts(settings, read))
         messages = await stack.enter_async_context(aclosing(_recognised(records, read_event)))
         async for record, event in messages:
             yield str(record.value.decode()) if texts is None else await _event_line(event, texts)
+
+
+async def _in_json(
+    records: AsyncGenerator["ConsumerRecord"], values: "RegistryValues"
+) -> AsyncGenerator["ConsumerRecord"]:
+    """Records of events with their values in JSON, without those that have none."""
+    from stream.kafka.reader import as_record
+
+    async with aclosing(records):
+        async for record in records:
+            try:
+                event = await values.event(as_record(record))
+            except BadDocument as bad:
+                typer.echo(f"padellm: skipped: {as_record(record).position}: {bad}", err=True)
+            else:
+                yield replace(record, value=event.value)
 
 
 async def _dead_letters(

@@ -60,6 +60,10 @@ async def _check_up() -> list["Finding"]:
     settings = Settings()
     findings.extend(check_machine(settings))
     findings.extend([finding async for finding in check_broker(settings)])
+    if settings.schema_registry_url is not None:
+        from stream.doctor.registry import check_registry
+
+        findings.append(await check_registry(settings))
     if settings.inference is Inference.TRITON:
         from stream.doctor.triton import check_triton
 
@@ -72,11 +76,18 @@ async def _look_at(topic: str) -> tuple[list["Finding"], dict[str, str]]:
     from stream.doctor.finding import fail
     from stream.doctor.topic import propose
     from stream.kafka.reader import newest_records
+    from stream.registry.values import readable, registry_values
 
     settings = Settings(documents_topic=topic)
     records = await newest_records(topic, settings=settings, limit=_SAMPLE)
     if not records:
         return [fail(f"topic {topic}", "holds no records", "send some, and ask again")], {}
+    values = registry_values(settings)
+    if values is not None:
+        try:
+            records = [await readable(record, values) for record in records]
+        finally:
+            await values.close()
     proposal = propose(records, settings)
     return proposal.findings, proposal.settings
 

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from stream.settings import Settings
+from stream.errors import ConfigurationError
+from stream.settings import RecordEncoding, Settings
 
 _INTERRUPTED = 130
 
@@ -34,6 +35,11 @@ def produce(
     from stream.kafka.records import count_records, read_records
 
     settings = Settings()
+    if settings.record_encoding is RecordEncoding.REGISTRY:
+        raise ConfigurationError(
+            "padellm produce sends values as they are, and with PADELLM_RECORD_ENCODING=registry the worker "
+            "takes none of them"
+        )
     total = count_records(file, raw=raw)
     columns = (TextColumn("confirmed"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console = Console(stderr=True)

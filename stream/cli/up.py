@@ -45,6 +45,7 @@ def up(  # noqa: PLR0917 - the command line passes names
 
     It waits until all services are ready, prints their addresses, restarts a service that dies, and stops all
     of them on Ctrl-C. If BROKER or PADELLM_TRITON_URL names a broker or Triton, it starts none of its own.
+    The worker serves a page that shows the documents as they pass; PADELLM_PAGE=false leaves it out.
 
     Example: padellm up
 
@@ -61,6 +62,8 @@ def up(  # noqa: PLR0917 - the command line passes names
     chosen = {"inference": inference, "model": model}
     given = {name: value for name, value in chosen.items() if value is not None}
     settings = Settings().model_copy(update=given)
+    if not once and "page" not in settings.model_fields_set:
+        settings = settings.model_copy(update={"page": True})
     with StackView(as_json=as_json) as view:
         finished = asyncio.run(_run(settings, data_dir, broker_port, file, view))
     if once and not finished:

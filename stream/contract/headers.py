@@ -9,16 +9,19 @@ from urllib.parse import quote
 
 from pydantic import ValidationError
 
-from stream.contract.messages import DeadLetter, EntityEvent
+from stream.contract.messages import DeadLetter, EntityEvent, EntityRow
 from stream.contract.record import Headers, Record
 
 EVENT_TYPE = "padellm.entities.v1"
+ROW_TYPE = "padellm.entity.v1"
 DEAD_LETTER_PREFIX = "__dlq.errors."
 SPRING_PREFIX = "kafka_dlt-"
 ATTEMPTS = f"{DEAD_LETTER_PREFIX}delivery.count"
 STAGE = "padellm.stage"
 REASON = "padellm.reason"
 TRUNCATED = "padellm.truncated"
+
+_JSON = "application/json"
 
 # W3C Trace Context: version 00 ends with the flags; later versions may add fields, to be passed on unread.
 _TRACEPARENT = re.compile(
@@ -27,20 +30,31 @@ _TRACEPARENT = re.compile(
 )
 
 
-def event_headers(event: EntityEvent, record: Record) -> Headers:
+def event_headers(event: EntityEvent, record: Record, *, content_type: str = _JSON) -> Headers:
     """CloudEvents attributes in binary mode (Kafka binding, 3.2), and exactly one ``traceparent``."""
+    return _cloud_event(event.event_id, EVENT_TYPE, event, record, content_type)
+
+
+def row_headers(row: EntityRow, record: Record) -> Headers:
+    """``event_headers`` for a row: its id is that of the entity, its trace that of the event."""
+    return _cloud_event(row.entity_id, ROW_TYPE, row, record, _JSON)
+
+
+def _cloud_event(
+    identity: str, kind: str, message: EntityEvent | EntityRow, record: Record, content_type: str
+) -> Headers:
     attributes = {
         "ce_specversion": "1.0",
-        "ce_id": event.event_id,
-        "ce_type": EVENT_TYPE,
+        "ce_id": identity,
+        "ce_type": kind,
         "ce_source": _source(record.topic, record.partition),
-        "ce_subject": quote(event.document_id, safe=""),
-        "content-type": "application/json",
+        "ce_subject": quote(message.document_id, safe=""),
+        "content-type": content_type,
     }
     # The time of the document, not of this try: a repeat is the same event.
     if time := moment(record.timestamp):
         attributes["ce_time"] = time.isoformat(timespec="milliseconds")
-    return (*_encoded(attributes), *_trace(record, event.event_id))
+    return (*_encoded(attributes), *_trace(record, message.event_id))
 
 
 def dead_letter_headers(

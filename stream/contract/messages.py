@@ -170,6 +170,36 @@ class EntityEvent(Published):
     )
 
 
+class EntityRow(Published):
+    """One entity of a document as a flat record, for tables and connectors. Record key: the document id.
+
+    A document has a row for each of its entities, or one row without an entity where it has none; so a
+    reader that has ``max(1, entity_count)`` rows of an ``event_id`` has all of the document.
+    """
+
+    entity_id: str = Field(description="event_id/number: the same on every repeat, and unlike any other.")
+    event_id: str = Field(description="Of the document's entity event.")
+    document_id: str
+    number: int = Field(
+        ge=0, description="Place among the entities of the event, from 1 on; 0 in a row without an entity."
+    )
+    entity_count: int = Field(ge=0, description="Entities of the document.")
+    text: str | None = Field(description="Null in a row without an entity, as all of the entity is.")
+    label: str | None
+    start: int | None = Field(ge=0, description="First unit of the entity, counted as offsets says.")
+    end: int | None = Field(ge=1, description="One past the last.")
+    score: Probability | None = Field(description="As in the event.")
+    count_score: Probability | None = Field(description="As in the event.")
+    field: str | None = Field(description="JSON Pointer of the text field; null where there is one text.")
+    offsets: OffsetUnit = Field(description="Unit of start and end.")
+    source_topic: str = Field(description="Topic of the document.")
+    source_partition: int = Field(ge=0)
+    source_offset: int = Field(ge=0)
+    model_name: str
+    model_version: str
+    metadata: dict[str, JsonValue] = Field(default_factory=dict, description="As in the event.")
+
+
 class DeadLetter(Message):
     """Reason why a record could not become an event.
 

@@ -48,6 +48,12 @@ class Reason(StrEnum):
     TOO_DEEP = "too_deep"
     LONE_SURROGATE = "lone_surrogate"
 
+    # decode: the bytes are not what a schema of the registry says
+    SCHEMA_ID_MISSING = "schema_id_missing"
+    SCHEMA_UNKNOWN = "schema_unknown"
+    SCHEMA_UNSUPPORTED = "schema_unsupported"
+    NOT_AVRO = "not_avro"
+
     # validate: the JSON value is not a document
     NOT_AN_OBJECT = "not_an_object"
     UNKNOWN_FIELD = "unknown_field"
@@ -114,6 +120,10 @@ _DECODE = (
     Reason.DUPLICATE_KEY,
     Reason.TOO_DEEP,
     Reason.LONE_SURROGATE,
+    Reason.SCHEMA_ID_MISSING,
+    Reason.SCHEMA_UNKNOWN,
+    Reason.SCHEMA_UNSUPPORTED,
+    Reason.NOT_AVRO,
 )
 _SIZE = (
     Reason.MESSAGE_TOO_LARGE,

@@ -77,7 +77,7 @@ def propose(records: Sequence[Record], settings: Settings) -> Proposal:
     if not filled:
         return Proposal([fail(subject, "every record that was read is a tombstone", "send a document")], {})
     if _most(record.value is not None and record.value.startswith(b"\0") for record in filled):
-        remedy = "let the producer or the connector write JSON (JsonConverter), or convert the topic"
+        remedy = "set PADELLM_SCHEMA_REGISTRY_URL and PADELLM_RECORD_ENCODING=registry, and ask again"
         return Proposal([fail(subject, _FRAME, remedy)], {})
     form = _form(filled)
     if form is None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
 
 import grpc
 from tritonclient.grpc.aio import InferenceServerClient
@@ -11,6 +12,7 @@ from stream.bundled import model_folder
 from stream.doctor.finding import Finding, fail, ok
 from stream.doctor.served_model import check_served_model
 from stream.errors import ConfigurationError, InferenceError
+from stream.inference.addresses import resolve
 from stream.inference.triton import MODEL_NAME, TritonGenerator, connection_trouble, tls_of_triton
 from stream.ner.template import PromptTemplate
 from stream.settings import Settings
@@ -28,43 +30,58 @@ _INPUTS = {
 }
 _OUTPUTS = {"output_ids": "INT32", "sequence_length": "INT32", "output_log_probs": "FP32"}
 _LOAD_MODEL = "start this server with the model repository triton_models/cpu, or with the TensorRT-LLM engine"
+_START = "start it with padellm up, set PADELLM_TRITON_URL=host:port, or PADELLM_INFERENCE=in-process"
 _TEXT = "Angela Merkel visited Paris."
 _DEADLINE = 5.0
 
 
 async def check_triton(settings: Settings) -> AsyncIterator[Finding]:
-    """Check that the model is ready, has the contract's tensors, and answers a prompt."""
+    """Check each server: that the model is ready, has the contract's tensors, and answers as it should."""
     tls = tls_of_triton(settings)
     try:
         credentials = grpc.ssl_channel_credentials(*tls.pem()) if tls is not None else None
     except ConfigurationError as error:
         yield fail("triton", str(error), "correct the setting or the file that it names")
         return
-    client = InferenceServerClient(settings.triton_url, ssl=tls is not None, creds=credentials)
     try:
-        ready = await client.is_model_ready(MODEL_NAME, client_timeout=_DEADLINE)
-        if not ready:
-            yield fail("triton", f"no model {MODEL_NAME} ready at {settings.triton_url}", _LOAD_MODEL)
-            return
-        yield ok("triton", f"model {MODEL_NAME} ready at {settings.triton_url}")
-        metadata = await client.get_model_metadata(MODEL_NAME, client_timeout=_DEADLINE)
-        yield _tensors("triton inputs", _INPUTS, metadata.inputs)
-        yield _tensors("triton outputs", _OUTPUTS, metadata.outputs)
-        answer = await _answer(settings)
-        yield answer
-        if not answer.fix:
-            generator = TritonGenerator(settings.triton_url, tls=tls)
-            try:
-                async for finding in check_served_model(client, generator, model_folder(settings.model)):
-                    yield finding
-            finally:
-                await generator.close()
-    except InferenceServerException as error:
-        fix = "start it with padellm up, set PADELLM_TRITON_URL=host:port, or PADELLM_INFERENCE=in-process"
-        trouble = await connection_trouble(settings.triton_url, tls)
-        yield fail("triton", f"{settings.triton_url}: {trouble or error.message()}", fix)
-    finally:
-        await client.close()
+        addresses = await resolve(settings.triton_url)
+    except OSError as error:
+        found = f"{settings.triton_url} cannot be resolved: {error.strerror or error}"
+        yield fail("triton", found, "correct PADELLM_TRITON_URL, or the name's entry in the DNS")
+        return
+    for address in addresses:
+        options = () if address.host is None else (("grpc.ssl_target_name_override", address.host),)
+        client = InferenceServerClient(
+            address.url, ssl=tls is not None, creds=credentials, channel_args=options
+        )
+        generator = TritonGenerator(address.url, host=address.host, tls=tls)
+        try:
+            async for finding in _check_server(address.url, client, generator, settings):
+                yield finding
+        except InferenceServerException as error:
+            trouble = await connection_trouble(address.url, tls)
+            yield fail("triton", f"{address.url}: {trouble or error.message()}", _START)
+        finally:
+            await generator.close()
+            await client.close()
+
+
+async def _check_server(
+    url: str, client: InferenceServerClient, generator: TritonGenerator, settings: Settings
+) -> AsyncIterator[Finding]:
+    ready = await client.is_model_ready(MODEL_NAME, client_timeout=_DEADLINE)
+    if not ready:
+        yield fail("triton", f"no model {MODEL_NAME} ready at {url}", _LOAD_MODEL)
+        return
+    yield ok("triton", f"model {MODEL_NAME} ready at {url}")
+    metadata = await client.get_model_metadata(MODEL_NAME, client_timeout=_DEADLINE)
+    yield _tensors("triton inputs", _INPUTS, metadata.inputs)
+    yield _tensors("triton outputs", _OUTPUTS, metadata.outputs)
+    answer = await _answer(generator, model_folder(settings.model))
+    yield answer
+    if not answer.fix:
+        async for finding in check_served_model(client, generator, model_folder(settings.model)):
+            yield finding
 
 
 def _tensors(subject: str, expected: dict[str, str], declared: Iterable[object]) -> Finding:
@@ -76,12 +93,11 @@ def _tensors(subject: str, expected: dict[str, str], declared: Iterable[object])
     return ok(subject, f"{len(expected)} as in the contract")
 
 
-async def _answer(settings: Settings) -> Finding:
+async def _answer(generator: TritonGenerator, model: Path) -> Finding:
     """Send one real prompt."""
-    template = PromptTemplate.load(model_folder(settings.model))
+    template = PromptTemplate.load(model)
     label = template.encode_text(template.label_text(template.config.default_labels[0])).ids
     prompt = template.count_prompt(template.prefix_ids(template.encode_text(_TEXT).ids), label)
-    generator = TritonGenerator(settings.triton_url, tls=tls_of_triton(settings))
     started = time.perf_counter()
     try:
         await generator.generate(prompt)
@@ -89,7 +105,5 @@ async def _answer(settings: Settings) -> Finding:
         return fail(
             "triton answer", str(error), "see Triton's log; `padellm up` keeps it in .padellm/logs/triton.log"
         )
-    finally:
-        await generator.close()
     took = f"a count prompt took {(time.perf_counter() - started) * 1000:.0f} ms"
     return ok("triton answer", took)

@@ -8,7 +8,13 @@ from typing import TypeVar
 
 import structlog
 
-from stream.errors import InferenceBusy, InferenceOutage, InferenceTimeout, InferenceUnavailable
+from stream.errors import (
+    InferenceBusy,
+    InferenceOutage,
+    InferenceTimeout,
+    InferenceUnavailable,
+    InferenceUnclear,
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -62,16 +68,21 @@ class CircuitBreaker:
         """Current state."""
         return self._state
 
-    async def call(self, attempt: Callable[[], Awaitable[Answer]]) -> Answer:
+    async def call(self, attempt: Callable[[], Awaitable[Answer]], *, waits: bool = True) -> Answer:
         """Make a call: at once while closed, otherwise as the probe or after a successful probe.
 
-        InferenceUnavailable and InferenceTimeout count as failures of the server, InferenceBusy and every
-        other error as answers.
+        InferenceUnavailable and InferenceTimeout count as failures of the server. InferenceUnclear counts as
+        neither failure nor answer, unless the call is the probe. InferenceBusy and every other error count as
+        answers.
+
+        Args:
+            attempt: Makes the call.
+            waits: Whether it may wait for a probe, or be one; else it fails at once.
 
         Raises:
             InferenceOutage: This call was the probe, or waited for it, and the probe failed.
         """
-        probe = await self._admission()
+        probe = await self._admission(waits=waits)
         answers, failures = self._answers, self._counted
         try:
             answer = await attempt()
@@ -79,19 +90,17 @@ class CircuitBreaker:
             if probe:  # the next call becomes the probe
                 self._change(BreakerState.OPEN)
             raise
-        except InferenceBusy:
-            self._answered()
-            raise
-        except (InferenceUnavailable, InferenceTimeout) as error:
+        except BaseException as error:
+            if not _is_failure(error):
+                if probe or not isinstance(error, InferenceUnclear):
+                    self._answered()
+                raise
             slow = isinstance(error, InferenceTimeout)
             known = self._answers > answers if slow else self._counted > failures
             if probe or not known:
                 self._failed(error, probe=probe)
             if probe:
                 raise self._outage() from error
-            raise
-        except BaseException:
-            self._answered()
             raise
         else:
             self._answered()
@@ -101,9 +110,15 @@ class CircuitBreaker:
                 self._probe.set_result(self._state is BreakerState.OPEN and self._probe_at > time.monotonic())
                 self._probe = None
 
-    async def _admission(self) -> bool:
+    def blame(self, error: Exception) -> None:
+        """Count an unclear refusal as a failure: another server has answered what this one refused."""
+        self._failed(error, probe=False)
+
+    async def _admission(self, *, waits: bool) -> bool:
         """Wait until the call may be made; True makes it the probe."""
         while self._state is not BreakerState.CLOSED:
+            if not waits:
+                raise self._outage()
             if self._probe is not None:
                 if await asyncio.shield(self._probe):
                     raise self._outage()
@@ -125,7 +140,7 @@ class CircuitBreaker:
             self._change(BreakerState.CLOSED)
         self._failures = 0
 
-    def _failed(self, error: Exception, *, probe: bool) -> None:
+    def _failed(self, error: BaseException, *, probe: bool) -> None:
         if self._failures == 0:
             self._failing_since = time.monotonic()
         self._failures += 1
@@ -146,3 +161,8 @@ class CircuitBreaker:
         )
         if self._on_change is not None:
             self._on_change(state)
+
+
+def _is_failure(error: BaseException) -> bool:
+    """Tell if an error is the server's: it was not there, failed or did not answer in time."""
+    return isinstance(error, InferenceUnavailable | InferenceTimeout) and not isinstance(error, InferenceBusy)

@@ -11,6 +11,7 @@ import secrets
 import time
 from array import array
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -26,8 +27,10 @@ from stream.errors import (
     InferenceError,
     InferenceLost,
     InferenceOutage,
+    InferenceRejected,
     InferenceSick,
     InferenceUnavailable,
+    InferenceUnclear,
 )
 from stream.generation import Completion, Prompt, origin
 from stream.inference.answer import OUTPUTS, read_answer
@@ -62,11 +65,11 @@ _READY_DEADLINE = 2.0
 _IDLE = 10.0  # seconds without an answer after which readiness is asked with a prompt
 _HEALTH_DEADLINE = 2.5
 _HEALTH_PROMPT = Prompt((0,), 1, 0)
-_FIRST_PAUSE = 0.05
+FIRST_PAUSE = 0.05
 # Tries of one prompt during which the server may fail. A server that dies of it would do so again and again;
 # one that is sick may answer every other prompt for a while.
 _LOST_TRIES: dict[type[InferenceError], int] = {InferenceLost: 2, InferenceSick: 8}
-_LONGEST_PAUSE = 1.0
+LONGEST_PAUSE = 1.0
 
 
 def tls_of_triton(settings: Settings) -> TlsFiles | None:
@@ -94,10 +97,12 @@ class TritonGenerator:
     """A ``stream.generation.Generator`` over one Triton server; created and used in one event loop.
 
     Attributes:
+        url: gRPC address, host:port.
         trouble: Cause, as far as it is TLS, for which the server was not reached last; None while it is.
 
     Args:
         url: gRPC address, host:port.
+        host: Name that the server's certificate is held against; None: that of the address.
         tls: Files of this end; None for plain text. Files that were replaced are read by ``ready``.
         in_flight: Most concurrent requests; further ones are queued here.
         call_deadline: Timeout of one attempt in seconds; after it no retry is started.
@@ -115,6 +120,7 @@ class TritonGenerator:
         self,
         url: str,
         *,
+        host: str | None = None,
         tls: TlsFiles | None = None,
         in_flight: int = 256,
         call_deadline: float = 30.0,
@@ -123,6 +129,7 @@ class TritonGenerator:
         on_breaker_change: Callable[[BreakerState], None] | None = None,
         on_lost: Callable[[], None] | None = None,
     ) -> None:
+        self.url = url
         self._server = f"Triton at {url}"
         self._deadline = call_deadline
         self._on_lost = on_lost
@@ -136,7 +143,7 @@ class TritonGenerator:
         self._ids = (f"{client}-{number}" for number in itertools.count(1))
         self._calls = 0  # in flight
         self._answered_at = 0.0
-        self._url, self._tls = url, tls
+        self._tls, self._host = tls, host
         self.trouble: str | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._connect()
@@ -164,23 +171,43 @@ class TritonGenerator:
             InferenceBreach: Its answer is not as the contract has it.
             InferenceRejected: The server refused the request; a retry would be refused too.
         """
-        request = self._request_for(prompt)
-        lost = 0
-        give_up_at = time.monotonic() + self._deadline
-        for pause in pauses(first=_FIRST_PAUSE, longest=_LONGEST_PAUSE):
+        tries = Tries(self._deadline)
+        for pause in pauses(first=FIRST_PAUSE, longest=LONGEST_PAUSE):
             try:
-                async with self._slots:
-                    return await self._breaker.call(
-                        lambda: self._infer(prompt, request, timeout=self._deadline)
-                    )
+                return await self.attempt(prompt)
             except InferenceOutage:
                 raise
             except InferenceUnavailable as error:
-                lost += type(error) in _LOST_TRIES
-                if time.monotonic() > give_up_at or lost >= _LOST_TRIES.get(type(error), lost + 1):
+                if tries.end_with(error):
                     raise
             await asyncio.sleep(pause)
         raise AssertionError("pauses have no end")
+
+    async def attempt(self, prompt: Prompt, *, waits: bool = True) -> Completion:
+        """Try once to continue a prompt.
+
+        Args:
+            prompt: What to continue.
+            waits: Whether it may wait for the end of an outage, as in ``CircuitBreaker.call``.
+
+        Raises:
+            InferenceError: As ``generate``, after one try.
+        """
+        request = self._request_for(prompt)
+        async with self._slots:
+            return await self._breaker.call(
+                lambda: self._infer(prompt, request, timeout=self._deadline), waits=waits
+            )
+
+    async def until_back(self) -> None:
+        """Return when the server has answered a prompt of one token; asks each time that the breaker lets."""
+        while self._breaker.state is not BreakerState.CLOSED:
+            with suppress(InferenceError):
+                await self._breaker.call(self._one_token)
+
+    def blame(self, error: InferenceUnclear) -> None:
+        """Hold a refusal against the server: another one has answered the same prompt."""
+        self._breaker.blame(error)
 
     async def ready(self) -> bool:
         """Ask whether server and model would serve a prompt now.
@@ -198,9 +225,11 @@ class TritonGenerator:
             if not (server_ready.ready and model_ready.ready):
                 return False
             if not self._calls and time.monotonic() - self._answered_at > _IDLE:
-                await self._infer(_HEALTH_PROMPT, self._request_for(_HEALTH_PROMPT), timeout=_HEALTH_DEADLINE)
+                await self._one_token()
         except (grpc.aio.AioRpcError, InferenceError):
-            self.trouble = await connection_trouble(self._url, self._tls)
+            port = self.url.rpartition(":")[2]
+            place = self.url if self._host is None else f"{self._host}:{port}"
+            self.trouble = await connection_trouble(place, self._tls)
             return False
         self.trouble = None
         return True
@@ -212,12 +241,13 @@ class TritonGenerator:
 
     def _connect(self) -> None:
         if self._tls is None:
-            self._channel = grpc.aio.insecure_channel(self._url, options=_CHANNEL_OPTIONS)
+            self._channel = grpc.aio.insecure_channel(self.url, options=_CHANNEL_OPTIONS)
         else:
             self._stamp = self._tls.stamp()
             authorities, key, chain = self._tls.pem()
             credentials = grpc.ssl_channel_credentials(authorities, key, chain)
-            self._channel = grpc.aio.secure_channel(self._url, credentials, options=_CHANNEL_OPTIONS)
+            name = () if self._host is None else (("grpc.ssl_target_name_override", self._host),)
+            self._channel = grpc.aio.secure_channel(self.url, credentials, options=_CHANNEL_OPTIONS + name)
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
     def _renew(self) -> None:
@@ -234,8 +264,21 @@ class TritonGenerator:
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
 
+    async def _one_token(self) -> None:
+        """Ask for one token.
+
+        Raises:
+            InferenceUnavailable: It was not answered with a completion, for whatever reason.
+        """
+        try:
+            await self._infer(_HEALTH_PROMPT, self._request_for(_HEALTH_PROMPT), timeout=_HEALTH_DEADLINE)
+        except InferenceRejected as error:
+            raise InferenceSick(f"a prompt of one token is refused: {error}") from error
+
     def _request_for(self, prompt: Prompt) -> Any:
-        return _request(prompt, f"padellm/{origin.get()}/{next(self._ids)}")
+        asked_for = origin.get()
+        name = "direct" if asked_for is None else asked_for.name
+        return _request(prompt, f"padellm/{name}/{next(self._ids)}")
 
     async def _infer(self, prompt: Prompt, request: Any, *, timeout: float) -> Completion:  # noqa: ASYNC109 - gRPC's own
         self._calls += 1
@@ -263,6 +306,24 @@ class TritonGenerator:
         if kind in _LOST_TRIES and self._on_lost is not None:
             self._on_lost()
         return kind(f"{self._server} answered {code.name}: {details} (request {request_id})")
+
+
+class Tries:
+    """Bounds the tries of one prompt: by time, and by failures of a server while it had the prompt.
+
+    Args:
+        seconds: Time after which no further try is started.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+        self._lost = 0
+
+    def end_with(self, error: InferenceUnavailable) -> bool:
+        """Count a failed try, and return whether it was the last."""
+        kind = type(error)
+        self._lost += kind in _LOST_TRIES
+        return time.monotonic() > self._end or self._lost >= _LOST_TRIES.get(kind, self._lost + 1)
 
 
 def _request(prompt: Prompt, request_id: str) -> Any:

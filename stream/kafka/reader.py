@@ -2,23 +2,26 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
+from typing import TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from stream.contract.headers import read_dead_letter
-from stream.contract.messages import DeadLetter, EntityEvent, Source
+from stream.contract.messages import DeadLetter, EntityEvent, EntityRow, Source
 from stream.contract.record import Record
 from stream.errors import DeliveryError, ForeignRecord
 from stream.kafka.access import BrokerAccess
 from stream.kafka.lenient_records import decode_leniently
 from stream.kafka.topics import partitions_of
 from stream.settings import Settings
+
+Message = TypeVar("Message", bound=BaseModel)
 
 _WAIT_MS = 500
 _NEWEST_LIMIT = 60.0
@@ -133,15 +136,28 @@ def read_event(record: ConsumerRecord) -> EntityEvent:
     Raises:
         ForeignRecord: It holds none.
     """
+    return _read(record, EntityEvent, "an entity event")
+
+
+def read_row(record: ConsumerRecord) -> EntityRow:
+    """The row in a record of the topic of rows.
+
+    Raises:
+        ForeignRecord: It holds none.
+    """
+    return _read(record, EntityRow, "a row of an entity")
+
+
+def _read(record: ConsumerRecord, model: type[Message], noun: str) -> Message:
     if record.value is None:
-        raise ForeignRecord(f"{_position(record)} is a tombstone, not an entity event")
+        raise ForeignRecord(f"{_position(record)} is a tombstone, not {noun}")
     try:
-        return EntityEvent.model_validate_json(record.value)
+        return model.model_validate_json(record.value)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"]))
         raise ForeignRecord(
-            f"{_position(record)} is not an entity event: {field + ': ' if field else ''}{first['msg']}"
+            f"{_position(record)} is not {noun}: {field + ': ' if field else ''}{first['msg']}"
         ) from error
 
 
@@ -159,10 +175,11 @@ def read_letter(record: ConsumerRecord) -> DeadLetter:
 
 Texts = Mapping[str | None, str]
 """Texts of a document by the JSON Pointers of their fields; None for the one text of a document without."""
+ReadTexts = Callable[[Record], Awaitable[Texts]]
 
 
 @asynccontextmanager
-async def source_texts(settings: Settings, read: Callable[[Record], Texts]) -> AsyncIterator["SourceTexts"]:
+async def source_texts(settings: Settings, read: ReadTexts) -> AsyncIterator["SourceTexts"]:
     """Look up the documents that events are about.
 
     Args:
@@ -179,7 +196,7 @@ async def source_texts(settings: Settings, read: Callable[[Record], Texts]) -> A
 class SourceTexts:
     """Texts of documents by the position of their record; neighbours are fetched and kept together."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, read: Callable[[Record], Texts]) -> None:
+    def __init__(self, consumer: AIOKafkaConsumer, read: ReadTexts) -> None:
         self._consumer = consumer
         self._read = read
         self._texts: OrderedDict[Source, Texts] = OrderedDict()
@@ -201,7 +218,7 @@ class SourceTexts:
         batch = await self._consumer.getmany(partition, timeout_ms=_SOURCE_WAIT_MS)
         for record in batch.get(partition, ()):
             at = Source(topic=record.topic, partition=record.partition, offset=record.offset)
-            self._texts[at] = self._read(as_record(record))
+            self._texts[at] = await self._read(as_record(record))
         while len(self._texts) > _TEXTS_KEPT:
             self._texts.popitem(last=False)
 

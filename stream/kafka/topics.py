@@ -1,4 +1,4 @@
-"""The three topics: their names, their creation, and the check that they exist.
+"""The topics: their names, their creation, and the check that they exist.
 
 A client that asks a broker about a topic by name may create it. Everything here lists topics first, so that a
 misspelt name stays an error.
@@ -16,9 +16,11 @@ from stream.kafka.access import BrokerAccess
 from stream.settings import Settings
 
 
-def topic_names(settings: Settings) -> tuple[str, str, str]:
-    """Documents, entities, dead letters."""
-    return settings.documents_topic, settings.entities_topic, settings.dead_letters_topic
+def topic_names(settings: Settings) -> tuple[str, ...]:
+    """Documents, entities, dead letters, and rows of entities where they are asked for."""
+    rows = settings.entity_rows_topic
+    always = settings.documents_topic, settings.entities_topic, settings.dead_letters_topic
+    return always if rows is None else (*always, rows)
 
 
 async def ensure_topics(settings: Settings, *, partitions: int = 4, replication: int = -1) -> list[str]:
@@ -68,7 +70,7 @@ async def partitions_of(settings: Settings, *topics: str) -> list[TopicPartition
             if topic not in existing:
                 raise DeliveryError(
                     f"the broker at {settings.broker} has no topic {topic}: create it with `padellm topics`, "
-                    "or correct the name (`padellm config` shows all three)"
+                    "or correct the name (`padellm config` shows all of them)"
                 )
         described = await admin.describe_topics(list(topics))
     return [

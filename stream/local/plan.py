@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from stream.bundled import model_folder, model_repository
-from stream.errors import PadellmError, StackError
+from stream.errors import ConfigurationError, PadellmError, StackError
 from stream.kafka.topics import ensure_topics
 from stream.local.java import Progress
 from stream.local.kafka import Kafka
@@ -71,6 +71,11 @@ class WorkerProcess:
         """URL of its health and metrics pages."""
         return f"http://{self.settings.health_host}:{self.settings.health_port}"
 
+    @property
+    def page(self) -> str:
+        """URL of the page it serves, if the settings switch it on."""
+        return f"http://{self.settings.page_host}:{self.settings.page_port}/"
+
     def _answers_ready(self) -> bool:
         try:
             with urllib.request.urlopen(f"{self.address}/readyz", timeout=2) as answer:  # noqa: S310 - http, ours
@@ -101,12 +106,15 @@ class Plan:
         """Addresses, topics and log folder by name."""
         settings = self.settings
         triton = {"triton": settings.triton_url} if settings.inference is Inference.TRITON else {}
+        rows = {"entity_rows": settings.entity_rows_topic} if settings.entity_rows_topic else {}
         return {
             "broker": settings.broker,
             "documents": settings.documents_topic,
             "entities": settings.entities_topic,
             "dead_letters": settings.dead_letters_topic,
+            **rows,
             **triton,
+            **({"page": self.worker.page} if settings.page else {}),
             "health": f"{self.worker.address}/readyz",
             "metrics": f"{self.worker.address}/metrics",
             "logs": str(self.worker.log_file.parent),
@@ -127,8 +135,13 @@ def make_plan(
     Raises:
         StackError: ``broker_port`` is taken, or Triton cannot run on this machine; names the way without it.
         CheckpointError: The settings' model folder holds no model; or they name none, and none is bundled.
-        ConfigurationError: A protection is set for a server that they do not name.
+        ConfigurationError: A protection is set for a server that they do not name, or a schema registry.
     """
+    if settings.schema_registry_url is not None:
+        raise ConfigurationError(
+            "this stack has no schema registry and speaks plain JSON: unset PADELLM_SCHEMA_REGISTRY_URL, or "
+            "start padellm worker beside your own broker"
+        )
     folder, ports = data_dir.resolve(), _Ports()
     logs = folder / "logs"
     model = model_folder(settings.model).resolve()
@@ -155,6 +168,9 @@ def make_plan(
         )
     health_port = ports.take("the worker's health page", settings.health_port)
     settings = settings.model_copy(update={"health_port": health_port})
+    if settings.page:
+        page_port = ports.take("the page", settings.page_port)
+        settings = settings.model_copy(update={"page_port": page_port})
     return Plan(settings, kafka, triton, WorkerProcess(settings, logs / "worker.log"), tuple(ports.notes))
 
 

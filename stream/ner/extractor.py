@@ -10,7 +10,7 @@ from itertools import chain
 
 from stream.aio import all_of
 from stream.contract.messages import Document, Policy
-from stream.generation import Generator
+from stream.generation import Generator, asked_for
 from stream.ner.labels import LabelPrompt, LabelPrompts
 from stream.ner.parallel_decoding import ParallelDecoder, WindowDecoder, WindowResult
 from stream.ner.postprocess import Extraction, RawExtraction, postprocess
@@ -78,7 +78,8 @@ class Extractor:
             stream.errors.InferenceError: The model did not answer.
         """
         labels = self._labels.of(document)
-        windows_read = await self._decode(document.text, labels)
+        with asked_for(document.id or "direct"):
+            windows_read = await self._decode(document.text, labels)
         return RawExtraction(document.text, self._labels.names(document), labels, windows_read)
 
     async def _decode(self, text: str, labels: Sequence[LabelPrompt]) -> list[WindowResult]:

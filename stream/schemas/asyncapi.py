@@ -1,14 +1,23 @@
 """The contract files of ``schemas/``: AsyncAPI 3.0 of the topics, JSON Schema and Avro of each message."""
 
 import json
+import re
 from typing import Any
 
 import yaml
 from pydantic import BaseModel
 
 from stream.contract.failures import REPLAY_OF, REPLAYS
-from stream.contract.headers import ATTEMPTS, DEAD_LETTER_PREFIX, EVENT_TYPE, REASON, STAGE, TRUNCATED
-from stream.contract.messages import DeadLetter, Document, EntityEvent
+from stream.contract.headers import (
+    ATTEMPTS,
+    DEAD_LETTER_PREFIX,
+    EVENT_TYPE,
+    REASON,
+    ROW_TYPE,
+    STAGE,
+    TRUNCATED,
+)
+from stream.contract.messages import DeadLetter, Document, EntityEvent, EntityRow
 from stream.contract.reasons import Reason, Stage
 from stream.schemas import examples
 from stream.schemas.avro import avro_schema
@@ -44,14 +53,23 @@ def document_headers_schema() -> dict[str, Any]:
 
 def event_headers_schema() -> dict[str, Any]:
     """Headers of an entity event: CloudEvents 1.0 in the Kafka binding's binary mode, and the trace."""
+    return _cloud_event_schema("event_id", EVENT_TYPE, {"enum": [_MEDIA_TYPE, "application/avro"]})
+
+
+def row_headers_schema() -> dict[str, Any]:
+    """Headers of a row of an entity, likewise."""
+    return _cloud_event_schema("entity_id", ROW_TYPE, {"const": _MEDIA_TYPE})
+
+
+def _cloud_event_schema(identity: str, kind: str, content_type: dict[str, Any]) -> dict[str, Any]:
     properties = {
         "ce_specversion": {"const": "1.0"},
-        "ce_id": {"type": "string", "description": "The event_id, the same on every repeat."},
-        "ce_type": {"const": EVENT_TYPE},
+        "ce_id": {"type": "string", "description": f"The {identity}, the same on every repeat."},
+        "ce_type": {"const": kind},
         "ce_source": {"type": "string", "description": "/kafka/{topic}/{partition} of the document."},
         "ce_subject": {"type": "string", "description": "The document id, percent-encoded."},
         "ce_time": {"type": "string", "format": "date-time", "description": "Timestamp of the document."},
-        "content-type": {"const": "application/json"},
+        "content-type": content_type,
     }
     required = [*properties, "traceparent"]
     return {"type": "object", "required": required, "properties": {**properties, **_TRACE}}
@@ -73,6 +91,8 @@ def dead_letter_headers_schema() -> dict[str, Any]:
     return {"type": "object", "required": list(properties), "properties": {**properties, TRUNCATED: cut}}
 
 
+_LINK = re.compile(r"\[([^]]+)\]\([^)]+\)")
+_ROWS_ADDRESS = "entity-rows"  # an example: there is none by default
 _MEDIA_TYPE = "application/json"
 _SCHEMA_FORMAT = "application/schema+json;version=draft-2020-12"
 
@@ -97,27 +117,31 @@ def asyncapi() -> dict[str, Any]:
             "documents": _channel("documents_topic", "document"),
             "entities": _channel("entities_topic", "entityEvent"),
             "deadLetters": _channel("dead_letters_topic", "deadLetter"),
+            "entityRows": _channel("entity_rows_topic", "entityRow", address=_ROWS_ADDRESS),
         },
         "operations": {
             "receiveDocument": _operation("receive", "documents", "document"),
             "sendEntityEvent": _operation("send", "entities", "entityEvent"),
             "sendDeadLetter": _operation("send", "deadLetters", "deadLetter"),
+            "sendEntityRow": _operation("send", "entityRows", "entityRow"),
         },
         "components": {
             "messages": {
                 "document": _document(),
                 "entityEvent": _entity_event(),
                 "deadLetter": _dead_letter(),
+                "entityRow": _entity_row(),
             }
         },
     }
 
 
-def _channel(setting: str, message: str) -> dict[str, Any]:
+def _channel(setting: str, message: str, address: str | None = None) -> dict[str, Any]:
     topic = Settings.model_fields[setting]
+    words = _LINK.sub(r"\1", topic.description or "")
     return {
-        "address": topic.default,
-        "description": f"{topic.description} Setting: PADELLM_{setting.upper()}.",
+        "address": address or topic.default,
+        "description": f"{words} Setting: PADELLM_{setting.upper()}.",
         "messages": {message: {"$ref": f"#/components/messages/{message}"}},
     }
 
@@ -154,6 +178,18 @@ def _entity_event() -> dict[str, Any]:
     }
 
 
+def _entity_row() -> dict[str, Any]:
+    return {
+        "name": "entityRow",
+        "title": "Entity row",
+        "contentType": _MEDIA_TYPE,
+        "headers": row_headers_schema(),
+        "payload": _payload("entity-row"),
+        "bindings": _key("UTF-8. The document id."),
+        "examples": [_example(example) for example in examples.ROW_EXAMPLES],
+    }
+
+
 def _dead_letter() -> dict[str, Any]:
     return {
         "name": "deadLetter",
@@ -183,6 +219,7 @@ def _example(example: examples.RecordExample) -> dict[str, Any]:
 MODELS: dict[str, type[BaseModel]] = {
     "document": Document,
     "entity-event": EntityEvent,
+    "entity-row": EntityRow,
     "dead-letter": DeadLetter,
 }
 

@@ -3,13 +3,15 @@
 import json
 from dataclasses import dataclass
 
-from stream.contract.headers import dead_letter_headers, event_headers
+from stream.contract.entity_rows import rows_of
+from stream.contract.headers import dead_letter_headers, event_headers, row_headers
 from stream.contract.messages import (
     Coverage,
     DeadLetter,
     Document,
     Entity,
     EntityEvent,
+    EntityRow,
     ModelInfo,
     Policy,
     Removed,
@@ -52,6 +54,8 @@ LONG_EVENT = EVENT.model_copy(
         "metadata": DETAILED.metadata,
     }
 )
+ROW = rows_of(EVENT)[0]
+(EMPTY_ROW,) = rows_of(EVENT.model_copy(update={"entities": []}))
 DEAD_LETTER = DeadLetter(
     topic="documents",
     partition=0,
@@ -110,6 +114,16 @@ EVENT_EXAMPLE = RecordExample(
     "Three entities, and what de-duplication dropped.",
     _text(event_headers(EVENT, RECORD)),
     json.loads(EVENT.model_dump_json()),
+)
+
+
+def _row_example(summary: str, row: EntityRow) -> RecordExample:
+    return RecordExample(summary, _text(row_headers(row, RECORD)), json.loads(row.model_dump_json()))
+
+
+ROW_EXAMPLES = (
+    _row_example("The first of three entities.", ROW),
+    _row_example("A document without entities.", EMPTY_ROW),
 )
 DEAD_LETTER_EXAMPLE = RecordExample(
     "A value that is not JSON; the record's own header is kept.",

@@ -9,6 +9,7 @@ _SECTIONS = {
     "broker": "Kafka",
     "security_protocol": "Protection of the connections to Kafka",
     "record_format": "Records",
+    "schema_registry_url": "Schema registry",
     "inference": "Model",
     "max_in_flight": "Documents in flight",
     "policy": "Documents",

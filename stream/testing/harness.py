@@ -1,6 +1,7 @@
 """Harness of a test: documents in, records of events and dead letters out, in memory or on the real stack."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -11,7 +12,8 @@ from stream.contract.messages import Document, Source
 from stream.contract.record import Headers, Record
 from stream.errors import BadDocument
 from stream.generation import Generator
-from stream.kafka.reader import read_event, read_letter
+from stream.kafka.reader import read_event, read_letter, read_row
+from stream.kafka.topics import topic_names
 from stream.settings import Settings
 from stream.testing.answers import Answers
 from stream.testing.in_memory import InMemoryService
@@ -86,6 +88,8 @@ class Harness:
         self._patience = patience
         self._expected: dict[Source, int] = {}
         self._outcomes: dict[Source, list[ConsumerRecord]] = {}
+        self._rows: dict[Source, list[ConsumerRecord]] = {}
+        self._expected_rows: Counter[Source] = Counter()
 
     @property
     def settings(self) -> Settings:
@@ -95,7 +99,7 @@ class Harness:
     async def __aenter__(self) -> Self:
         await self._service.start()
         try:
-            self._reader = self.consumer(self.settings.entities_topic, self.settings.dead_letters_topic)
+            self._reader = self.consumer(*topic_names(self.settings)[1:])
             await self._reader.start()
         except BaseException:
             await self._service.close()
@@ -170,6 +174,15 @@ class Harness:
         """
         return await self._of_topic(self.settings.dead_letters_topic)
 
+    async def rows(self) -> list[ConsumerRecord]:
+        """Wait and return as ``events``, for the topic of rows; empty where the settings name none.
+
+        Raises:
+            TimeoutError: As ``events``.
+        """
+        await self._settle()
+        return [record for source in self._expected for record in self._rows.get(source, ())]
+
     def consumer(self, *topics: str, group: str | None = None) -> Any:
         """A consumer for the program under test: ``aiokafka.AIOKafkaConsumer``, or its methods in memory.
 
@@ -211,7 +224,8 @@ class Harness:
         except TimeoutError:
             missing = ", ".join(f"{each.topic}/{each.partition}/{each.offset}" for each in self._missing())
             raise TimeoutError(
-                f"after {self._patience:g} s there is no event and no dead letter of {missing}: "
+                f"after {self._patience:g} s there is no event and no dead letter, or not every row, of "
+                f"{missing}: "
                 f"{await self._service.trouble()}"
             ) from None
 
@@ -220,11 +234,20 @@ class Harness:
             source
             for source, outcomes in self._expected.items()
             if len(self._outcomes.get(source, ())) < outcomes
+            or len(self._rows.get(source, ())) < self._expected_rows[source]
         ]
 
     def _note(self, record: ConsumerRecord) -> None:
+        if record.topic == self.settings.entity_rows_topic:
+            row = read_row(record)
+            source = Source(topic=row.source_topic, partition=row.source_partition, offset=row.source_offset)
+            self._rows.setdefault(source, []).append(record)
+            return
         if record.topic == self.settings.entities_topic:
-            source = read_event(record).source
+            event = read_event(record)
+            source = event.source
+            if self.settings.entity_rows_topic:
+                self._expected_rows[source] += max(1, len(event.entities))
         else:
             letter = read_letter(record)
             source = Source(topic=letter.topic, partition=letter.partition, offset=letter.offset)
@@ -296,6 +319,10 @@ class SyncHarness:
     def dead_letters(self) -> list[ConsumerRecord]:
         """As ``Harness.dead_letters``."""
         return self._runner.run(self._harness.dead_letters())
+
+    def rows(self) -> list[ConsumerRecord]:
+        """As ``Harness.rows``."""
+        return self._runner.run(self._harness.rows())
 
 
 def _service(answers: Answers | Generator, settings: Settings, *, real: bool) -> ServiceUnderTest:

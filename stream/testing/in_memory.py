@@ -10,6 +10,7 @@ from aiokafka.structs import ConsumerRecord
 from stream.bundled import model_folder
 from stream.contract.messages import Source
 from stream.contract.record import Headers, Record
+from stream.errors import ConfigurationError
 from stream.generation import Generator
 from stream.kafka.topics import topic_names
 from stream.ner.template import PromptTemplate
@@ -47,9 +48,14 @@ class InMemoryService:
         """Start the worker.
 
         Raises:
+            stream.errors.ConfigurationError: The settings name a schema registry, which is left out here.
             stream.errors.CheckpointError: The settings' model folder holds no model.
         """
         settings, metrics = self.settings, WorkerMetrics()
+        if settings.schema_registry_url is not None:
+            raise ConfigurationError(
+                "the service in memory speaks plain JSON: leave schema_registry_url out of its settings"
+            )
         self._health = health = HealthState(
             model=DependencyStatus("model", metrics), broker=DependencyStatus("broker", metrics)
         )

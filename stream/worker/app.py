@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from stream.contract.record import Record
 from stream.errors import DeliveryError, InferenceStopped
 from stream.kafka.topics import missing_topics
 from stream.ner.template import PromptTemplate
+from stream.registry.values import registry_values
 from stream.settings import Delivery, Settings, unknown_variables
 from stream.worker import consumer
 from stream.worker.committer import TransactionalPublisher
@@ -31,8 +32,12 @@ from stream.worker.logs import configure_logs
 from stream.worker.metrics import WorkerMetrics
 from stream.worker.model import MakeGenerator, ServedModel, make_generator, serve_with
 from stream.worker.offset_tracker import OffsetTracker
+from stream.worker.outcome import nobody
+from stream.worker.page.server import Page, page_server
+from stream.worker.page.text_trial import TextTrial
 from stream.worker.progress import Bounds, ProgressWatch, Wait
 from stream.worker.publisher import Publisher
+from stream.worker.registered import PART, RegisteredValues
 
 _log = structlog.get_logger(__name__)
 _CHECK_INTERVAL = 1.0
@@ -99,6 +104,7 @@ class WorkerService:
         self._make = make
         self._progress = ProgressWatch(self.metrics)
         self._publisher = Publisher(settings, self.metrics, self.health.broker)
+        self._page = Page(settings, self.health, self.metrics) if settings.page else None
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Serve until ``stop`` is set; documents in flight get ``drain_limit`` seconds to end.
@@ -107,7 +113,14 @@ class WorkerService:
             stream.errors.PadellmError: As ``run``.
         """
         endpoints = HealthEndpoints(self.health, self.metrics)
-        async with health_server(endpoints, self.settings.health_host, self.settings.health_port):
+        async with AsyncExitStack() as servers:
+            await servers.enter_async_context(
+                health_server(endpoints, self.settings.health_host, self.settings.health_port)
+            )
+            if self._page is not None:
+                await servers.enter_async_context(
+                    page_server(self._page, self.settings.page_host, self.settings.page_port)
+                )
             working = asyncio.create_task(self._work())
             stopping = asyncio.create_task(stop.wait())
             await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -128,12 +141,29 @@ class WorkerService:
             try:
                 await self._publisher.start()
                 await self._wait_for_topics()
-                topic, group = self.settings.documents_topic, self.settings.group
-                self.health.stage = f"waiting for partitions of {topic} in group {group}"
-                self.health.progress()
-                await self._consume(model)
+                async with self._registry() as values:
+                    topic, group = self.settings.documents_topic, self.settings.group
+                    self.health.stage = f"waiting for partitions of {topic} in group {group}"
+                    self.health.progress()
+                    await self._consume(model, values)
             finally:
                 await self._publisher.close()
+
+    @asynccontextmanager
+    async def _registry(self) -> AsyncIterator[RegisteredValues | None]:
+        """Values of the schema registry, once it answers; None where the settings name none."""
+        values = registry_values(self.settings)
+        if values is None:
+            yield None
+            return
+        self.health.registry = DependencyStatus(PART, self.metrics)
+        self.health.stage = f"waiting for the schema registry at {values.registry.url}"
+        registered = RegisteredValues(values, self.metrics, self.health.registry)
+        try:
+            await registered.prepare()
+            yield registered
+        finally:
+            await values.close()
 
     @asynccontextmanager
     async def _model(self) -> AsyncIterator[ServedModel]:
@@ -147,6 +177,8 @@ class WorkerService:
             self.health.progress()
             sign_of_life()
 
+        if self._page is not None:
+            self._page.trial = TextTrial(self.settings, template, generator)
         try:
             yield serve_with(self.settings, template, generator, self.metrics, on_completion)
         finally:
@@ -172,14 +204,17 @@ class WorkerService:
             self.health.progress()
             await asyncio.sleep(pause)
 
-    async def _consume(self, model: ServedModel) -> None:
+    async def _consume(self, model: ServedModel, values: RegisteredValues | None) -> None:
         settings = self.settings
         tracker = OffsetTracker()
         transactions = None
         if settings.delivery is Delivery.EXACTLY_ONCE:
             transactions = TransactionalPublisher(settings, tracker, self.metrics, self.health.broker)
         outlet = transactions or self._publisher
-        handler = Handler(settings, model, outlet, self.metrics, self.health.model)
+        watch = self._page.feed.watch if self._page is not None else nobody
+        handler = Handler(
+            settings, model, outlet, self.metrics, self.health.model, values=values, watch=watch
+        )
         limit = InFlightLimit(settings.max_in_flight, settings.max_in_flight_bytes, self.metrics)
         intake = Intake(handler.handle, tracker, limit, self.health)
         app = _faust_app(settings, intake)
@@ -351,6 +386,12 @@ class _App(faust.App):  # type: ignore[misc]  # Faust is untyped here
 
     logger = logging.getLogger("faust.app")
     BootStrategy = _ConsumerOnly
+
+    def on_init_dependencies(self) -> Any:
+        """Take Faust's monitor out: it notes times of each record, which nobody reads."""
+        dependencies = super().on_init_dependencies()
+        self.sensors.remove(self.monitor)
+        return dependencies
 
     async def on_first_start(self) -> None:
         """Make no data folder: there are no tables."""

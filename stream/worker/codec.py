@@ -8,7 +8,7 @@ from typing import Any, cast
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from stream.contract.messages import Document, EntityEvent, Policy
+from stream.contract.messages import Document, EntityEvent, EntityRow, Policy
 from stream.contract.pointers import json_type
 from stream.contract.reasons import Reason
 from stream.contract.record import Record
@@ -47,6 +47,12 @@ class Decoded:
     fields: Mapping[str, str] = field(default_factory=dict)
     metadata: bytes = b""
 
+    @property
+    def texts(self) -> dict[str | None, str]:
+        """All texts by the pointers of their fields; None for the one of a document without fields."""
+        fields = cast("dict[str | None, str]", dict(self.fields))  # a dict's keys are invariant
+        return fields or {None: self.document.text}
+
 
 def decode(record: Record, settings: Settings) -> Decoded:
     """Read and check the document in a record, whose form the settings name.
@@ -65,16 +71,11 @@ def decode(record: Record, settings: Settings) -> Decoded:
 
 
 def texts_in(record: Record, settings: Settings) -> dict[str | None, str]:
-    """The texts of a record by the pointers of their fields, None for the one of a document without fields.
-
-    There are none where the record holds no document.
-    """
+    """The texts of a record as ``Decoded.texts``; there are none where the record holds no document."""
     try:
-        decoded = decode(record, settings)
+        return decode(record, settings).texts
     except (BadDocument, NoDocument):
         return {}
-    fields = cast("dict[str | None, str]", dict(decoded.fields))  # a dict's keys are invariant
-    return fields or {None: decoded.document.text}
 
 
 def decode_document(record: Record, settings: Settings) -> Document:
@@ -86,8 +87,8 @@ def decode_document(record: Record, settings: Settings) -> Document:
     return _own(record, settings).document
 
 
-def encode_event(event: EntityEvent, metadata: bytes) -> bytes:
-    """The event as UTF-8 JSON, with its metadata spelled as in the record of its document.
+def encode_event(event: EntityEvent | EntityRow, metadata: bytes) -> bytes:
+    """An event or a row as UTF-8 JSON, with its metadata spelled as in the record of its document.
 
     A number of JSON may have more digits than a float keeps.
     """

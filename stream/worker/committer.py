@@ -33,10 +33,10 @@ _RETRIABLE = (TransactionInDoubt, KafkaError, OSError, TimeoutError)
 
 @dataclass(slots=True)
 class _Outcome:
-    """A record that waits for its transaction, with its message or without one."""
+    """A record that waits for its transaction, with its messages or without one."""
 
     offset: int
-    message: Outgoing | None
+    messages: tuple[Outgoing, ...]
     done: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     def fail(self, error: Exception) -> None:
@@ -97,15 +97,15 @@ class PartitionCommitter:
         await asyncio.wait({self._working, owned}, return_when=asyncio.FIRST_COMPLETED)
         owned.cancel()
 
-    async def publish(self, message: Outgoing) -> None:
-        """Return once the message is committed, with all outcomes before it.
+    async def publish(self, message: Outgoing, *rows: Outgoing) -> None:
+        """Return once the message and its rows are committed, with all outcomes before them.
 
         Raises:
-            MessageTooLarge: Its topic does not take it.
-            KeyRequired: Its topic does not take it without a key.
-            PartitionLost: It was not committed.
+            MessageTooLarge: A topic does not take one of them.
+            KeyRequired: A topic does not take one without a key.
+            PartitionLost: They were not committed.
         """
-        await self._committed(message.record.offset, message)
+        await self._committed(message.record.offset, message, *rows)
 
     async def pass_over(self, offset: int) -> None:
         """Return once the offset of a record without a message is committed, with all outcomes before it.
@@ -113,12 +113,12 @@ class PartitionCommitter:
         Raises:
             PartitionLost: It was not committed.
         """
-        await self._committed(offset, None)
+        await self._committed(offset)
 
-    async def _committed(self, offset: int, message: Outgoing | None) -> None:
+    async def _committed(self, offset: int, *messages: Outgoing) -> None:
         if self._lost is not None:
             raise self._lost
-        outcome = self._waiting[offset] = _Outcome(offset, message)
+        outcome = self._waiting[offset] = _Outcome(offset, messages)
         self._arrived.set()
         try:
             await outcome.done
@@ -191,7 +191,7 @@ class PartitionCommitter:
             outcome = self._waiting.get(offset)
             if outcome is None or outcome.done.done() or len(batch) == _MOST:
                 break
-            size += outcome.message.bytes if outcome.message else 0
+            size += sum(message.bytes for message in outcome.messages)
             if batch and size > self._largest:
                 break
             batch.append(outcome)
@@ -208,9 +208,9 @@ class PartitionCommitter:
             try:
                 await self._attempt(batch)
             except MessageRefused as refused:
-                if refused.index is not None:
-                    sent = [outcome for outcome in batch if outcome.message]
-                    sent[refused.index].fail(refused.refusal)
+                if refused.index is not None or len(batch) == 1:
+                    owners = [outcome for outcome in batch for _ in outcome.messages]
+                    owners[refused.index or 0].fail(refused.refusal)
                     return
                 batch = batch[:1]
             except _RETRIABLE as error:
@@ -239,7 +239,7 @@ class PartitionCommitter:
                     "does another program commit for this group?"
                 )
         self._open = True
-        await self._producer.commit([outcome.message for outcome in batch if outcome.message], after)
+        await self._producer.commit([each for outcome in batch for each in outcome.messages], after)
         self.committed = after
 
     def _note(self, error: Exception) -> None:
@@ -314,16 +314,17 @@ class TransactionalPublisher:
             if committer.committed is not None
         }
 
-    async def publish(self, message: Outgoing) -> None:
-        """Return once a message is committed, with the offset behind its document.
+    async def publish(self, message: Outgoing, *rows: Outgoing) -> None:
+        """Return once an outcome is committed, all of it with the offset behind its document.
 
         Raises:
-            MessageTooLarge: No retry can help: the message is larger than the topic takes.
+            MessageTooLarge: No retry can help: one of its messages is larger than its topic takes, or all
+                together are larger than ``largest``.
             KeyRequired: No retry can help: the topic does not take the message without a key.
             PartitionLost: The document is another worker's.
         """
-        assert_fits(message, self.largest)
-        await self._committer(message.record).publish(message)
+        assert_fits((message, *rows), self.largest)
+        await self._committer(message.record).publish(message, *rows)
 
     async def pass_over(self, record: Record) -> None:
         """Return once the offset of a record without a message is committed.

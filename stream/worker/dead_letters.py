@@ -29,8 +29,8 @@ class DeadLetters:
 
     async def publish(
         self, record: Record, reason: Reason, message: str, *, stage: Stage | None = None, attempts: int = 1
-    ) -> None:
-        """Return when Kafka has acknowledged the dead letter of a record.
+    ) -> DeadLetter:
+        """Return the dead letter of a record when Kafka has acknowledged it.
 
         Args:
             record: The record.
@@ -59,6 +59,7 @@ class DeadLetters:
             _log.warning("dead letter given a key", why=str(error))
             await self._publish_fitting(letter, replace(record, key=record.position.encode()))
         self._metrics.dead_letter(letter)
+        return letter
 
     async def _publish_fitting(self, letter: DeadLetter, record: Record) -> None:
         refusal: MessageTooLarge | None = None

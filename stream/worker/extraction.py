@@ -19,7 +19,7 @@ from stream.errors import (
     InferenceUnavailable,
     InferenceUnclear,
 )
-from stream.generation import origin
+from stream.generation import Origin, origin
 from stream.ner.extractor import Extraction
 from stream.worker.health_state import DependencyStatus
 from stream.worker.metrics import WorkerMetrics
@@ -247,7 +247,7 @@ class RetryingExtractor:
             self._probes += 1
             # A new text each time, so that no cache answers for the model.
             probe = Document(id="probe", text=f"Probe {self._probes}")
-            asked_for = origin.set("probe")
+            asked_for = origin.set(Origin("probe"))
             try:
                 async with asyncio.timeout(self._deadline):
                     if not await self._model.generator.ready():

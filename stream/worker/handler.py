@@ -4,12 +4,15 @@ import hashlib
 import json
 import time
 import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import structlog
 
 from stream.aio import all_of
-from stream.contract.headers import event_headers, has_decodable_names
-from stream.contract.messages import EntityEvent, Source
+from stream.contract.entity_rows import rows_of
+from stream.contract.headers import event_headers, has_decodable_names, row_headers
+from stream.contract.messages import DeadLetter, EntityEvent, Policy, Source
 from stream.contract.reasons import Reason, Stage
 from stream.contract.record import Record
 from stream.errors import (
@@ -19,7 +22,7 @@ from stream.errors import (
     InferenceError,
     InferenceTimeout,
 )
-from stream.generation import origin
+from stream.generation import Origin, origin
 from stream.offsets import OffsetUnit
 from stream.settings import Inference, Settings
 from stream.worker.codec import Decoded, decode, encode_event
@@ -31,7 +34,9 @@ from stream.worker.health_state import DependencyStatus
 from stream.worker.logs import about
 from stream.worker.metrics import WorkerMetrics
 from stream.worker.model import ServedModel
+from stream.worker.outcome import Finished, Watch, nobody
 from stream.worker.publisher import MessageTooLarge, Outgoing, Outlet
+from stream.worker.registered import RegisteredValues
 from stream.worker.repeats import RepeatLog
 
 _log = structlog.get_logger(__name__)
@@ -56,8 +61,27 @@ class _NoEvent(Exception):  # noqa: N818 - names what it is
         self.attempts = attempts
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """Attributes: ``event``; ``messages`` that carry it and its rows; ``decoded``, the document it is of."""
+
+    event: EntityEvent
+    messages: list[Outgoing]
+    decoded: Decoded
+
+
 class Handler:
-    """Takes records to their outcomes; any number at once."""
+    """Takes records to their outcomes; any number at once.
+
+    Args:
+        settings: Effective settings.
+        model: Answers.
+        publisher: Takes the outcomes.
+        metrics: Count them.
+        status: Status of the model.
+        values: Read and write values of a schema registry; None where the settings name none.
+        watch: Called with each outcome.
+    """
 
     def __init__(
         self,
@@ -66,14 +90,19 @@ class Handler:
         publisher: Outlet,
         metrics: WorkerMetrics,
         status: DependencyStatus,
+        *,
+        values: RegisteredValues | None = None,
+        watch: Watch = nobody,
     ) -> None:
+        self._watch = watch
         self._settings = settings
         self._model = model
         self._publisher = publisher
         self._metrics = metrics
+        self._values = values
         self._repeats = RepeatLog(metrics)
         self._dead_letters = DeadLetters(settings, publisher, metrics)
-        self._asked = model.info.model_dump(), model.calibration and model.calibration.model_dump()
+        self._usual_question = self._question(None, None, None)
         self._extractor = RetryingExtractor(
             model, deadline=settings.document_deadline, metrics=metrics, status=status
         )
@@ -89,15 +118,17 @@ class Handler:
             DeliveryError: The dead-letter topic takes the record in no form, or the publisher is closed.
         """
         about(record)
+        texts: Mapping[str | None, str] = {}
+        outcome: EntityEvent | DeadLetter | None = None
         try:
             # Nothing is sent before the event is complete: an error up to here cannot follow an event.
-            event, message = await self._event(record, time.monotonic() - fetched)
+            made = await self._event(record, time.monotonic() - fetched)
         except NoDocument as why:
             await self._publisher.pass_over(record)
             self._metrics.no_document()
             _log.debug("no document", why=str(why))
         except _NoEvent as no_event:
-            await self._dead_letters.publish(
+            outcome = await self._dead_letters.publish(
                 record,
                 no_event.reason,
                 str(no_event),
@@ -105,11 +136,13 @@ class Handler:
                 attempts=no_event.attempts,
             )
         else:
-            await self._publish(record, event, message)
-        self._metrics.stage("total", time.monotonic() - fetched)
+            outcome, texts = await self._publish(record, made), made.decoded.texts
+        seconds = time.monotonic() - fetched
+        self._metrics.stage("total", seconds)
+        self._watch(Finished(record, outcome, seconds, texts))
 
-    async def _event(self, record: Record, queued: float) -> tuple[EntityEvent, Outgoing]:
-        """Make the event of a record, and the message that carries it.
+    async def _event(self, record: Record, queued: float) -> _Made:
+        """Make the event of a record, and the messages that carry it: its own, then its rows if asked for.
 
         Raises:
             NoDocument: The record holds none, and that is no fault.
@@ -117,12 +150,12 @@ class Handler:
         """
         stage = Stage.DECODE
         try:
-            decoded = self._decoded(record)
+            decoded = await self._decoded(record)
             document = decoded.document
             unit = document.offsets or self._settings.offsets
             stage = Stage.INFERENCE
             # Each document has a task, and so a context, of its own.
-            origin.set(record.position)
+            origin.set(Origin(record.position))
             structlog.contextvars.bind_contextvars(document=document.id)
             content = await self._content(decoded, unit)
             stage = Stage.PUBLISH
@@ -143,13 +176,7 @@ class Handler:
                 offsets=None if unit is OffsetUnit.CODE_POINTS else unit,
                 fields=content.fields,
             )
-            return event, Outgoing(
-                topic=self._settings.entities_topic,
-                key=event.document_id.encode(),
-                value=encode_event(event, decoded.metadata),
-                headers=event_headers(event, record),
-                record=record,
-            )
+            return _Made(event, await self._messages(event, decoded.metadata, record), decoded)
         except NoDocument:
             raise
         except BadDocument as bad:
@@ -169,6 +196,18 @@ class Handler:
                 stage=stage,
             ) from error
 
+    async def _messages(self, event: EntityEvent, metadata: bytes, record: Record) -> list[Outgoing]:
+        key = event.document_id.encode()
+        value = await self._encoded(event, metadata)
+        headers = event_headers(event, record, content_type=self._settings.event_encoding.content_type)
+        messages = [Outgoing(self._settings.entities_topic, key, value, headers, record)]
+        if topic := self._settings.entity_rows_topic:
+            messages += [
+                Outgoing(topic, key, encode_event(row, metadata), row_headers(row, record), record)
+                for row in rows_of(event)
+            ]
+        return messages
+
     async def _content(self, decoded: Decoded, unit: OffsetUnit) -> EventContent:
         """Ask the model about every text of the document."""
         document, texts = decoded.document, decoded.fields
@@ -179,28 +218,34 @@ class Handler:
         )
         return content_of_fields(texts, dict(zip(texts, extractions, strict=True)), unit)
 
-    def _decoded(self, record: Record) -> Decoded:
+    async def _decoded(self, record: Record) -> Decoded:
         if not has_decodable_names(record.headers):
             raise BadDocument(
                 Reason.NOT_UTF8, "the name of a header is not UTF-8; Kafka wants names of headers in UTF-8"
             )
-        return decode(record, self._settings)
+        return decode(record if self._values is None else await self._values.document(record), self._settings)
 
-    async def _publish(self, record: Record, event: EntityEvent, message: Outgoing) -> None:
-        began = time.monotonic()
+    async def _encoded(self, event: EntityEvent, metadata: bytes) -> bytes:
+        if self._values is None:
+            return encode_event(event, metadata)
+        return await self._values.event(event, metadata)
+
+    async def _publish(self, record: Record, made: _Made) -> EntityEvent | DeadLetter:
+        """Publish an event, or a dead letter where its topic does not take it; returns which."""
+        began, event = time.monotonic(), made.event
         try:
-            await self._publisher.publish(message)
+            await self._publisher.publish(*made.messages)
         except MessageTooLarge as error:
-            await self._dead_letters.publish(
+            return await self._dead_letters.publish(
                 record,
                 Reason.EVENT_TOO_LARGE,
                 f"the entity event of this document cannot be published: {error}",
             )
-            return
         self._metrics.stage("publish", time.monotonic() - began)
         self._metrics.event(event)
         self._repeats.note(event)
         _log.debug("event published", event_id=event.event_id, entities=len(event.entities))
+        return event
 
     def _event_id(self, record: Record, decoded: Decoded, unit: OffsetUnit) -> str:
         """Identify the question: position and content of the record, and all that decides the answer.
@@ -209,20 +254,32 @@ class Handler:
         again has other documents at the same positions, and they have other ids.
         """
         document = decoded.document
-        labels = self._model.default_labels if document.labels is None else document.labels
-        info, calibration = self._asked
+        value = hashlib.sha256(record.value or b"").hexdigest()
+        asked = _CANONICAL.encode([record.position, document.id, value])
+        wishes = document.labels, document.policy, document.threshold
+        question = self._usual_question if wishes == (None, None, None) else self._question(*wishes)
+        if decoded.fields or unit is not OffsetUnit.CODE_POINTS:
+            question = _joined(question, _CANONICAL.encode([list(decoded.fields), unit]))
+        return str(uuid.uuid5(_EVENT_IDS, _joined(asked, question)))
+
+    def _question(
+        self, labels: list[str] | dict[str, str] | None, policy: Policy | None, threshold: float | None
+    ) -> str:
+        """All that decides an answer beside the text, as a JSON list; None takes the worker's own."""
+        asked = self._model.default_labels if labels is None else labels
         in_process = self._settings.inference is Inference.IN_PROCESS
-        asked = [
-            record.position,
-            document.id,
-            hashlib.sha256(record.value or b"").hexdigest(),
-            info,
-            list(labels.items()) if isinstance(labels, dict) else labels,
-            document.policy or self._model.policy,
-            self._settings.threshold if document.threshold is None else document.threshold,
-            calibration,
+        calibration = self._model.calibration
+        question = [
+            self._model.info.model_dump(),
+            list(asked.items()) if isinstance(asked, dict) else asked,
+            policy or self._model.policy,
+            self._settings.threshold if threshold is None else threshold,
+            calibration and calibration.model_dump(),
             (self._settings.constrained, self._settings.int8) if in_process else None,
         ]
-        if decoded.fields or unit is not OffsetUnit.CODE_POINTS:
-            asked += [list(decoded.fields), unit]
-        return str(uuid.uuid5(_EVENT_IDS, _CANONICAL.encode(asked)))
+        return _CANONICAL.encode(question)
+
+
+def _joined(first: str, second: str) -> str:
+    """JSON of two lists as one."""
+    return f"{first[:-1]}, {second[1:]}"

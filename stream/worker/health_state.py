@@ -15,7 +15,7 @@ _FORGET_AFTER = 60.0  # seconds; retries come more often than that
 
 
 class DependencyStatus:
-    """Status of one dependency (model, broker); every change is logged once.
+    """Status of one dependency (model, broker, schema registry); every change is logged once.
 
     Several operations report: a probe each second, and the work itself. The dependency is up when none of
     them has failed: a server that answers the probe and fails the work is down. A failure that is not
@@ -79,6 +79,7 @@ class HealthState:
     Attributes:
         model: Status of the model.
         broker: Status of the broker.
+        registry: Status of the schema registry; None where the settings name none.
         joined: Whether the group has given this worker its share of the partitions; the share may be empty.
         missing_topic: The documents topic while the broker does not know it.
         waiting: Documents in flight and records behind.
@@ -90,6 +91,7 @@ class HealthState:
 
     model: DependencyStatus
     broker: DependencyStatus
+    registry: DependencyStatus | None = None
     joined: bool = False
     missing_topic: str | None = None
     waiting: int = 0
@@ -129,7 +131,8 @@ class HealthState:
 
     def outages(self) -> dict[str, str]:
         """Cause by dependency, for those that are down."""
-        return {status.name: status.cause for status in (self.broker, self.model) if status.cause}
+        parts = (self.broker, self.model, self.registry)
+        return {status.name: status.cause for status in parts if status is not None and status.cause}
 
     def stalled(self) -> str | None:
         """Reason to restart the worker, or None while it is alive.

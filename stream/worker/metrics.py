@@ -79,6 +79,18 @@ class WorkerMetrics:
             ["state"],
             registry=self.registry,
         )
+        self._servers = Gauge(
+            "padellm_server_up",
+            "Of several model servers: 1 while it is in service, 0 while it is ejected.",
+            ["server"],
+            registry=self.registry,
+        )
+        self._tries = Counter(
+            "padellm_server_tries",
+            "Of several model servers: tries of prompts, by outcome.",
+            ["server", "outcome"],
+            registry=self.registry,
+        )
         self._rebalances = Counter("padellm_rebalances", "Rebalances of the group.", registry=self.registry)
         # Looking up the child of some labels costs more than counting; every set of these labels is small.
         self._documents_of = cache(self._documents.labels)
@@ -155,6 +167,32 @@ class WorkerMetrics:
         """Set the circuit breaker's state."""
         self._breaker.clear()
         self._breaker.labels(state).set(1)
+
+    def samples(self, name: str) -> dict[tuple[str, ...], float]:
+        """Present values of a metric by the values of its labels, in the order of their names.
+
+        Args:
+            name: Of its samples, such as ``padellm_documents_total``.
+        """
+        return {
+            tuple(sample.labels.values()): sample.value
+            for metric in self.registry.restricted_registry([name]).collect()
+            for sample in metric.samples
+            if sample.name == name
+        }
+
+    def server_serves(self, server: str, *, up: bool) -> None:
+        """Set whether a model server is in service."""
+        self._servers.labels(server).set(up)
+
+    def server_tried(self, server: str, outcome: str) -> None:
+        """Count a try at a model server: completed, failed, busy or refused."""
+        self._tries.labels(server, outcome).inc()
+
+    def server_gone(self, server: str) -> None:
+        """Forget a model server: its address would stay for ever."""
+        self._servers.remove(server)
+        self._tries.remove_by_labels({"server": server})
 
     def page(self) -> bytes:
         """All metrics in Prometheus' text format."""

@@ -105,22 +105,18 @@ class _CountingGenerator:
 
 
 async def make_generator(settings: Settings, folder: Path, metrics: WorkerMetrics) -> Generator:
-    """Make a client of Triton, or load the engine into this process, beside the event loop.
+    """Make the client of Triton, or load the engine into this process, beside the event loop.
 
     Raises:
         stream.errors.CheckpointError: The engine cannot run the model folder.
     """
     if settings.inference is Inference.IN_PROCESS:
         return await asyncio.to_thread(_load_engine, settings, folder)
-    from stream.inference.triton import TritonGenerator, tls_of_triton  # noqa: PLC0415 - half a second of gRPC
+    from stream.inference.servers import triton_generator  # noqa: PLC0415 - half a second of gRPC
 
     metrics.breaker("closed")
-    return TritonGenerator(
-        settings.triton_url,
-        tls=tls_of_triton(settings),
-        in_flight=settings.triton_in_flight,
-        on_breaker_change=metrics.breaker,
-        on_lost=_note_lost_prompt,
+    return triton_generator(
+        settings, on_breaker_change=metrics.breaker, on_lost=_note_lost_prompt, watch=metrics
     )
 
 

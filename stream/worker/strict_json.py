@@ -162,7 +162,7 @@ def _decode(raw: bytes) -> str:
         raise BadDocument(
             Reason.NOT_JSON,
             f"the value begins with byte 0 and, it seems, the id {schema} of a schema: the frame of a Schema "
-            "Registry serializer; send plain JSON, with a serializer of strings or bytes",
+            "Registry serializer; read it with PADELLM_RECORD_ENCODING=registry, or send plain JSON",
         )
     if raw.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
         raise BadDocument(

@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 
 class Turns:
@@ -17,31 +17,36 @@ class Turns:
         self._alone = False
         self._queue: deque[tuple[bool, asyncio.Future[None]]] = deque()
 
-    @asynccontextmanager
-    async def together(self) -> AsyncIterator[None]:
+    def together(self) -> AbstractAsyncContextManager[None]:
         """Wait until nobody is alone, or waits for it since earlier."""
-        async with self._turn(alone=False):
-            yield
+        return self._turn(alone=False)
 
-    @asynccontextmanager
-    async def alone(self) -> AsyncIterator[None]:
+    def alone(self) -> AbstractAsyncContextManager[None]:
         """Wait until all who came earlier have ended."""
-        async with self._turn(alone=True):
-            yield
+        return self._turn(alone=True)
 
     @asynccontextmanager
     async def _turn(self, *, alone: bool) -> AsyncIterator[None]:
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.append((alone, turn))
-        self._admit()
+        if self._queue or self._alone or (alone and self._together):
+            await self._wait(alone=alone)
+        else:
+            self._begin(alone=alone)
         try:
-            await turn
             yield
         finally:
+            self._leave(alone=alone)
+
+    async def _wait(self, *, alone: bool) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.append((alone, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
             if turn.cancelled():
                 self._admit()  # it may have been the first of the queue
             else:
                 self._leave(alone=alone)
+            raise
 
     def _admit(self) -> None:
         while self._queue and not self._alone:
@@ -49,10 +54,13 @@ class Turns:
             if not turn.cancelled():
                 if alone and self._together:
                     return
-                self._alone = alone
-                self._together += not alone
+                self._begin(alone=alone)
                 turn.set_result(None)
             self._queue.popleft()
+
+    def _begin(self, *, alone: bool) -> None:
+        self._alone = alone
+        self._together += not alone
 
     def _leave(self, *, alone: bool) -> None:
         if alone:

@@ -11,6 +11,7 @@ from stream.errors import (
     InferenceRejected,
     InferenceTimeout,
     InferenceUnavailable,
+    InferenceUnclear,
 )
 from stream.inference.breaker import BreakerState, CircuitBreaker
 
@@ -157,3 +158,14 @@ async def test_breaker_is_not_moved_by_stragglers(breaker: CircuitBreaker) -> No
     assert await asyncio.wait_for(_call(breaker, seconds=2 * _PAUSE), 1) == "answer"
     await asyncio.gather(*late, return_exceptions=True)
     assert breaker.state is BreakerState.CLOSED
+
+
+async def test_breaker_takes_an_unclear_refusal_for_neither_failure_nor_answer(
+    breaker: CircuitBreaker,
+) -> None:
+    """Failures on both sides of a refusal that may be the server's fault are failures in a row."""
+    await _fail(breaker, 2)
+    with pytest.raises(InferenceUnclear):
+        await _call(breaker, InferenceUnclear("what?"))
+    await _fail(breaker, 1)
+    assert breaker.state is BreakerState.OPEN

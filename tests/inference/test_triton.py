@@ -14,7 +14,7 @@ from tritonclient.grpc import InferInput, InferRequestedOutput, model_config_pb2
 from tritonclient.grpc._utils import _get_inference_request
 
 from stream.errors import InferenceBreach, InferenceOutage, InferenceUnclear
-from stream.generation import Completion, Prompt, origin
+from stream.generation import Completion, Origin, Prompt, origin
 from stream.inference.contract import decode_word_list, encode_word_list
 from stream.inference.triton import TritonGenerator, _request
 from stream.local.ports import free_ports
@@ -162,7 +162,7 @@ async def test_triton_request_ids_say_what_they_are_asked_for() -> None:
         return Completion((7,), (-0.5,))
 
     async def ask(place: str) -> None:
-        origin.set(place)
+        origin.set(Origin(place))
         await asyncio.gather(*(generator.generate(Prompt((1,), 4, 5)) for _ in range(3)))
 
     async with scripted_triton(answer) as triton:

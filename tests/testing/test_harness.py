@@ -10,7 +10,8 @@ from aiokafka import TopicPartition
 from aiokafka.errors import IllegalOperation
 
 from stream.bundled import model_folder
-from stream.contract.messages import Document, EntityEvent
+from stream.contract.entity_rows import rows_of
+from stream.contract.messages import Document, EntityEvent, EntityRow
 from stream.engine.decoder import EngineOptions
 from stream.errors import InferenceRejected, InferenceUnavailable
 from stream.inference.in_process import InProcessGenerator
@@ -75,6 +76,21 @@ async def test_harness_runs_one_test_in_memory_and_on_the_real_stack(real):
             assert (await consumer.getone()).value == read[-1].value
         async with service.consumer(topic, group="index") as consumer:
             assert await consumer.getmany(timeout_ms=300) == {}
+
+
+async def test_harness_waits_for_every_row():
+    """Rows are those of all events, repeats too, once every document has its outcome."""
+    settings = IN_PROCESS.model_copy(update={"entity_rows_topic": "rows"})
+    answers = {"person": ["Ada Lovelace"], "location": ["London"]}
+    async with Harness(answers, settings=settings) as service:
+        good = await service.send(ADA)
+        await service.send("Nobody was there.")
+        await service.send(b"not JSON")
+        await service.redeliver(good)
+        rows = [EntityRow.model_validate_json(record.value) for record in await service.rows()]
+        events = [_event(record) for record in await service.events()]
+    assert rows == [row for event in events for row in rows_of(event)]
+    assert [row.text for row in rows if row.number == 0] == [None]
 
 
 @pytest.mark.integration

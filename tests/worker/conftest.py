@@ -74,13 +74,14 @@ class RecordingPublisher:
         self.limits: dict[str, int] = {}
         self.compacted: set[str] = set()
 
-    async def publish(self, message: Outgoing) -> None:
-        """Keep a message that its topic takes."""
-        if message.bytes > self.limits.get(message.topic, self.largest):
-            raise MessageTooLarge(f"{message.bytes} bytes")
-        if message.key is None and message.topic in self.compacted:
-            raise KeyRequired(message.topic)
-        self.sent.append(message)
+    async def publish(self, *outcome: Outgoing) -> None:
+        """Keep the messages of an outcome that their topics take."""
+        for message in outcome:
+            if message.bytes > self.limits.get(message.topic, self.largest):
+                raise MessageTooLarge(f"{message.bytes} bytes")
+            if message.key is None and message.topic in self.compacted:
+                raise KeyRequired(message.topic)
+            self.sent.append(message)
 
     async def pass_over(self, record: Record) -> None:
         """Keep a record that has no message."""
@@ -126,10 +127,11 @@ def make_handler(
 ) -> Callable[..., Handler]:
     """A handler over the scripted seams; ``model`` are attributes of the served one, options are settings."""
 
-    def make(model: Mapping[str, Any] = {}, **options: Any) -> Handler:
+    def make(model: Mapping[str, Any] = {}, *, values: Any = None, **options: Any) -> Handler:
         chosen = replace(served, **model)
         scripted: Any = publisher
-        return Handler(Settings(**options), chosen, scripted, metrics, DependencyStatus("model", metrics))
+        status = DependencyStatus("model", metrics)
+        return Handler(Settings(**options), chosen, scripted, metrics, status, values=values)
 
     return make
 

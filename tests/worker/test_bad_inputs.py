@@ -19,6 +19,10 @@ OF_OTHER_FORMATS = {
     Reason.TEXT_NOT_A_STRING,
     Reason.TEXT_UNAVAILABLE,
     Reason.ID_NOT_FOUND,
+    Reason.SCHEMA_ID_MISSING,
+    Reason.SCHEMA_UNKNOWN,
+    Reason.SCHEMA_UNSUPPORTED,
+    Reason.NOT_AVRO,
 }
 
 

@@ -173,6 +173,34 @@ async def test_committer_refused_batch_is_divided(publisher, broker, tracker):
     assert broker.visible == [b"0", b"1", b"2"]
 
 
+def _row(offset: int, value: bytes) -> Outgoing:
+    return Outgoing("rows", b"key", value, (), Record("docs", 0, offset))
+
+
+async def test_committer_puts_an_event_and_its_rows_in_one_transaction(publisher, broker, tracker):
+    """The rows of a document are committed with its event and the offset behind it, or not at all."""
+    broker.script = [TransactionInDoubt("aborted")]
+    for offset in (0, 1):
+        tracker.open(PARTITION, 7, offset)
+    outcomes = [
+        asyncio.create_task(publisher.publish(_message(0), _row(0, b"0/1"), _row(0, b"0/2"))),
+        asyncio.create_task(publisher.publish(_message(1), _row(1, b"1/1"))),
+    ]
+    assert await _within(*outcomes) == [None] * 2
+    assert broker.transactions == [[b"0", b"0/1", b"0/2", b"1", b"1/1"]]
+
+
+@pytest.mark.parametrize("index", [1, None], ids=["alone", "in a batch"])
+async def test_committer_refused_row_refuses_its_document(publisher, broker, tracker, index):
+    """A document whose row a topic refuses, alone or in its batch, has the refusal, and nothing is there."""
+    broker.script = [MessageRefused(index, MessageTooLarge("rows"))]
+    tracker.open(PARTITION, 7, 0)
+    outcome = asyncio.create_task(publisher.publish(_message(0), _row(0, b"0/1")))
+    with pytest.raises(MessageTooLarge):
+        await asyncio.wait_for(outcome, 5)
+    assert broker.visible == []
+
+
 @pytest.mark.parametrize("at", ["commit", "begin"])
 async def test_committer_gives_up_what_another_owns(publisher, broker, tracker, at):
     """A partition with another owner is given up: nothing more is committed, and no worker ends for it."""

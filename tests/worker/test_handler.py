@@ -47,6 +47,23 @@ async def test_handler_turns_a_document_into_one_event(make_handler, publisher):
     assert dict(message.headers)["ce_id"].decode() == event["event_id"]
 
 
+async def test_handler_adds_a_row_an_entity_where_asked(make_handler, publisher):
+    """The rows follow the event in its topic's place, each with an id of its own and the document's key."""
+    await make_handler(entities_topic="out", entity_rows_topic="rows").handle(GOOD, time.monotonic())
+    event, *rows = publisher.sent
+    assert [(message.topic, message.key) for message in rows] == [("rows", b"d")] * 2
+    ids = [json.loads(message.value)["entity_id"] for message in rows]
+    assert ids == [f"{json.loads(event.value)['event_id']}/{number}" for number in (1, 2)]
+    assert [dict(message.headers)["ce_id"].decode() for message in rows] == ids
+
+
+async def test_handler_spells_the_metadata_of_rows_as_the_document_does(make_handler, publisher):
+    """A number of metadata keeps its digits in a row too."""
+    value = b'{"id": "d", "text": "Ada", "metadata": {"n":0.10000000000000000001}}'
+    await make_handler(entity_rows_topic="rows").handle(Record("docs", 1, 7, value=value), time.monotonic())
+    assert publisher.sent[1].value.endswith(b'"metadata":{"n":0.10000000000000000001}}')
+
+
 async def test_handler_event_id_is_that_of_the_question(make_handler, publisher):
     """A repeat has the same id; another position, content, label or option gives another one."""
     handler = make_handler()
@@ -63,6 +80,20 @@ async def test_handler_event_id_is_that_of_the_question(make_handler, publisher)
         await _event(make_handler(threshold=0.5), publisher),
     ]
     assert len({first, *(event["event_id"] for event in others)}) == 8
+
+
+async def test_handler_event_id_is_the_same_over_releases(make_handler, publisher):
+    """Readers that have an event drop its repeat by a newer release, too."""
+    asked = [
+        await _event(make_handler(), publisher),
+        await _event(make_handler(), publisher, b'{"text": "Ada", "policy": "flat", "threshold": 0.25}'),
+        await _event(make_handler(offsets="utf-16"), publisher),
+    ]
+    assert [event["event_id"] for event in asked] == [
+        "df86458f-12d7-5843-a749-01c0f42a01e8",
+        "453a0f76-b0d9-5041-823f-17c380ba3cdc",
+        "db831d9d-5468-510c-ae69-61cdac76568d",
+    ]
 
 
 async def test_handler_event_id_follows_the_record_made_anew(make_handler, publisher):

@@ -32,9 +32,11 @@ class ScriptedProducer:
     def __init__(self, *script: Any) -> None:
         self._script = list(script)
         self.stopped = False
+        self.values: list[bytes] = []
 
-    async def send(self, _topic: str, **_message: Any) -> asyncio.Future[None]:
+    async def send(self, _topic: str, **message: Any) -> asyncio.Future[None]:
         """Play the script."""
+        self.values.append(message["value"])
         answer = self._script.pop(0) if self._script else None
         if isinstance(answer, Exception):
             raise answer
@@ -99,6 +101,27 @@ async def test_publisher_size_limit_is_no_outage(start, health):
     with pytest.raises(MessageTooLarge, match=r"topic topic refuses .* \(its max.message.bytes\)"):
         await publisher.publish(MESSAGE)
     assert health.broker.cause is None
+
+
+async def test_publisher_sends_the_largest_row_before_the_event(start):
+    """Where the topic of rows takes too little, no event is there when the refusal comes."""
+    rows = [Outgoing("rows", b"key", value, (), RECORD) for value in (b"one", b"second", b"ten")]
+    sound = ScriptedProducer()
+    await (await start(sound)).publish(MESSAGE, *rows)
+    assert sound.values == [b"second", b"value", b"one", b"ten"]
+    narrow = ScriptedProducer(MessageSizeTooLargeError())
+    with pytest.raises(MessageTooLarge, match="topic rows refuses"):
+        await (await start(narrow)).publish(MESSAGE, *rows)
+    assert narrow.values == [b"second"]
+
+
+async def test_publisher_bounds_an_outcome_with_its_rows(start):
+    """An outcome whose messages are together larger than one may be is refused before any of them is sent."""
+    producer = ScriptedProducer()
+    half = Outgoing("rows", b"key", bytes(Settings().max_message_bytes // 2), (), RECORD)
+    with pytest.raises(MessageTooLarge, match="in 3 messages are more than PADELLM_MAX_MESSAGE_BYTES"):
+        await (await start(producer)).publish(MESSAGE, half, half)
+    assert producer.values == []
 
 
 async def test_publisher_missing_key_is_no_outage(start, health):
