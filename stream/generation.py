@@ -54,6 +54,21 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelStamp:
+    """Identity of a model, as its server states it.
+
+    Attributes:
+        checkpoint: SHA-256 of the checkpoint (``stream.fingerprint``).
+        name: Name in the checkpoint's ``ner_config.json``; empty where the server does not say.
+        version: Version there; likewise.
+    """
+
+    checkpoint: str
+    name: str = ""
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """The greedy continuation of a prompt.
 
@@ -61,11 +76,13 @@ class Completion:
         ids: Produced token ids, without the end id.
         log_probs: One natural-log probability over the whole vocabulary for each of ``ids``.
         passes: Sequential forward passes it took; 0 from an engine that does not count them. Not compared.
+        model: The model that made it, where its server says so. Not compared.
     """
 
     ids: tuple[int, ...]
     log_probs: tuple[float, ...]
     passes: int = field(default=0, compare=False)
+    model: ModelStamp | None = field(default=None, compare=False)
 
 
 class Generator(Protocol):

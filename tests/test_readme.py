@@ -59,6 +59,52 @@ def test_readme_structure_names_real_files(page):
     assert not missing
 
 
+# Tests that run the programs of the pages, by page and name.
+SNIPPETS = {
+    ("README.md", "extract"): "tests/test_readme.py::test_readme_extract_snippet_runs",
+    ("README.md", "produce"): (
+        "tests/integration/test_readme_snippets.py::test_readme_snippets_produce_a_document"
+    ),
+    (
+        "README.md",
+        "consume",
+    ): "tests/integration/test_readme_snippets.py::test_readme_snippets_consume_an_event",
+    ("docs/files.md", "annotate"): "tests/annotation/test_job.py::test_job_snippet_of_the_page_runs",
+    ("docs/testing.md", "sync"): (
+        "tests/testing/test_harness.py::test_harness_page_snippet_without_asyncio_runs"
+    ),
+    (
+        "docs/testing.md",
+        "async",
+    ): "tests/testing/test_harness.py::test_harness_page_snippet_with_asyncio_runs",
+    ("docs/spacy.md", "spacy"): "tests/test_spacy_component.py::test_spacy_component_page_runs",
+    ("docs/downstream.md", "postgres"): "tests/clients/test_tables.py::test_tables_program_fills_postgres",
+    (
+        "docs/downstream.md",
+        "newest",
+    ): "tests/clients/test_tables.py::test_tables_upsert_makes_repeats_harmless",
+    ("docs/downstream.md", "typescript"): (
+        "tests/clients/test_clients.py::test_clients_typescript_reads_events"
+    ),
+    ("docs/downstream.md", "java"): "tests/clients/test_clients.py::test_clients_java_reads_events",
+}
+
+
+def test_readme_every_program_is_run():
+    """Every program of a page has a mark, and every mark a test that runs it."""
+    marked = set()
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        found = re.findall(r"<!-- snippet: (\w+) -->\n```", text)
+        marked |= {(page.relative_to(ROOT).as_posix(), name) for name in found}
+        plain = re.sub(r"<!-- snippet: \w+ -->\n```", "", text)
+        assert not re.search(r"^```(python|typescript|java|sql)$", plain, re.MULTILINE), page
+    assert marked == SNIPPETS.keys()
+    for test in SNIPPETS.values():
+        file, name = test.split("::")
+        assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8"), test
+
+
 def test_readme_snippets_are_python():
     """The README's Python compiles."""
     snippets = re.findall(r"```python\n(.*?)```", README, re.DOTALL)

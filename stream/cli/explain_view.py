@@ -8,9 +8,10 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from stream.bench.explain import Answering, Candidate, Fixing, Step
+from stream.bench.fixings import Fixing
 from stream.cli.highlight import printable
 from stream.ner.extractor import Extraction
+from stream.passes import Answering, Candidate, Step
 
 _CANDIDATES_SHOWN = 6
 

@@ -20,8 +20,9 @@ from stream.ner.extractor import Extraction
 from stream.settings import Settings
 
 if TYPE_CHECKING:
-    from stream.bench.explain import Fixing, Step
+    from stream.bench.fixings import Fixing
     from stream.engine.trace import PassTrace
+    from stream.passes import Step
 
 
 def extract(  # noqa: PLR0917 - the command line passes names
@@ -97,9 +98,9 @@ async def _extract_and_explain(
     document: Document, model: Path | None, strategy: Decoding
 ) -> "tuple[Extraction, list[Step], list[Fixing]]":
     from stream.api import loaded
-    from stream.bench.explain import explain as tell
-    from stream.bench.explain import fixings
+    from stream.bench.fixings import fixings
     from stream.bench.parallel_decoding import open_decoder
+    from stream.passes import explain as tell
 
     passes: list[PassTrace] = []
     open_method = partial(open_decoder, strategy)

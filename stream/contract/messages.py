@@ -143,6 +143,11 @@ class ModelInfo(Published):
     name: str
     version: str
     template_hash: str = Field(description="First 16 hex digits of the SHA-256 over the prompt template.")
+    checkpoint: str | None = Field(
+        default=None,
+        exclude_if=_is_none,
+        description="SHA-256 of the checkpoint, as the model server states it; absent where it does not.",
+    )
 
 
 class EntityEvent(Published):

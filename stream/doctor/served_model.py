@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import random
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -21,6 +23,10 @@ _DOCUMENTS = 10
 _SAME_ANSWERS = 0.95
 # The engine here is for models of millions of weights.
 _LARGEST_REFERENCE = 1 << 30
+_LONG = 1024  # tokens
+_TIMES = 3
+_LEAST_READING = 0.3  # of the time of a short prompt, that the tokens of a long one must take to be seen
+_LEAST_SAVED = 0.5  # of that
 _OTHER_MODEL = "serve the folder that PADELLM_MODEL names, or set PADELLM_MODEL to the one that is served"
 
 
@@ -50,7 +56,9 @@ async def check_served_model(
     if finding.fix:
         return
     yield await _ends(generator, template, prompts, completions)
-    yield await _length(generator, model, prompts[0])
+    longest = json.loads((model / "config.json").read_text(encoding="utf-8"))["max_position_embeddings"]
+    yield await _length(generator, longest, prompts[0])
+    yield await _reuse(generator, template, min(_LONG, longest // 2))
     yield await _reference(model, prompts, completions)
 
 
@@ -110,10 +118,9 @@ async def _ends(
     return ok("triton ends", f"{len(asked)} mentions end by themselves")
 
 
-async def _length(generator: Generator, model: Path, prompt: Prompt) -> Finding:
+async def _length(generator: Generator, longest: int, prompt: Prompt) -> Finding:
     """Send a prompt that leaves the model no room for an answer: only a server that truncates answers it."""
     subject = "triton length"
-    longest = json.loads((model / "config.json").read_text(encoding="utf-8"))["max_position_embeddings"]
     try:
         await generator.generate(Prompt(prompt.ids[:1] * longest, 1, prompt.end_id))
     except InferenceRejected:
@@ -125,6 +132,46 @@ async def _length(generator: Generator, model: Path, prompt: Prompt) -> Finding:
         f"a prompt of {longest} tokens has no room for an answer, and gets one: the server cuts prompts",
         "serve the model with the length of its config.json, and without truncation",
     )
+
+
+async def _reuse(generator: Generator, template: PromptTemplate, length: int) -> Finding:
+    """Ask about a new long text twice: the second prompt's tokens are in the cache but for the last ones.
+
+    The shortest of several times counts, since others at the server make it only longer.
+    """
+    subject = "triton reuse"
+    with sample_documents().open(encoding="utf-8") as lines:
+        known = template.encode_text(" ".join(json.loads(line)["text"] for line in lines)).ids
+    labels = [template.encode_text(template.label_text(name)).ids for name in template.config.default_labels]
+    short, first, second = [], [], []
+    try:
+        for _ in range(_TIMES):
+            prefix = template.prefix_ids(random.sample(known, length))  # in an order that no cache has seen
+            short.append(await _seconds(generator, template.count_prompt((), labels[0])))
+            first.append(await _seconds(generator, template.count_prompt(prefix, labels[0])))
+            second.append(await _seconds(generator, template.count_prompt(prefix, labels[-1])))
+    except InferenceError as error:
+        return warn(subject, f"a prompt of {length} tokens: {error}", "see Triton's log")
+    reading, saved = min(first) - min(short), min(first) - min(second)
+    took = (
+        f"a prompt of {length} tokens takes {min(first) * 1000:.0f} ms, "
+        f"a second one about the same text {min(second) * 1000:.0f} ms"
+    )
+    if reading < min(short) * _LEAST_READING:
+        return ok(subject, f"not to be seen, as it is read so fast: {took}")
+    if saved < reading * _LEAST_SAVED:
+        fix = "turn on the reuse of the KV cache (enable_kv_cache_reuse, enable_prefix_caching)"
+        return warn(
+            subject, f"prefixes are not reused, so each text is read once for each prompt: {took}", fix
+        )
+    return ok(subject, took)
+
+
+async def _seconds(generator: Generator, prompt: Prompt) -> float:
+    """Time of an answer."""
+    began = time.perf_counter()
+    await generator.generate(prompt)
+    return time.perf_counter() - began
 
 
 async def _reference(model: Path, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Finding:

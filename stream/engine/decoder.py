@@ -5,9 +5,10 @@ other groups of sequences with a pass of its own. The pass of a single group is 
 """
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Sequence as Tokens
 from concurrent.futures import Future, InvalidStateError
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -267,6 +268,18 @@ class Decoder:
         A pass finishes many. Follow-up prompts are best sent after this call, so that they share a pass.
         """
         self._on_settled.append(callback)
+
+    @contextmanager
+    def tracing(self, on_pass: OnPass) -> Iterator[None]:
+        """Call a function with a trace of each pass of this block, under the decoder's lock."""
+        with self._lock:
+            untraced = self._accept
+            self._accept = traced(untraced, self._clock, on_pass)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._accept = untraced
 
     def statistics(self) -> Statistics:
         """Counts so far."""

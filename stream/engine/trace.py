@@ -43,6 +43,10 @@ class Clock:
         threads = list(self._by_thread.values())
         return {part: sum(each[part] for each in threads) for part in self._parts}
 
+    def by_thread(self) -> dict[int, dict[str, float]]:
+        """Totals by the identity of the thread."""
+        return {thread: dict(parts) for thread, parts in self._by_thread.items()}
+
     def of_this_thread(self) -> dict[str, float]:
         """Totals of the calling thread."""
         return dict(self._of_thread())
@@ -110,7 +114,7 @@ def traced(accept: Accept, clock: Clock, on_pass: OnPass) -> Accept:
         clock: Of the pass's parts, ``accept`` included.
         on_pass: Called with each trace, under the decoder's lock.
     """
-    before: dict[int, dict[str, float]] = {}
+    before = clock.by_thread()
 
     def run(batch: Batch, output: PassOutput) -> list[Sequence]:
         prefilled = tuple((node.start, node.ids) for node in batch.nodes)

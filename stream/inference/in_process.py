@@ -4,12 +4,13 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Self
 
 from stream.engine.decoder import Decoder, EngineOptions
+from stream.engine.trace import OnPass
 from stream.errors import InferenceStopped
 from stream.generation import Completion, Prompt
 
@@ -59,6 +60,10 @@ class InProcessGenerator:
             self._loop.call_soon(self._submit_collected)
         self._collected.append((prompt, forced, answer))
         return await answer
+
+    def tracing(self, on_pass: OnPass) -> AbstractContextManager[None]:
+        """See ``Decoder.tracing``."""
+        return self.decoder.tracing(on_pass)
 
     async def ready(self) -> bool:
         """Return whether a prompt sent now would be served.

@@ -11,7 +11,7 @@ _LEAST_SHARE = 0.1  # of a server that has just come
 
 @dataclass(slots=True, eq=False)
 class Member:
-    """A server's member in the roster.
+    """Server of the roster.
 
     Attributes:
         address: host:port.

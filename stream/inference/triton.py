@@ -12,6 +12,7 @@ import time
 from array import array
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -29,10 +30,11 @@ from stream.errors import (
     InferenceOutage,
     InferenceRejected,
     InferenceSick,
+    InferenceTimeout,
     InferenceUnavailable,
     InferenceUnclear,
 )
-from stream.generation import Completion, Prompt, origin
+from stream.generation import Completion, ModelStamp, Prompt, origin
 from stream.inference.answer import OUTPUTS, read_answer
 from stream.inference.breaker import BreakerState, CircuitBreaker
 from stream.inference.contract import encode_word_list
@@ -42,6 +44,8 @@ from stream.tls import TlsFiles, probe
 
 _log = structlog.get_logger(__name__)
 MODEL_NAME = "tensorrt_llm"
+# Parameters of a model's configuration that state its checkpoint, and the name and version in that.
+STAMP = "checkpoint_sha256", "checkpoint_name", "checkpoint_version"
 
 _CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", -1),
@@ -62,6 +66,9 @@ _CHANNEL_OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 0),
 )
 _READY_DEADLINE = 2.0
+# Seconds for which a server serves the model that it named: one that is replaced is away for longer.
+_STAMP_AGE = 1.0
+_STAMP_DEADLINE = 10.0
 _IDLE = 10.0  # seconds without an answer after which readiness is asked with a prompt
 _HEALTH_DEADLINE = 2.5
 _HEALTH_PROMPT = Prompt((0,), 1, 0)
@@ -141,6 +148,9 @@ class TritonGenerator:
         # the beginning of an id for the whole id.
         client = secrets.token_hex(4)
         self._ids = (f"{client}-{number}" for number in itertools.count(1))
+        self._served: ModelStamp | None = None
+        self._stamped_at = float("-inf")
+        self._stamping: asyncio.Task[ModelStamp | None] | None = None
         self._calls = 0  # in flight
         self._answered_at = 0.0
         self._tls, self._host = tls, host
@@ -283,6 +293,7 @@ class TritonGenerator:
     async def _infer(self, prompt: Prompt, request: Any, *, timeout: float) -> Completion:  # noqa: ASYNC109 - gRPC's own
         self._calls += 1
         try:
+            model = await self._model()
             response = await self._stub.ModelInfer(request, timeout=timeout)
         except grpc.aio.AioRpcError as error:
             raise self._translated(error, request.id) from error
@@ -296,16 +307,56 @@ class TritonGenerator:
                 f"(request {request.id})"
             ) from breach
         self._answered_at = time.monotonic()
-        return completion
+        return completion if model is None else replace(completion, model=model)
+
+    async def _model(self) -> ModelStamp | None:
+        """Return the stamp of the server's model; all prompts that meet an old one ask once together.
+
+        Raises:
+            InferenceUnavailable: The server is not there.
+        """
+        if time.monotonic() - self._stamped_at < _STAMP_AGE:
+            return self._served
+        if self._stamping is None:
+            self._stamping = asyncio.create_task(self._ask_model())
+        return await asyncio.shield(self._stamping)
+
+    async def _ask_model(self) -> ModelStamp | None:
+        request = service_pb2.ModelConfigRequest(name=MODEL_NAME)
+        try:
+            config = (await self._stub.ModelConfig(request, timeout=_STAMP_DEADLINE)).config
+        except grpc.aio.AioRpcError as error:
+            kind, details = kind_of_fault(error.code(), error.details() or ""), error.details()
+            if issubclass(kind, InferenceUnavailable | InferenceTimeout):
+                raise InferenceUnavailable(
+                    f"{self._server} does not say its model: {self.trouble or details}"
+                ) from error
+            self._served = None
+        else:
+            self._served = _stamp_in(config)
+        finally:
+            self._stamping = None
+        self._stamped_at = time.monotonic()
+        return self._served
 
     def _translated(self, error: grpc.aio.AioRpcError, request_id: str) -> InferenceError:
         code, details = error.code(), error.details() or ""
         kind = kind_of_fault(code, details)
+        if issubclass(kind, InferenceUnavailable):
+            self._stamped_at = float("-inf")  # what answers next may be another model
         if self.trouble is not None and code is grpc.StatusCode.UNAVAILABLE:
             return InferenceUnavailable(f"{self._server}: {self.trouble}")
         if kind in _LOST_TRIES and self._on_lost is not None:
             self._on_lost()
         return kind(f"{self._server} answered {code.name}: {details} (request {request_id})")
+
+
+def _stamp_in(config: Any) -> ModelStamp | None:
+    """Read the stamp among the parameters of a model's configuration."""
+    stated = {name: config.parameters[name].string_value for name in STAMP if name in config.parameters}
+    if not stated.get(STAMP[0]):
+        return None
+    return ModelStamp(*(stated.get(name, "") for name in STAMP))
 
 
 class Tries:

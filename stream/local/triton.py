@@ -5,6 +5,7 @@ Python of a fixed version. The stub takes the first ``python3`` on ``PATH`` for 
 that one sees, this environment's packages included; it needs that Python's shared library at hand.
 """
 
+import json
 import os
 import platform
 import re
@@ -17,8 +18,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from stream.errors import StackError
-from stream.inference.triton import TritonGenerator
+from stream.fingerprint import checkpoint_sha256
+from stream.inference.triton import STAMP, TritonGenerator
 from stream.local.ports import LOOPBACK, is_listening
+from stream.ner.config import NerConfig
 
 _OLDEST_GLIBC = (2, 35)
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9@%+=:,./_-]+")
@@ -69,7 +72,7 @@ class TritonServer:
         return f"{LOOPBACK}:{self.grpc_port}"
 
     def prepare(self) -> None:
-        """Link the backend folder together.
+        """Link backend folder and model repository together; the model's configuration gets its stamp.
 
         Raises:
             StackError: Triton cannot run here or in a folder so named, or there is no model.
@@ -87,9 +90,15 @@ class TritonServer:
         backend = self._backends / "python"
         backend.mkdir(parents=True, exist_ok=True)
         for source in (*(_distribution() / "backends" / "python").iterdir(), _stub()):
-            link = backend / source.name
-            link.unlink(missing_ok=True)  # an older environment's, perhaps
-            link.symlink_to(source)
+            _link(backend / source.name, source)
+        for config in self.models.glob("*/config.pbtxt"):
+            model = self._repository / config.parent.name
+            for source in config.parent.glob("[0-9]*/*.py"):
+                version = model / source.parent.name
+                version.mkdir(parents=True, exist_ok=True)
+                _link(version / source.name, source.resolve())
+            stamped = config.read_text(encoding="utf-8") + self._stamp()
+            (model / config.name).write_text(stamped, encoding="utf-8")
 
     def command(self) -> list[str]:
         """The server's command line."""
@@ -97,7 +106,7 @@ class TritonServer:
         addresses = [f"--{kind}-address={LOOPBACK}" for kind in ports]
         return [
             str(_distribution() / "bin" / "tritonserver"),
-            f"--model-repository={self.models}",
+            f"--model-repository={self._repository}",
             f"--backend-directory={self._backends}",
             *addresses,
             *(f"--{kind}-port={port}" for kind, port in ports.items()),
@@ -135,9 +144,27 @@ class TritonServer:
         finally:
             await client.close()
 
+    def _stamp(self) -> str:
+        """Parameters that state the checkpoint, for events to name the model that made them."""
+        config = NerConfig.load(self.checkpoint)
+        values = checkpoint_sha256(self.checkpoint), config.name, config.version
+        return "".join(
+            f'parameters {{ key: "{name}" value: {{ string_value: {json.dumps(value)} }} }}\n'
+            for name, value in zip(STAMP, values, strict=True)
+        )
+
     @cached_property
     def _backends(self) -> Path:
         return self.folder / "backends"
+
+    @cached_property
+    def _repository(self) -> Path:
+        return self.folder / "repository"
+
+
+def _link(link: Path, target: Path) -> None:
+    link.unlink(missing_ok=True)  # an older environment's, perhaps
+    link.symlink_to(target)
 
 
 def _distribution() -> Path:

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from stream.contract.messages import Coverage, Entity, Policy, Removed
 from stream.contract.reasons import RemovalReason
+from stream.generation import ModelStamp
 from stream.ner.calibration import Calibration
 from stream.ner.deduplicate import deduplicate, removed
 from stream.ner.labels import LabelPrompt
@@ -112,6 +113,7 @@ class Extraction:
         labels: The labels looked for, as the document named them.
         counts: ``RawExtraction.counts``.
         timings: Milliseconds; ``count`` and ``mention`` of the slowest window, ``total`` of everything.
+        model: The model that answered, where that is known.
     """
 
     entities: list[Entity]
@@ -120,6 +122,7 @@ class Extraction:
     labels: list[str]
     counts: dict[str, int]
     timings: dict[str, float]
+    model: ModelStamp | None = None
 
 
 def postprocess(

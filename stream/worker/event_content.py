@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from stream.contract.messages import Coverage, Entity, Removed
+from stream.generation import ModelStamp
 from stream.ner.extractor import Extraction
 from stream.offsets import OffsetScale, OffsetUnit
 
@@ -19,6 +20,7 @@ class EventContent:
         coverage: Of all texts together.
         fields: Coverage of each text by its JSON Pointer; None where the document is one text.
         timings: Milliseconds by stage, of the slowest text.
+        model: The model that answered about all texts, where that is known.
     """
 
     labels: list[str]
@@ -27,6 +29,7 @@ class EventContent:
     coverage: Coverage
     fields: dict[str, Coverage] | None
     timings: dict[str, float]
+    model: ModelStamp | None
 
 
 def content_of_text(text: str, extraction: Extraction, unit: OffsetUnit) -> EventContent:
@@ -39,6 +42,7 @@ def content_of_text(text: str, extraction: Extraction, unit: OffsetUnit) -> Even
         coverage=part.coverage(extraction),
         fields=None,
         timings=extraction.timings,
+        model=extraction.model,
     )
 
 
@@ -49,7 +53,7 @@ def content_of_fields(
 
     Args:
         texts: By JSON Pointer; at least one.
-        extractions: By the same pointers.
+        extractions: By the same pointers, all by one model.
         unit: Unit of the offsets.
     """
     parts = {
@@ -68,6 +72,7 @@ def content_of_fields(
             stage: max(each.timings.get(stage, 0.0) for each in every)
             for stage in dict.fromkeys(stage for each in every for stage in each.timings)
         },
+        model=every[0].model,
     )
 
 

@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from contextvars import Context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -14,6 +14,7 @@ from stream.errors import (
     InferenceBusy,
     InferenceCrash,
     InferenceError,
+    InferenceModelChanged,
     InferenceRejected,
     InferenceTimeout,
     InferenceUnavailable,
@@ -166,7 +167,7 @@ class RetryingExtractor:
 
     async def _verdict(self, past: _Past, error: InferenceError) -> InferenceError | None:
         """Judge a failed try: the error to give the document up with, or None to try it again."""
-        if isinstance(error, InferenceBusy):  # overload, and others are answered
+        if isinstance(error, InferenceBusy | InferenceModelChanged):  # others are answered
             return None
         if isinstance(error, InferenceUnavailable):
             return self._server_failed(past, error, suspicious=past.lost)
@@ -219,7 +220,7 @@ class RetryingExtractor:
             while True:
                 before = prompts.completed
                 if (await asyncio.wait({extracting}, timeout=self._deadline))[0]:
-                    return extracting.result()
+                    return replace(extracting.result(), model=prompts.model)
                 if prompts.completed > before:
                     continue
                 if await self._loses_to_a_probe(extracting) and prompts.completed == before:

@@ -12,7 +12,7 @@ import structlog
 from stream.aio import all_of
 from stream.contract.entity_rows import rows_of
 from stream.contract.headers import event_headers, has_decodable_names, row_headers
-from stream.contract.messages import DeadLetter, EntityEvent, Policy, Source
+from stream.contract.messages import DeadLetter, EntityEvent, ModelInfo, Policy, Source
 from stream.contract.reasons import Reason, Stage
 from stream.contract.record import Record
 from stream.errors import (
@@ -159,11 +159,12 @@ class Handler:
             structlog.contextvars.bind_contextvars(document=document.id)
             content = await self._content(decoded, unit)
             stage = Stage.PUBLISH
+            made_by = self._model.made_by(content.model)
             event = EntityEvent(
-                event_id=self._event_id(record, decoded, unit),
+                event_id=self._event_id(record, decoded, unit, made_by),
                 document_id=document.id,
                 source=Source(topic=record.topic, partition=record.partition, offset=record.offset),
-                model=self._model.info,
+                model=made_by,
                 labels=content.labels,
                 entities=content.entities,
                 removed=content.removed,
@@ -213,9 +214,10 @@ class Handler:
         document, texts = decoded.document, decoded.fields
         if not texts:
             return content_of_text(document.text, await self._extractor.extract(document), unit)
-        extractions = await all_of(
-            self._extractor.extract(document.model_copy(update={"text": text})) for text in texts.values()
-        )
+        parts = [document.model_copy(update={"text": text}) for text in texts.values()]
+        extractions = await all_of(map(self._extractor.extract, parts))
+        while len({extraction.model for extraction in extractions}) > 1:  # a change of model rolls on
+            extractions = await all_of(map(self._extractor.extract, parts))
         return content_of_fields(texts, dict(zip(texts, extractions, strict=True)), unit)
 
     async def _decoded(self, record: Record) -> Decoded:
@@ -247,7 +249,7 @@ class Handler:
         _log.debug("event published", event_id=event.event_id, entities=len(event.entities))
         return event
 
-    def _event_id(self, record: Record, decoded: Decoded, unit: OffsetUnit) -> str:
+    def _event_id(self, record: Record, decoded: Decoded, unit: OffsetUnit, made_by: ModelInfo) -> str:
         """Identify the question: position and content of the record, and all that decides the answer.
 
         A repeat has the same id, so that readers of events can drop it. A topic that is deleted and made
@@ -258,6 +260,8 @@ class Handler:
         asked = _CANONICAL.encode([record.position, document.id, value])
         wishes = document.labels, document.policy, document.threshold
         question = self._usual_question if wishes == (None, None, None) else self._question(*wishes)
+        if made_by is not self._model.info:  # the server states its model
+            question = _joined(question, _CANONICAL.encode([made_by.model_dump()]))
         if decoded.fields or unit is not OffsetUnit.CODE_POINTS:
             question = _joined(question, _CANONICAL.encode([list(decoded.fields), unit]))
         return str(uuid.uuid5(_EVENT_IDS, _joined(asked, question)))

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 from stream.contract.messages import Document, ModelInfo, Policy
-from stream.generation import Completion, Generator, Prompt
+from stream.errors import InferenceModelChanged
+from stream.generation import Completion, Generator, ModelStamp, Prompt
 from stream.ner.calibration import Calibration
 from stream.ner.extractor import Extraction, Extractor
 from stream.ner.template import PromptTemplate
@@ -53,6 +54,18 @@ class ServedModel:
     policy: Policy
     calibration: Calibration | None = None
 
+    def made_by(self, stamp: ModelStamp | None) -> ModelInfo:
+        """Name the model that answered; what its server does not state is as in the worker's own folder."""
+        if stamp is None:
+            return self.info
+        return self.info.model_copy(
+            update={
+                "name": stamp.name or self.info.name,
+                "version": stamp.version or self.info.version,
+                "checkpoint": stamp.checkpoint,
+            }
+        )
+
 
 @dataclass(slots=True)
 class PromptCount:
@@ -61,10 +74,23 @@ class PromptCount:
     Attributes:
         completed: Prompts that the model completed.
         lost: Tries during which the model server failed while it had a prompt.
+        model: The model that completed them, as far as its server says; None before the first.
     """
 
     completed: int = 0
     lost: int = 0
+    model: ModelStamp | None = None
+
+    def note(self, completion: Completion) -> None:
+        """Count a completion.
+
+        Raises:
+            InferenceModelChanged: Another model made it than the ones before.
+        """
+        if self.completed and completion.model != self.model:
+            raise InferenceModelChanged(f"{completion.model} answered after {self.model}")
+        self.model = completion.model
+        self.completed += 1
 
 
 _document_prompts: ContextVar[PromptCount | None] = ContextVar("document_prompts", default=None)
@@ -100,7 +126,7 @@ class _CountingGenerator:
         completion = await self._generator.generate(prompt)
         self._on_completion()
         if (prompts := _document_prompts.get()) is not None:
-            prompts.completed += 1
+            prompts.note(completion)
         return completion
 
 

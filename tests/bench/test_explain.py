@@ -3,7 +3,7 @@
 import pytest
 
 from stream.bench.decoding import Decoding
-from stream.bench.explain import explain, fixings
+from stream.bench.fixings import fixings
 from stream.bench.parallel_decoding import GUESS, open_decoder
 from stream.contract.messages import Document
 from stream.engine.decoder import Decoder, EngineOptions
@@ -14,6 +14,7 @@ from stream.generation import Prompt
 from stream.inference.in_process import InProcessGenerator
 from stream.ner.extractor import Extractor
 from stream.ner.template import PromptTemplate
+from stream.passes import explain
 from tests.ner.oracle import tiny_template
 from tests.tiny_model import write_tiny_checkpoint
 

@@ -3,10 +3,11 @@
 import re
 from html.parser import HTMLParser
 
-from stream.bench.explain import Answering, Candidate, Fixing, Step
+from stream.bench.fixings import Fixing
 from stream.cli.explain_view import as_page
 from stream.contract.messages import Coverage, Entity
 from stream.ner.extractor import Extraction
+from stream.passes import Answering, Candidate, Step
 
 TEXT = 'Ann & <script>alert("Bo")</script>'
 ANSWER = Answering("person <num>1", "", "Ann", True, (Candidate("Ann", " & <script>", "shape"),))

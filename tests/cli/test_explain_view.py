@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from stream.bench.explain import Fixing
+from stream.bench.fixings import Fixing
 from stream.cli import main
 from stream.cli.explain_view import show_fixings
 from tests.tiny_model import write_tiny_checkpoint

@@ -1,5 +1,6 @@
 """The doctor against a server: nothing to mend where all is right, and each planted fault by its name."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -77,6 +78,19 @@ def break_down(triton):
     triton.script = broken
 
 
+def forget(triton):
+    """Read every long prompt from its start."""
+    answer = triton.script
+
+    async def forgetful(prompt):
+        if not LONGEST // 4 < len(prompt.ids) < LONGEST:
+            return await answer(prompt)
+        await asyncio.sleep(0.5)
+        return Completion(TEMPLATE.count_answer_ids(1), (-0.1,))
+
+    triton.script = forgetful
+
+
 FAULTS = {
     "wrong dtype": (lambda triton: triton.inputs.update(end_id="INT64"), "triton inputs", "end_id INT64"),
     "missing input": (lambda triton: triton.inputs.pop("stop_words_list"), "triton inputs", "missing"),
@@ -98,6 +112,7 @@ FAULTS = {
     ),
     "wrong end id": (go_on, "triton ends", "go on to the limit"),
     "truncating": (cut_prompts, "triton length", "cuts prompts"),
+    "no reuse": (forget, "triton reuse", "prefixes are not reused"),
     "another checkpoint": (
         lambda triton: triton.parameters.update(checkpoint_sha256="0" * 64),
         "triton checkpoint",

@@ -14,7 +14,7 @@ from tritonclient.grpc import InferInput, InferRequestedOutput, model_config_pb2
 from tritonclient.grpc._utils import _get_inference_request
 
 from stream.errors import InferenceBreach, InferenceOutage, InferenceUnclear
-from stream.generation import Completion, Origin, Prompt, origin
+from stream.generation import Completion, ModelStamp, Origin, Prompt, origin
 from stream.inference.contract import decode_word_list, encode_word_list
 from stream.inference.triton import TritonGenerator, _request
 from stream.local.ports import free_ports
@@ -228,3 +228,25 @@ async def test_triton_down_is_an_outage_within_seconds() -> None:
         assert not await generator.ready()
     assert {type(outcome) for outcome in outcomes} == {InferenceOutage}
     await generator.close()
+
+
+async def test_triton_completions_name_the_model_of_their_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A completion bears what the server states of its model, also after another one took its place."""
+    monkeypatch.setattr("stream.inference.triton._STAMP_AGE", 0.05)
+
+    async def answer(_prompt: Prompt) -> Completion:
+        return Completion((7,), (-0.5,))
+
+    async with scripted_triton(answer) as triton:
+        generator = TritonGenerator(triton.url)
+        assert (await generator.generate(Prompt((1,), 4, 5))).model is None
+        await triton.die()
+        triton.parameters = {
+            "checkpoint_sha256": "ab",
+            "checkpoint_name": "small",
+            "checkpoint_version": "3",
+        }
+        await asyncio.sleep(0.1)
+        await triton.start()
+        assert (await generator.generate(Prompt((1,), 4, 5))).model == ModelStamp("ab", "small", "3")
+        await generator.close()

@@ -2,13 +2,21 @@
 
 import platform
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
 
+from stream.bundled import model_repository
 from stream.errors import StackError
+from stream.fingerprint import checkpoint_sha256
+from stream.generation import ModelStamp
+from stream.inference.triton import _stamp_in
 from stream.local import triton as triton_server
 from stream.local.triton import TritonServer, why_unavailable
+from stream.ner.config import NerConfig
 from tests.tiny_model import write_tiny_checkpoint
 
 
@@ -112,3 +120,18 @@ def test_triton_server_listens_on_loopback_alone(tmp_path: Path) -> None:
     for kind, port in (("http", 1), ("grpc", 2), ("metrics", 3)):
         assert f"--{kind}-address=127.0.0.1" in command
         assert f"--{kind}-port={port}" in command
+
+
+@pytest.mark.skipif(why_unavailable() is not None, reason=str(why_unavailable()))
+def test_triton_server_states_the_checkpoint_that_it_serves(tmp_path: Path) -> None:
+    """The model's configuration has hash, name and version of the checkpoint, and the model's files."""
+    checkpoint = write_tiny_checkpoint(tmp_path / "model")
+    server = replace(_server(tmp_path, checkpoint), models=model_repository())
+    server.prepare()
+    model = tmp_path / "repository" / "tensorrt_llm"
+    config = text_format.Parse((model / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+    config_of_checkpoint = NerConfig.load(checkpoint)
+    assert _stamp_in(config) == ModelStamp(
+        checkpoint_sha256(checkpoint), config_of_checkpoint.name, config_of_checkpoint.version
+    )
+    assert {file.name for file in (model / "1").iterdir()} == {"model.py", "request.py"}

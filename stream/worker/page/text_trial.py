@@ -1,21 +1,26 @@
-"""A text of a visitor through the model that serves, told round by round."""
+"""A visitor's text through the model, told by rounds, and by passes where the engine is in this process."""
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from pydantic import ValidationError
 
 from stream.contract.messages import Document, Entity, Removed
 from stream.contract.rules import check_labels, check_text
 from stream.errors import BadDocument, InferenceError
-from stream.generation import Generator, asked_for
+from stream.generation import Completion, Generator, Prompt, asked_for
 from stream.ner.extractor import Extractor
 from stream.ner.parallel_decoding import WindowResult
 from stream.ner.postprocess import postprocess
 from stream.ner.template import PromptTemplate
 from stream.settings import Settings
 from stream.worker.page.samples import SHOWN_CHARACTERS, text_json
+
+if TYPE_CHECKING:
+    from stream.engine.trace import PassTrace, SequenceTrace
 
 _PATIENCE = 30.0
 _ORIGIN = "page"
@@ -24,6 +29,26 @@ _ROUNDS = ("count_ms", "mention_ms")
 
 class TrialRefusedError(Exception):
     """A text is not tried; the message says why."""
+
+
+@runtime_checkable
+class _Traceable(Protocol):
+    """A generator whose passes can be seen: the engine in this process."""
+
+    def tracing(self, on_pass: Callable[["PassTrace"], None]) -> AbstractContextManager[None]: ...
+
+
+class _Remembering:
+    """A generator that remembers its prompts."""
+
+    def __init__(self, generator: Generator) -> None:
+        self._generator = generator
+        self.ready, self.close = generator.ready, generator.close
+        self.prompts: set[tuple[int, ...]] = set()
+
+    async def generate(self, prompt: Prompt) -> Completion:
+        self.prompts.add(prompt.ids)
+        return await self._generator.generate(prompt)
 
 
 class TextTrial:
@@ -37,7 +62,11 @@ class TextTrial:
 
     def __init__(self, settings: Settings, template: PromptTemplate, generator: Generator) -> None:
         self._settings = settings
-        self._extractor = Extractor(generator, template, policy=settings.policy, threshold=settings.threshold)
+        self._template, self._generator = template, generator
+        self._asking = _Remembering(generator)
+        self._extractor = Extractor(
+            self._asking, template, policy=settings.policy, threshold=settings.threshold
+        )
         self._one_at_a_time = asyncio.Lock()
         self.default_labels = template.config.default_labels
 
@@ -56,7 +85,7 @@ class TextTrial:
             raise TrialRefusedError("another text is being tried: try again in a moment")
         async with self._one_at_a_time:
             try:
-                with asked_for(_ORIGIN):
+                with asked_for(_ORIGIN), self._traced() as passes:
                     async with asyncio.timeout(_PATIENCE):
                         raw = await self._extractor.ask(document)
             except InferenceError as error:
@@ -74,7 +103,34 @@ class TextTrial:
             "rounds": _rounds(raw.windows),
             "entities": [entity.model_dump(mode="json") for entity in extraction.entities],
             "removed": [removed.model_dump(mode="json") for removed in extraction.removed],
+            "passes": self._explained(passes),
         }
+
+    @contextmanager
+    def _traced(self) -> Iterator[list["PassTrace"]]:
+        """Passes of this block, those of other documents among them; none where the engine is elsewhere."""
+        passes: list[PassTrace] = []
+        self._asking.prompts.clear()
+        if not isinstance(self._generator, _Traceable):
+            yield passes
+            return
+        with self._generator.tracing(passes.append):
+            yield passes
+
+    def _explained(self, passes: list["PassTrace"]) -> list[dict[str, Any]]:
+        """Passes that answered prompts of this text, told of those prompts alone."""
+        if not passes:
+            return []
+        from stream.passes import explain  # noqa: PLC0415 - a worker beside Triton has no engine
+
+        own = (
+            replace(trace, prefilled=(), sequences=tuple(filter(self._is_own, trace.sequences)))
+            for trace in passes
+        )
+        return [asdict(step) for step in explain([trace for trace in own if trace.sequences], self._template)]
+
+    def _is_own(self, trace: "SequenceTrace") -> bool:
+        return trace.prompt in self._asking.prompts
 
     def _document(self, asked: dict[str, Any]) -> Document:
         try:
