@@ -13,6 +13,7 @@ from typing import Any
 import faust
 import structlog
 
+from stream import tracing
 from stream.aio import loop_factory
 from stream.backoff import pauses
 from stream.bundled import model_folder
@@ -24,7 +25,7 @@ from stream.registry.values import registry_values
 from stream.settings import Delivery, Settings, unknown_variables
 from stream.worker import consumer
 from stream.worker.committer import TransactionalPublisher
-from stream.worker.endpoints import HealthEndpoints, health_server
+from stream.worker.endpoints import HealthEndpoints, health_server, program_version
 from stream.worker.handler import Handler
 from stream.worker.health_state import DependencyStatus, HealthState
 from stream.worker.intake import InFlightLimit, Intake, sign_of_life
@@ -65,8 +66,13 @@ def run(settings: Settings, *, make: MakeGenerator = make_generator) -> None:
     configure_logs(settings.log_level)
     for variable, advice in unknown_variables().items():
         _log.warning("unknown setting ignored", variable=variable, advice=advice)
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(_until_signal(WorkerService(settings, make)))
+    if settings.otlp_endpoint is not None:
+        tracing.start(settings.otlp_endpoint, program_version())
+    try:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            runner.run(_until_signal(WorkerService(settings, make)))
+    finally:
+        tracing.stop()
 
 
 async def _until_signal(worker: "WorkerService") -> None:
