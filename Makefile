@@ -112,12 +112,12 @@ schemas: $(READY) ## Write schemas/, clients/ and the reference pages anew from 
 
 lock: ## Resolve the locked environments anew: those of make, and those of the images
 	@$(PYTHON) -m venv .venv-lock && .venv-lock/bin/python -m pip install --quiet "uv>=0.7,<1"
-	$(COMPILE) --universal --extra local --extra avro --extra convert --extra parquet --extra report --group dev --output-file $(LOCKS)/dev.txt
+	$(COMPILE) --universal --extra local --extra avro --extra otel --extra convert --extra parquet --extra report --group dev --output-file $(LOCKS)/dev.txt
 	$(COMPILE) --universal --group test --group deploy --output-file $(LOCKS)/deploy.txt
 	$(COMPILE) --universal --extra train --extra triton --extra convert --extra report --group test --output-file $(LOCKS)/train.txt
 	echo "mkdocs-material>=9.6,<10" | $(subst pyproject.toml,-,$(COMPILE)) --universal --output-file $(LOCKS)/docs.txt
 	echo transformers==4.57.3 | $(subst pyproject.toml,-,$(COMPILE)) --universal --output-file $(LOCKS)/transformers4.txt
-	$(COMPILE) --python-platform x86_64-manylinux_2_36 --extra avro --output-file deploy/requirements/worker.txt
+	$(COMPILE) --python-platform x86_64-manylinux_2_36 --extra avro --extra otel --output-file deploy/requirements/worker.txt
 	$(COMPILE) --python-platform x86_64-manylinux_2_36 --extra triton --output-file deploy/requirements/triton.txt
 
 stack-test: $(READY) ## Prove images and compose on a real Docker engine

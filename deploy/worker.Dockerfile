@@ -1,4 +1,4 @@
-# The worker: takes documents from Kafka, asks Triton, publishes entity events. Core dependencies and fastavro, of the extra avro, only.
+# The worker: takes documents from Kafka, asks Triton, publishes entity events. Core dependencies and the extras avro and otel only.
 # Also runs `padellm topics` and the other commands that need no engine. Build from the repository root:
 #   docker build -f deploy/worker.Dockerfile -t padellm-worker .
 ARG PYTHON_IMAGE=python:3.11.15-slim-bookworm

@@ -51,7 +51,7 @@ _DNS = "dns:///"  # as gRPC writes a name that stands for several addresses
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:]+\]|[^\s:/,\[\]]+):[0-9]{1,5}")
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 """Names and addresses that only this machine reaches."""
-_SHORTEST_TOKEN = 16
+SHORTEST_TOKEN = 16
 
 
 def user_cache_folder() -> Path:
@@ -99,8 +99,8 @@ def _token_endpoint(text: str) -> str:
     return text
 
 
-def _registry(text: str) -> str:
-    """Check the address of a schema registry; the message repeats no password that it may hold."""
+def _http_address(text: str) -> str:
+    """Check the address of a registry or a collector; the message repeats no password that it may hold."""
     url = urlsplit(text)
     if url.scheme not in {"http", "https"} or not url.hostname or url.username or url.password or url.query:
         raise ValueError("expected https://host/path, without a name or password in it")
@@ -125,6 +125,10 @@ _SAME_TOPIC = {
         "entity_rows_topic",
     ): "events and rows could not be told apart",
     ("dead_letters_topic", "entity_rows_topic"): "rows and dead letters could not be told apart",
+    ("documents_topic", "shadow_topic"): "every difference would be read as a document",
+    ("entities_topic", "shadow_topic"): "events and differences could not be told apart",
+    ("dead_letters_topic", "shadow_topic"): "dead letters and differences could not be told apart",
+    ("shadow_topic", "entity_rows_topic"): "rows and differences could not be told apart",
 }
 
 Topic = Annotated[str, AfterValidator(_topic)]
@@ -382,7 +386,7 @@ class Settings(BaseSettings):
         default=False, description="Let the event's metadata be all of the record but its texts."
     )
 
-    schema_registry_url: Annotated[str, AfterValidator(_registry)] | None = Field(
+    schema_registry_url: Annotated[str, AfterValidator(_http_address)] | None = Field(
         default=None,
         description="Address of a schema registry with Confluent's API, such as "
         "`https://host/apis/ccompat/v7` of Apicurio; see [topics](topics.md#a-schema-registry).",
@@ -442,6 +446,20 @@ class Settings(BaseSettings):
         "[default: it is beside the certificate]",
     )
     triton_in_flight: int = Field(default=256, ge=1, description="Concurrent requests to each Triton.")
+    shadow_triton_url: Annotated[str, AfterValidator(_servers)] | None = Field(
+        default=None,
+        description="Addresses of a [second model](serving.md#a-shadow), as in PADELLM_TRITON_URL. It reads "
+        "a share of the documents after their events.",
+    )
+    shadow_model: Path | None = Field(
+        default=None, description="Folder of the second model. [default: PADELLM_MODEL]"
+    )
+    shadow_share: float = Field(
+        default=0.05, ge=0, le=1, description="Share of the documents that the second model reads."
+    )
+    shadow_topic: Topic = Field(
+        default="entities.shadow", description="Topic of what the second model finds otherwise."
+    )
     engine_threads: int = Field(default=2, ge=1, description="Threads of the CPU engine.")
     kv_cache_mb: int = Field(
         default=128,
@@ -510,6 +528,11 @@ class Settings(BaseSettings):
         "page may read documents and send some.",
     )
     page_token_file: Path | None = Field(default=None, description="File that holds it instead.")
+    otlp_endpoint: Annotated[str, AfterValidator(_http_address)] | None = Field(
+        default=None,
+        description="Base address of an OpenTelemetry collector (OTLP over HTTP), such as "
+        "`http://127.0.0.1:4318`; traces are exported to it. See [operations](operations.md#traces).",
+    )
     log_level: LogLevel = Field(default=LogLevel.INFO, description="debug, info, warning or error.")
     cache_dir: Path = Field(
         default_factory=user_cache_folder,
@@ -589,7 +612,7 @@ _FILED = (
     "page_token",
 )
 # An address may hold a password by mistake.
-_UNPRINTED = {*_FILED, "sasl_oauthbearer_token_endpoint_url", "schema_registry_url"}
+_UNPRINTED = {*_FILED, "sasl_oauthbearer_token_endpoint_url", "schema_registry_url", "otlp_endpoint"}
 _PASSWORD_LOGIN = ("sasl_username", "sasl_password")
 _TOKEN_LOGIN = (
     "sasl_oauthbearer_token_endpoint_url",
@@ -694,8 +717,8 @@ def _page_problems(settings: "Settings") -> Iterator[str]:
             f"PADELLM_PAGE_HOST={settings.page_host} is not on loopback, where whoever reaches the page may "
             "read documents: set PADELLM_PAGE_TOKEN or PADELLM_PAGE_TOKEN_FILE"
         )
-    if token is not None and len(token.get_secret_value()) < _SHORTEST_TOKEN:
-        yield f"PADELLM_PAGE_TOKEN has fewer than {_SHORTEST_TOKEN} characters: it could be guessed"
+    if token is not None and len(token.get_secret_value()) < SHORTEST_TOKEN:
+        yield f"PADELLM_PAGE_TOKEN has fewer than {SHORTEST_TOKEN} characters: it could be guessed"
 
 
 def present(settings: Settings, name: str) -> str | None:

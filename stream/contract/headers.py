@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from pydantic import ValidationError
 
+from stream import tracing
 from stream.contract.messages import DeadLetter, EntityEvent, EntityRow
 from stream.contract.record import Headers, Record
 
@@ -20,6 +21,7 @@ ATTEMPTS = f"{DEAD_LETTER_PREFIX}delivery.count"
 STAGE = "padellm.stage"
 REASON = "padellm.reason"
 TRUNCATED = "padellm.truncated"
+_TRACE_HEADERS = {"traceparent", "tracestate"}
 
 _JSON = "application/json"
 
@@ -84,8 +86,13 @@ def dead_letter_headers(
         own[TRUNCATED] = str(len(record.value or b""))
     beside = _spring(letter, record) if spring else {}
     replaced = {*own, *beside, TRUNCATED}
-    kept = tuple((encodable(name), value) for name, value in record.headers if name not in replaced)
-    return (*kept, *beside.items(), *_encoded(own))
+    trace = tracing.carrier()  # in place of the record's, whose trace it continues
+    kept = tuple(
+        (encodable(name), value)
+        for name, value in record.headers
+        if name not in replaced and not (trace and name.lower() in _TRACE_HEADERS)
+    )
+    return (*kept, *beside.items(), *_encoded(own), *_encoded(trace))
 
 
 def size(headers: Headers) -> int:
@@ -142,12 +149,20 @@ def _encoded(attributes: Mapping[str, str]) -> Headers:
     return tuple((name, value.encode()) for name, value in attributes.items())
 
 
-def _trace(record: Record, event_id: str) -> Headers:
-    """The trace that the record came with, or one made from the event id, so that a repeat has the same."""
+def trace_of(record: Record) -> dict[str, str]:
+    """The trace that a record came with: ``traceparent`` and, where there is one, ``tracestate``."""
     for name, value in record.headers:
         if name.lower() == "traceparent" and value and _TRACEPARENT.fullmatch(value):
             states = [state for key, state in record.headers if key.lower() == "tracestate" and state]
-            return (("traceparent", value), *(("tracestate", state) for state in states[:1]))
+            known = [("traceparent", value), *(("tracestate", state) for state in states[:1])]
+            return {name: header.decode(errors="replace") for name, header in known}
+    return {}
+
+
+def _trace(record: Record, event_id: str) -> Headers:
+    """The present span's trace, or the record's, or one of the event id, so that a repeat has the same."""
+    if known := tracing.carrier() or trace_of(record):
+        return _encoded(known)
     digest = hashlib.sha256(event_id.encode()).hexdigest()
     return (("traceparent", f"00-{digest[:32]}-{digest[32:48]}-00".encode()),)
 

@@ -21,6 +21,7 @@ import grpc.aio
 import structlog
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from stream import tracing
 from stream.backoff import pauses
 from stream.errors import (
     ConfigurationError,
@@ -321,7 +322,9 @@ class TritonGenerator:
         self._calls += 1
         try:
             model = await self._model()
-            response = await self._stub.ModelInfer(request, timeout=timeout)
+            response = await self._stub.ModelInfer(
+                request, timeout=timeout, metadata=tuple(tracing.carrier().items()) or None
+            )
         except grpc.aio.AioRpcError as error:
             raise self._translated(error, request.id) from error
         finally:

@@ -15,6 +15,7 @@ from stream.ner.labels import LabelPrompt
 from stream.ner.spans import SpanAligner
 from stream.ner.template import PromptTemplate
 from stream.ner.windows import Window
+from stream.tracing import SharedSpan
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,12 @@ class ParallelDecoder:
         """See ``WindowDecoder``; the mention prompts of a label leave as soon as its count is back."""
         began = time.perf_counter()
         prefix = self._template.prefix_ids(window.ids)
-        answers = await all_of(self._ask(prefix, label) for label in labels)
+        counting, mentioning = SharedSpan("count"), SharedSpan("mention")
+        try:
+            answers = await all_of(self._ask(prefix, label, counting, mentioning) for label in labels)
+        finally:
+            counting.end()
+            mentioning.end()
         ended = time.perf_counter()
         counted = max((counted_at for _, counted_at in answers), default=ended)
         result = WindowResult(window, [], [], {}, [], (counted - began) * 1000, (ended - counted) * 1000)
@@ -126,17 +132,24 @@ class ParallelDecoder:
                 result.capped.append(label.name)
         return result
 
-    async def _ask(self, prefix: tuple[int, ...], label: LabelPrompt) -> tuple[LabelAnswer, float]:
+    async def _ask(
+        self, prefix: tuple[int, ...], label: LabelPrompt, counting: SharedSpan, mentioning: SharedSpan
+    ) -> tuple[LabelAnswer, float]:
         """A label's answer, and the time at which its count was known."""
         prompt = self._template.count_prompt(prefix, label.ids)
         stage = Stage.COUNT
         try:
-            count = read_count(await self._generator.generate(prompt), self._template)
+            with counting.inside():
+                counted = await self._generator.generate(prompt)
+            count = read_count(counted, self._template)
             counted_at = time.perf_counter()
             stage = Stage.MENTION
             number = count.number or 0
             prompts = [self._template.mention_prompt(prompt, number, k) for k in range(1, number + 1)]
-            completions = await all_of(map(self._generator.generate, prompts)) if prompts else []
+            completions: list[Completion] = []
+            if prompts:
+                with mentioning.inside():
+                    completions = await all_of(map(self._generator.generate, prompts))
         except InferenceError as error:
             error.stage = stage
             raise

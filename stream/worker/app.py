@@ -13,6 +13,7 @@ from typing import Any
 import faust
 import structlog
 
+from stream import tracing
 from stream.aio import loop_factory
 from stream.backoff import pauses
 from stream.bundled import model_folder
@@ -24,7 +25,7 @@ from stream.registry.values import registry_values
 from stream.settings import Delivery, Settings, unknown_variables
 from stream.worker import consumer
 from stream.worker.committer import TransactionalPublisher
-from stream.worker.endpoints import HealthEndpoints, health_server
+from stream.worker.endpoints import HealthEndpoints, health_server, program_version
 from stream.worker.handler import Handler
 from stream.worker.health_state import DependencyStatus, HealthState
 from stream.worker.intake import InFlightLimit, Intake, sign_of_life
@@ -38,6 +39,7 @@ from stream.worker.page.text_trial import TextTrial
 from stream.worker.progress import Bounds, ProgressWatch, Wait
 from stream.worker.publisher import Publisher
 from stream.worker.registered import PART, RegisteredValues
+from stream.worker.shadow import Shadow, shadow_of
 
 _log = structlog.get_logger(__name__)
 _CHECK_INTERVAL = 1.0
@@ -65,8 +67,13 @@ def run(settings: Settings, *, make: MakeGenerator = make_generator) -> None:
     configure_logs(settings.log_level)
     for variable, advice in unknown_variables().items():
         _log.warning("unknown setting ignored", variable=variable, advice=advice)
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(_until_signal(WorkerService(settings, make)))
+    if settings.otlp_endpoint is not None:
+        tracing.start(settings.otlp_endpoint, program_version())
+    try:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            runner.run(_until_signal(WorkerService(settings, make)))
+    finally:
+        tracing.stop()
 
 
 async def _until_signal(worker: "WorkerService") -> None:
@@ -141,11 +148,11 @@ class WorkerService:
             try:
                 await self._publisher.start()
                 await self._wait_for_topics()
-                async with self._registry() as values:
+                async with self._registry() as values, shadow_of(self.settings, self.metrics) as shadow:
                     topic, group = self.settings.documents_topic, self.settings.group
                     self.health.stage = f"waiting for partitions of {topic} in group {group}"
                     self.health.progress()
-                    await self._consume(model, values)
+                    await self._consume(model, values, shadow)
             finally:
                 await self._publisher.close()
 
@@ -204,7 +211,9 @@ class WorkerService:
             self.health.progress()
             await asyncio.sleep(pause)
 
-    async def _consume(self, model: ServedModel, values: RegisteredValues | None) -> None:
+    async def _consume(
+        self, model: ServedModel, values: RegisteredValues | None, shadow: Shadow | None
+    ) -> None:
         settings = self.settings
         tracker = OffsetTracker()
         transactions = None
@@ -213,7 +222,14 @@ class WorkerService:
         outlet = transactions or self._publisher
         watch = self._page.feed.watch if self._page is not None else nobody
         handler = Handler(
-            settings, model, outlet, self.metrics, self.health.model, values=values, watch=watch
+            settings,
+            model,
+            outlet,
+            self.metrics,
+            self.health.model,
+            values=values,
+            watch=watch,
+            shadow=shadow,
         )
         limit = InFlightLimit(settings.max_in_flight, settings.max_in_flight_bytes, self.metrics)
         intake = Intake(handler.handle, tracker, limit, self.health)

@@ -55,12 +55,16 @@ class HealthEndpoints:
         return web.Response(body=self._metrics.page(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def version(self, _: web.Request) -> web.Response:
-        """Name and version of this program; without an installed distribution the version is unknown."""
-        try:
-            known = version(_DISTRIBUTION)
-        except PackageNotFoundError:
-            known = "unknown"
-        return web.json_response({"name": _DISTRIBUTION, "version": known})
+        """Name and version of this program."""
+        return web.json_response({"name": _DISTRIBUTION, "version": program_version()})
+
+
+def program_version() -> str:
+    """Version of this program; unknown without an installed distribution."""
+    try:
+        return version(_DISTRIBUTION)
+    except PackageNotFoundError:
+        return "unknown"
 
 
 @asynccontextmanager

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import structlog
 
+from stream import tracing
 from stream.aio import all_of
 from stream.contract.entity_rows import rows_of
-from stream.contract.headers import event_headers, has_decodable_names, row_headers
+from stream.contract.headers import event_headers, has_decodable_names, row_headers, trace_of
 from stream.contract.messages import DeadLetter, EntityEvent, ModelInfo, Policy, Source
 from stream.contract.reasons import Reason, Stage
 from stream.contract.record import Record
@@ -38,6 +39,7 @@ from stream.worker.outcome import Finished, Watch, nobody
 from stream.worker.publisher import MessageTooLarge, Outgoing, Outlet
 from stream.worker.registered import RegisteredValues
 from stream.worker.repeats import RepeatLog
+from stream.worker.shadow import Shadow
 
 _log = structlog.get_logger(__name__)
 _CANONICAL = json.JSONEncoder(sort_keys=True)
@@ -81,6 +83,7 @@ class Handler:
         status: Status of the model.
         values: Read and write values of a schema registry; None where the settings name none.
         watch: Called with each outcome.
+        shadow: Takes documents whose event is published to a second model; None where there is none.
     """
 
     def __init__(
@@ -93,7 +96,9 @@ class Handler:
         *,
         values: RegisteredValues | None = None,
         watch: Watch = nobody,
+        shadow: Shadow | None = None,
     ) -> None:
+        self._shadow = shadow
         self._watch = watch
         self._settings = settings
         self._model = model
@@ -118,6 +123,14 @@ class Handler:
             DeliveryError: The dead-letter topic takes the record in no form, or the publisher is closed.
         """
         about(record)
+        if not tracing.exports():
+            await self._handle(record, fetched)
+            return
+        attributes = _messaging_attributes(record, self._settings.group)
+        with tracing.document_span(f"process {record.topic}", trace_of(record), attributes):
+            await self._handle(record, fetched)
+
+    async def _handle(self, record: Record, fetched: float) -> None:
         texts: Mapping[str | None, str] = {}
         outcome: EntityEvent | DeadLetter | None = None
         try:
@@ -128,6 +141,7 @@ class Handler:
             self._metrics.no_document()
             _log.debug("no document", why=str(why))
         except _NoEvent as no_event:
+            tracing.fail(no_event.reason)
             outcome = await self._dead_letters.publish(
                 record,
                 no_event.reason,
@@ -150,13 +164,14 @@ class Handler:
         """
         stage = Stage.DECODE
         try:
-            decoded = await self._decoded(record)
+            with tracing.step_span("decode"):
+                decoded = await self._decoded(record)
             document = decoded.document
             unit = document.offsets or self._settings.offsets
             stage = Stage.INFERENCE
             # Each document has a task, and so a context, of its own.
             origin.set(Origin(record.position))
-            structlog.contextvars.bind_contextvars(document=document.id)
+            structlog.contextvars.bind_contextvars(document_id=document.id)
             content = await self._content(decoded, unit)
             stage = Stage.PUBLISH
             made_by = self._model.made_by(content.model)
@@ -236,8 +251,10 @@ class Handler:
         """Publish an event, or a dead letter where its topic does not take it; returns which."""
         began, event = time.monotonic(), made.event
         try:
-            await self._publisher.publish(*made.messages)
+            with tracing.step_span("publish"):
+                await self._publisher.publish(*made.messages)
         except MessageTooLarge as error:
+            tracing.fail(Reason.EVENT_TOO_LARGE)
             return await self._dead_letters.publish(
                 record,
                 Reason.EVENT_TOO_LARGE,
@@ -246,6 +263,8 @@ class Handler:
         self._metrics.stage("publish", time.monotonic() - began)
         self._metrics.event(event)
         self._repeats.note(event)
+        if self._shadow is not None:
+            self._shadow.offer(event, made.decoded)
         _log.debug("event published", event_id=event.event_id, entities=len(event.entities))
         return event
 
@@ -287,3 +306,16 @@ class Handler:
 def _joined(first: str, second: str) -> str:
     """JSON of two lists as one."""
     return f"{first[:-1]}, {second[1:]}"
+
+
+def _messaging_attributes(record: Record, group: str) -> dict[str, str | int]:
+    """Attributes of a record's span, by OpenTelemetry's conventions for messaging (1.44, in development)."""
+    return {
+        "messaging.system": "kafka",
+        "messaging.operation.name": "process",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": record.topic,
+        "messaging.destination.partition.id": str(record.partition),
+        "messaging.kafka.offset": record.offset,
+        "messaging.consumer.group.name": group,
+    }

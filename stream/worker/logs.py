@@ -7,6 +7,8 @@ from typing import Any
 
 import structlog
 
+from stream import tracing
+from stream.contract.headers import trace_of
 from stream.contract.record import Record
 from stream.settings import LogLevel
 
@@ -16,6 +18,8 @@ _record: ContextVar[Record | None] = ContextVar("record", default=None)
 def _add_position(_logger: Any, _method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
     if (record := _record.get()) is not None:
         line.update(topic=record.topic, partition=record.partition, offset=record.offset)
+        if trace := tracing.carrier() or trace_of(record):
+            line["trace_id"] = trace["traceparent"].split("-")[1]
     return line
 
 

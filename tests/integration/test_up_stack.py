@@ -141,6 +141,7 @@ def test_up_restarts_the_worker_and_stops_on_sigterm(start_up):
     while not _answers(addresses["health"]):
         assert time.monotonic() < deadline
         time.sleep(0.2)
+    assert _answers(addresses["page"])
     processes = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)

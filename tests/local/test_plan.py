@@ -63,6 +63,17 @@ def test_plan_moves_from_a_taken_port_and_says_so(settings, tmp_path, taken_port
     assert any(f"port {taken_port}" in note and str(plan.settings.health_port) in note for note in plan.notes)
 
 
+def test_plan_names_the_page_where_the_settings_switch_it_on(settings, tmp_path, taken_port):
+    """The address of the page is printed, at a free port where its own is taken; else there is none."""
+    assert "page" not in make_plan(settings, data_dir=tmp_path).addresses()
+    chosen = settings.model_copy(update={"page": True, "page_port": taken_port})
+    plan = make_plan(chosen, data_dir=tmp_path)
+    port = plan.settings.page_port
+    assert plan.addresses()["page"] == f"http://127.0.0.1:{port}/"
+    assert port != taken_port
+    assert plan.worker.environment()["PADELLM_PAGE_PORT"] == str(port)
+
+
 def test_plan_refuses_a_taken_broker_port(settings, tmp_path, taken_port):
     """A port that was asked for by name is not replaced in silence."""
     with pytest.raises(StackError, match=f"port {taken_port} is taken"):

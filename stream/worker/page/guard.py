@@ -7,11 +7,15 @@ import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import structlog
 from aiohttp import hdrs, web
 from yarl import URL
 
-from stream.settings import LOOPBACK, Settings, present
+from stream.errors import ConfigurationError
+from stream.settings import LOOPBACK, SHORTEST_TOKEN, Settings, present
 
+_log = structlog.get_logger(__name__)
+_UNAVAILABLE = 503
 _COOKIE = "padellm_page"
 _WRONG_TOKEN_PAUSE = 0.5
 _HEADERS = {
@@ -42,12 +46,16 @@ class Guard:
 
     Args:
         settings: With the token, or with the file that holds it, which is read for every request.
+
+    Raises:
+        ConfigurationError: The file cannot be read, or its token is too short.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._key = secrets.token_bytes(32)  # of this process: cookies end with it
         self._logging_in = asyncio.Lock()
+        self._token()
 
     async def prepare(self, answer: web.StreamResponse, request: web.Request) -> None:
         """Begin an answer that is written piece by piece, with the headers that every answer has."""
@@ -76,19 +84,22 @@ class Guard:
         except web.HTTPException as refused:
             refused.headers.update(_HEADERS)
             raise
+        except ConfigurationError as error:
+            # The file of the token: nobody is let in without it.
+            _log.warning("page closed", cause=str(error))
+            answer = web.Response(status=_UNAVAILABLE)
         if not answer.prepared:
             answer.headers.update(_HEADERS)
         return answer
 
     def _check(self, request: web.Request) -> None:
-        token = self._token()
-        if token is None and _host(request) not in LOOPBACK:
+        if self._token() is None and _host(request) not in LOOPBACK:
             # Another site's name may have been pointed at this address (DNS rebinding).
             raise refusal(web.HTTPForbidden, "open the page by the address that the worker prints")
         if not request.path.startswith(_API):
             return
         self._check_origin(request)
-        if token is not None and request.path != OPEN_TO_ALL and not self._is_known(request, token):
+        if request.path != OPEN_TO_ALL and not self.knows(request):
             raise refusal(web.HTTPUnauthorized, "the page needs the token of PADELLM_PAGE_TOKEN")
 
     def _check_origin(self, request: web.Request) -> None:
@@ -101,7 +112,11 @@ class Guard:
             # Forms of other sites cannot send this type without asking first.
             raise refusal(web.HTTPUnsupportedMediaType, "send application/json")
 
-    def _is_known(self, request: web.Request, token: str) -> bool:
+    def knows(self, request: web.Request) -> bool:
+        """Return whether a request has the present token, or needs none."""
+        token = self._token()
+        if token is None:
+            return True
         scheme, _, bearer = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
         if scheme.casefold() == "bearer" and self._same(bearer.strip(), token):
             return True
@@ -109,7 +124,13 @@ class Guard:
         return hmac.compare_digest(cookie.encode(errors="replace"), self._mark(token).encode())
 
     def _token(self) -> str | None:
-        return present(self._settings, "page_token")
+        token = present(self._settings, "page_token")
+        if token is not None and len(token) < SHORTEST_TOKEN:
+            raise ConfigurationError(
+                f"PADELLM_PAGE_TOKEN_FILE={self._settings.page_token_file} holds fewer than {SHORTEST_TOKEN} "
+                "characters: they could be guessed"
+            )
+        return token
 
     def _same(self, given: str, token: str) -> bool:
         """Compare in a time that depends on neither, their lengths included."""

@@ -11,7 +11,8 @@ import structlog
 from aiohttp import web
 
 from stream.errors import ConfigurationError, DeliveryError
-from stream.kafka.producer import open_producer
+from stream.kafka.producer import Position, send
+from stream.kafka.records import OutgoingRecord
 from stream.settings import Settings
 from stream.worker.health_state import HealthState
 from stream.worker.metrics import WorkerMetrics
@@ -101,13 +102,15 @@ class Page:
             await self._guard.prepare(answer, request)
             # A page that is gone shows as an error of the next write.
             with suppress(ConnectionError):
-                await self._write_on(answer, last=_last_event(request))
+                await self._write_on(answer, request)
         finally:
             self._readers -= 1
         return answer
 
-    async def _write_on(self, answer: web.StreamResponse, last: int) -> None:
-        while not self._closing.is_set():
+    async def _write_on(self, answer: web.StreamResponse, request: web.Request) -> None:
+        last = _last_event(request)
+        # A new token ends what the old one opened.
+        while not self._closing.is_set() and self._guard.knows(request):
             figures = json.dumps(self._figures.latest(), separators=(",", ":")).encode()
             text = b"event: figures\ndata: %s\n\n" % figures
             if samples := self.feed.since(last, most=_SHOWN_AT_ONCE):
@@ -160,16 +163,22 @@ class Page:
         Raises:
             DeliveryError: It does not take the record.
         """
-        topic = self._settings.documents_topic
+        record = OutgoingRecord(key, value, text="")
+        stored: list[Position] = []
         self.feed.expect(value)
         try:
-            async with asyncio.timeout(_SENDING_PATIENCE), open_producer(self._settings) as producer:
-                stored = await producer.send_and_wait(topic, value, key=key)
+            async with asyncio.timeout(_SENDING_PATIENCE):
+                await send(
+                    [record],
+                    settings=self._settings,
+                    on_confirmed=lambda _, position: stored.append(position),
+                )
         except TimeoutError as error:
             raise DeliveryError(
                 f"{self._settings.broker} did not take the document in {_SENDING_PATIENCE:.0f} s"
             ) from error
-        return f"{stored.topic}/{stored.partition}/{stored.offset}"
+        partition, offset = stored[0]
+        return f"{self._settings.documents_topic}/{partition}/{offset}"
 
 
 @asynccontextmanager

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _PATIENCE = 30.0
 _ORIGIN = "page"
+_SHOWN_DRAFTS = 6  # of a prompt in a pass, the best first
 _ROUNDS = ("count_ms", "mention_ms")
 
 
@@ -127,7 +128,11 @@ class TextTrial:
             replace(trace, prefilled=(), sequences=tuple(filter(self._is_own, trace.sequences)))
             for trace in passes
         )
-        return [asdict(step) for step in explain([trace for trace in own if trace.sequences], self._template)]
+        steps = explain([trace for trace in own if trace.sequences], self._template)
+        for step in (told := list(map(asdict, steps))):
+            for answering in step["answering"]:
+                answering["candidates"] = answering["candidates"][:_SHOWN_DRAFTS]
+        return told
 
     def _is_own(self, trace: "SequenceTrace") -> bool:
         return trace.prompt in self._asking.prompts

@@ -1,8 +1,11 @@
 """Whom the page answers."""
 
+import asyncio
+
 import pytest
 from pydantic import ValidationError
 
+from stream.errors import ConfigurationError
 from stream.settings import Settings
 
 TOKEN = "correct horse battery"
@@ -66,6 +69,37 @@ async def test_guard_cookie_ends_with_the_token(serve_page, tmp_path):
         file.write_text("another long token")
         async with session.get("/api/about", cookies=cookies) as answer:
             assert answer.status == 401
+
+
+async def test_guard_new_token_ends_open_pages(serve_page, tmp_path, monkeypatch):
+    """A page that is open when the token changes gets nothing more."""
+    monkeypatch.setattr("stream.worker.page.server._INTERVAL", 0.01)
+    file = tmp_path / "token"
+    file.write_text(TOKEN)
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with (
+        serve_page(page_token_file=file) as (_, session),
+        session.get("/api/stream", headers=headers) as answer,
+    ):
+        assert answer.status == 200
+        file.write_text("another long token")
+        async with asyncio.timeout(5):
+            await answer.content.read()
+
+
+async def test_guard_is_closed_while_its_token_cannot_be_read(serve_page, tmp_path):
+    """Without its file, or with one of a few characters, the page lets nobody in, and does not start."""
+    file = tmp_path / "token"
+    file.write_text(TOKEN)
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with serve_page(page_token_file=file) as (_, session):
+        for content in ("", "short"):
+            file.write_text(content)
+            async with session.get("/api/about", headers=headers) as answer:
+                assert answer.status == 503
+        with pytest.raises(ConfigurationError, match="PADELLM_PAGE_TOKEN_FILE"):
+            async with serve_page(page_token_file=file):
+                pass
 
 
 @pytest.mark.parametrize("path", WRITES)
