@@ -44,6 +44,10 @@ COMPOSE_VARIABLES = frozenset(
         "PADELLM_PARTITIONS",
         "PADELLM_PROMETHEUS_PORT",
         "PADELLM_TRITON_PORT",
+        "PADELLM_VLLM_DRAFT_TOKENS",
+        "PADELLM_VLLM_DTYPE",
+        "PADELLM_VLLM_GPU_MEMORY",
+        "PADELLM_VLLM_MAX_SEQUENCES",
     }
 )
 _TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
@@ -125,6 +129,10 @@ _SAME_TOPIC = {
         "entity_rows_topic",
     ): "events and rows could not be told apart",
     ("dead_letters_topic", "entity_rows_topic"): "rows and dead letters could not be told apart",
+    ("documents_topic", "shadow_topic"): "every difference would be read as a document",
+    ("entities_topic", "shadow_topic"): "events and differences could not be told apart",
+    ("dead_letters_topic", "shadow_topic"): "dead letters and differences could not be told apart",
+    ("shadow_topic", "entity_rows_topic"): "rows and differences could not be told apart",
 }
 
 Topic = Annotated[str, AfterValidator(_topic)]
@@ -442,6 +450,20 @@ class Settings(BaseSettings):
         "[default: it is beside the certificate]",
     )
     triton_in_flight: int = Field(default=256, ge=1, description="Concurrent requests to each Triton.")
+    shadow_triton_url: Annotated[str, AfterValidator(_servers)] | None = Field(
+        default=None,
+        description="Addresses of a [second model](serving.md#a-shadow), as in PADELLM_TRITON_URL. It reads "
+        "a share of the documents after their events.",
+    )
+    shadow_model: Path | None = Field(
+        default=None, description="Folder of the second model. [default: PADELLM_MODEL]"
+    )
+    shadow_share: float = Field(
+        default=0.05, ge=0, le=1, description="Share of the documents that the second model reads."
+    )
+    shadow_topic: Topic = Field(
+        default="entities.shadow", description="Topic of what the second model finds otherwise."
+    )
     engine_threads: int = Field(default=2, ge=1, description="Threads of the CPU engine.")
     kv_cache_mb: int = Field(
         default=128,

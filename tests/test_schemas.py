@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 from pydantic import BaseModel, JsonValue
 
 from stream.contract.headers import dead_letter_headers, event_headers, read_dead_letter, row_headers
-from stream.contract.messages import Document, EntityEvent, EntityRow
+from stream.contract.messages import Document, EntityEvent, EntityRow, ShadowDifference
 from stream.schemas import asyncapi as asyncapi_module
 from stream.schemas import examples
 from stream.schemas.asyncapi import MODELS, asyncapi, contract_files, json_schema
@@ -25,7 +25,7 @@ from stream.schemas.settings_page import settings_page
 FOLDER = Path(__file__).parent.parent / "schemas"
 MESSAGES = [
     *(examples.PLAIN, examples.DETAILED, examples.EVENT, examples.LONG_EVENT),
-    *(examples.ROW, examples.EMPTY_ROW, examples.DEAD_LETTER),
+    *(examples.ROW, examples.EMPTY_ROW, examples.SHADOW, examples.DEAD_LETTER),
 ]
 NAMES = {model: name for name, model in MODELS.items()}
 
@@ -180,7 +180,12 @@ def test_schemas_document_schema_refuses_what_the_model_refuses(value):
 
 def test_schemas_asyncapi_examples_satisfy_their_schemas():
     """Every AsyncAPI example has the headers and the payload that its message promises."""
-    payloads = {"document": Document, "entityEvent": EntityEvent, "entityRow": EntityRow}
+    payloads = {
+        "document": Document,
+        "entityEvent": EntityEvent,
+        "entityRow": EntityRow,
+        "shadowDifference": ShadowDifference,
+    }
     for name, message in asyncapi()["components"]["messages"].items():
         for example in message["examples"]:
             Draft202012Validator(message["headers"]).validate(example.get("headers", {}))

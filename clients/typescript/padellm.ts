@@ -6,6 +6,7 @@ export const topics = {
   entities: "entities",
   deadLetters: "documents.dead-letters",
   entityRows: "entity-rows",
+  shadow: "entities.shadow",
 } as const;
 
 export type JsonValue =
@@ -149,4 +150,20 @@ export interface EntityRow {
   model_version: string;
   /** As in the event. */
   metadata?: Record<string, JsonValue>;
+}
+
+/** Entities that a second model finds otherwise in a document. Record key: the document id. There is none where both find the same. Scores are not compared. */
+export interface ShadowDifference {
+  /** Of the document's entity event. */
+  event_id: string;
+  document_id: string;
+  source: Source;
+  /** The model that made the event. */
+  model: ModelInfo;
+  /** The second model. */
+  shadow: ModelInfo;
+  /** Entities of the event that the second model does not find. */
+  missing: Entity[];
+  /** Entities that the second model finds beside them. */
+  added: Entity[];
 }

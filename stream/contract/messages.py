@@ -205,6 +205,21 @@ class EntityRow(Published):
     metadata: dict[str, JsonValue] = Field(default_factory=dict, description="As in the event.")
 
 
+class ShadowDifference(Published):
+    """Entities that a second model finds otherwise in a document. Record key: the document id.
+
+    There is none where both find the same. Scores are not compared.
+    """
+
+    event_id: str = Field(description="Of the document's entity event.")
+    document_id: str
+    source: Source
+    model: ModelInfo = Field(description="The model that made the event.")
+    shadow: ModelInfo = Field(description="The second model.")
+    missing: list[Entity] = Field(description="Entities of the event that the second model does not find.")
+    added: list[Entity] = Field(description="Entities that the second model finds beside them.")
+
+
 class DeadLetter(Message):
     """Reason why a record could not become an event.
 

@@ -17,10 +17,10 @@ from stream.settings import Settings
 
 
 def topic_names(settings: Settings) -> tuple[str, ...]:
-    """Documents, entities, dead letters, and rows of entities where they are asked for."""
-    rows = settings.entity_rows_topic
+    """Documents, entities, dead letters, and what is asked for beside: rows of entities, differences."""
     always = settings.documents_topic, settings.entities_topic, settings.dead_letters_topic
-    return always if rows is None else (*always, rows)
+    shadow = settings.shadow_topic if settings.shadow_triton_url else None
+    return (*always, *filter(None, (settings.entity_rows_topic, shadow)))
 
 
 async def ensure_topics(settings: Settings, *, partitions: int = 4, replication: int = -1) -> list[str]:

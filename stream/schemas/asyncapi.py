@@ -17,7 +17,7 @@ from stream.contract.headers import (
     STAGE,
     TRUNCATED,
 )
-from stream.contract.messages import DeadLetter, Document, EntityEvent, EntityRow
+from stream.contract.messages import DeadLetter, Document, EntityEvent, EntityRow, ShadowDifference
 from stream.contract.reasons import Reason, Stage
 from stream.schemas import examples
 from stream.schemas.avro import avro_schema
@@ -118,12 +118,14 @@ def asyncapi() -> dict[str, Any]:
             "entities": _channel("entities_topic", "entityEvent"),
             "deadLetters": _channel("dead_letters_topic", "deadLetter"),
             "entityRows": _channel("entity_rows_topic", "entityRow", address=_ROWS_ADDRESS),
+            "shadow": _channel("shadow_topic", "shadowDifference"),
         },
         "operations": {
             "receiveDocument": _operation("receive", "documents", "document"),
             "sendEntityEvent": _operation("send", "entities", "entityEvent"),
             "sendDeadLetter": _operation("send", "deadLetters", "deadLetter"),
             "sendEntityRow": _operation("send", "entityRows", "entityRow"),
+            "sendShadowDifference": _operation("send", "shadow", "shadowDifference"),
         },
         "components": {
             "messages": {
@@ -131,6 +133,7 @@ def asyncapi() -> dict[str, Any]:
                 "entityEvent": _entity_event(),
                 "deadLetter": _dead_letter(),
                 "entityRow": _entity_row(),
+                "shadowDifference": _shadow_difference(),
             }
         },
     }
@@ -190,6 +193,18 @@ def _entity_row() -> dict[str, Any]:
     }
 
 
+def _shadow_difference() -> dict[str, Any]:
+    return {
+        "name": "shadowDifference",
+        "title": "Shadow difference",
+        "contentType": _MEDIA_TYPE,
+        "headers": {"type": "object", "properties": {"content-type": {"const": _MEDIA_TYPE}}},
+        "payload": _payload("shadow-difference"),
+        "bindings": _key("UTF-8. The document id."),
+        "examples": [_example(examples.SHADOW_EXAMPLE)],
+    }
+
+
 def _dead_letter() -> dict[str, Any]:
     return {
         "name": "deadLetter",
@@ -220,6 +235,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "document": Document,
     "entity-event": EntityEvent,
     "entity-row": EntityRow,
+    "shadow-difference": ShadowDifference,
     "dead-letter": DeadLetter,
 }
 

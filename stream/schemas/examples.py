@@ -15,6 +15,7 @@ from stream.contract.messages import (
     ModelInfo,
     Policy,
     Removed,
+    ShadowDifference,
     Source,
 )
 from stream.contract.reasons import Reason, Stage
@@ -56,6 +57,15 @@ LONG_EVENT = EVENT.model_copy(
 )
 ROW = rows_of(EVENT)[0]
 (EMPTY_ROW,) = rows_of(EVENT.model_copy(update={"entities": []}))
+SHADOW = ShadowDifference(
+    event_id=EVENT.event_id,
+    document_id=EVENT.document_id,
+    source=EVENT.source,
+    model=EVENT.model,
+    shadow=EVENT.model.model_copy(update={"version": "2", "checkpoint": "5c" * 32}),
+    missing=EVENT.entities[2:],
+    added=[Entity(text="Babbage", label="person", start=25, end=32, score=0.71, count_score=0.9)],
+)
 DEAD_LETTER = DeadLetter(
     topic="documents",
     partition=0,
@@ -124,6 +134,11 @@ def _row_example(summary: str, row: EntityRow) -> RecordExample:
 ROW_EXAMPLES = (
     _row_example("The first of three entities.", ROW),
     _row_example("A document without entities.", EMPTY_ROW),
+)
+SHADOW_EXAMPLE = RecordExample(
+    "One entity that the second model does not find, and one that it finds beside.",
+    {"content-type": "application/json"},
+    json.loads(SHADOW.model_dump_json()),
 )
 DEAD_LETTER_EXAMPLE = RecordExample(
     "A value that is not JSON; the record's own header is kept.",

@@ -39,6 +39,7 @@ from stream.worker.page.text_trial import TextTrial
 from stream.worker.progress import Bounds, ProgressWatch, Wait
 from stream.worker.publisher import Publisher
 from stream.worker.registered import PART, RegisteredValues
+from stream.worker.shadow import Shadow, shadow_of
 
 _log = structlog.get_logger(__name__)
 _CHECK_INTERVAL = 1.0
@@ -147,11 +148,11 @@ class WorkerService:
             try:
                 await self._publisher.start()
                 await self._wait_for_topics()
-                async with self._registry() as values:
+                async with self._registry() as values, shadow_of(self.settings, self.metrics) as shadow:
                     topic, group = self.settings.documents_topic, self.settings.group
                     self.health.stage = f"waiting for partitions of {topic} in group {group}"
                     self.health.progress()
-                    await self._consume(model, values)
+                    await self._consume(model, values, shadow)
             finally:
                 await self._publisher.close()
 
@@ -210,7 +211,9 @@ class WorkerService:
             self.health.progress()
             await asyncio.sleep(pause)
 
-    async def _consume(self, model: ServedModel, values: RegisteredValues | None) -> None:
+    async def _consume(
+        self, model: ServedModel, values: RegisteredValues | None, shadow: Shadow | None
+    ) -> None:
         settings = self.settings
         tracker = OffsetTracker()
         transactions = None
@@ -219,7 +222,14 @@ class WorkerService:
         outlet = transactions or self._publisher
         watch = self._page.feed.watch if self._page is not None else nobody
         handler = Handler(
-            settings, model, outlet, self.metrics, self.health.model, values=values, watch=watch
+            settings,
+            model,
+            outlet,
+            self.metrics,
+            self.health.model,
+            values=values,
+            watch=watch,
+            shadow=shadow,
         )
         limit = InFlightLimit(settings.max_in_flight, settings.max_in_flight_bytes, self.metrics)
         intake = Intake(handler.handle, tracker, limit, self.health)

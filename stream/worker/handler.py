@@ -39,6 +39,7 @@ from stream.worker.outcome import Finished, Watch, nobody
 from stream.worker.publisher import MessageTooLarge, Outgoing, Outlet
 from stream.worker.registered import RegisteredValues
 from stream.worker.repeats import RepeatLog
+from stream.worker.shadow import Shadow
 
 _log = structlog.get_logger(__name__)
 _CANONICAL = json.JSONEncoder(sort_keys=True)
@@ -82,6 +83,7 @@ class Handler:
         status: Status of the model.
         values: Read and write values of a schema registry; None where the settings name none.
         watch: Called with each outcome.
+        shadow: Takes documents whose event is published to a second model; None where there is none.
     """
 
     def __init__(
@@ -94,7 +96,9 @@ class Handler:
         *,
         values: RegisteredValues | None = None,
         watch: Watch = nobody,
+        shadow: Shadow | None = None,
     ) -> None:
+        self._shadow = shadow
         self._watch = watch
         self._settings = settings
         self._model = model
@@ -259,6 +263,8 @@ class Handler:
         self._metrics.stage("publish", time.monotonic() - began)
         self._metrics.event(event)
         self._repeats.note(event)
+        if self._shadow is not None:
+            self._shadow.offer(event, made.decoded)
         _log.debug("event published", event_id=event.event_id, entities=len(event.entities))
         return event
 

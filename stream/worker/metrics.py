@@ -79,6 +79,13 @@ class WorkerMetrics:
             ["state"],
             registry=self.registry,
         )
+        self._shadow = Counter(
+            "padellm_shadow",
+            "Documents of the second model's share: same or different entities, dropped for want of a place, "
+            "failed.",
+            ["outcome"],
+            registry=self.registry,
+        )
         self._servers = Gauge(
             "padellm_server_up",
             "Of several model servers: 1 while it is in service, 0 while it is ejected.",
@@ -180,6 +187,10 @@ class WorkerMetrics:
             for sample in metric.samples
             if sample.name == name
         }
+
+    def shadow(self, outcome: str) -> None:
+        """Count a document for the second model: same, different, dropped or failed."""
+        self._shadow.labels(outcome).inc()
 
     def server_serves(self, server: str, *, up: bool) -> None:
         """Set whether a model server is in service."""

@@ -23,12 +23,13 @@ pytestmark = [
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "monitoring"
 PATIENCE = 60
-# The scripted model is one, without a circuit breaker before it, and nothing is published twice.
+# The scripted model is one, without circuit breaker and shadow, and nothing is published twice.
 NOT_MET = (
     "padellm_breaker_state",
     "padellm_repeats_total",
     "padellm_server_up",
     "padellm_server_tries_total",
+    "padellm_shadow_total",
 )
 
 

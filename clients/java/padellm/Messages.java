@@ -15,6 +15,7 @@ public final class Messages {
     public static final String ENTITIES_TOPIC = "entities";
     public static final String DEAD_LETTERS_TOPIC = "documents.dead-letters";
     public static final String ENTITY_ROWS_TOPIC = "entity-rows";
+    public static final String SHADOW_TOPIC = "entities.shadow";
 
     /** Units that offsets may count; Java, JavaScript and C# count UTF-16, Go and Rust bytes of UTF-8. */
     public enum OffsetUnit {
@@ -170,5 +171,22 @@ public final class Messages {
         @JsonProperty("model_version") String modelVersion,
         /** As in the event. */
         @JsonProperty("metadata") Map<String, JsonNode> metadata
+    ) {}
+
+    /** Entities that a second model finds otherwise in a document. Record key: the document id. There is none where both find the same. Scores are not compared. */
+    @JsonIgnoreProperties(ignoreUnknown = true)
+    public record ShadowDifference(
+        /** Of the document's entity event. */
+        @JsonProperty("event_id") String eventId,
+        @JsonProperty("document_id") String documentId,
+        @JsonProperty("source") Source source,
+        /** The model that made the event. */
+        @JsonProperty("model") ModelInfo model,
+        /** The second model. */
+        @JsonProperty("shadow") ModelInfo shadow,
+        /** Entities of the event that the second model does not find. */
+        @JsonProperty("missing") List<Entity> missing,
+        /** Entities that the second model finds beside them. */
+        @JsonProperty("added") List<Entity> added
     ) {}
 }
