@@ -86,6 +86,9 @@ SNIPPETS = {
     ("docs/downstream.md", "typescript"): (
         "tests/clients/test_clients.py::test_clients_typescript_reads_events"
     ),
+    ("docs/downstream.md", "streams"): (
+        "tests/clients/test_streams.py::test_streams_counts_each_entity_once"
+    ),
     ("docs/downstream.md", "java"): "tests/clients/test_clients.py::test_clients_java_reads_events",
 }
 

@@ -23,6 +23,20 @@ _ECJ = Jar(
 )
 
 
+KAFKA_STREAMS = (
+    Jar(
+        *("org.apache.kafka", "kafka-streams", "4.3.1"),
+        sha256="bd73f3805e116f711e8456ee89a8a5b43ff5dcf5a5bb865afae29deae89e7c4b",
+        size=2_277_950,
+    ),
+    Jar(
+        *("org.apache.kafka", "kafka-streams-test-utils", "4.3.1"),
+        sha256="e84547c830b86dffdc4f5556d9d58fd1de5020a820b0de34d837b27aa4452d8c",
+        size=66_449,
+    ),
+)
+
+
 class CompilationError(Exception):
     """A compiler's messages."""
 
@@ -63,13 +77,12 @@ class NodeProject:
 
 
 class JavaProject:
-    """Java files in a folder: compiled and run with Jackson, which comes with Kafka."""
+    """Java files in a folder: compiled and run with Kafka's jars, Jackson among them, and more."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *more: Jar) -> None:
         self.folder = folder
         self._java = find_java().program
-        jackson = [jar for jar in locked_jars() if jar.artifact.startswith("jackson-")]
-        jars = fetch(jackson, Settings().cache_dir / f"kafka-{VERSION}")
+        jars = [*fetch(locked_jars(), Settings().cache_dir / f"kafka-{VERSION}"), *map(_fetched, more)]
         self._classpath = os.pathsep.join(map(str, [*jars, folder]))
 
     def compile(self, *files: str) -> None:
