@@ -25,6 +25,7 @@ _COMMANDS = {
     "train": "Train a model.",
     "fetch": "Fetch the pretrained model that a bundled adapter changes.",
     "convert": "Convert annotated documents from one format into another.",
+    "sizing": "Show whether a model fits a GPU, from its config.json.",
     "config": "Show the effective settings and where each comes from.",
     "doctor": "Check machine, settings, broker, topics and Triton, and say how to fix what is wrong.",
 }

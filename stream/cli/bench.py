@@ -132,6 +132,33 @@ def serve(  # noqa: PLR0917 - the command line passes names
 
 
 @bench.command()
+def live(
+    data: DataOption = None,
+    limit: Annotated[int, typer.Option(min=1, help="Documents in one run.")] = 400,
+    in_flight: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Documents in flight; may be given several times. [default: 1 and 64]"),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure the Triton server that the settings name, with PaDeLLM and with an autoregressive baseline.
+
+    Answers have the lengths of the gold ones, whatever the model would say. Every text begins with numbers of
+    its own, so that none comes from the server's cache.
+
+    Example: PADELLM_TRITON_URL=gpu-host:8001 padellm bench live --data dev.jsonl.gz --json
+    """
+    from stream.aio import loop_factory
+    from stream.bench.live import run, show, summary
+
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runs = runner.run(run(data, limit=limit, in_flight=in_flight or (1, 64)))
+    show(runs)
+    if as_json:
+        typer.echo(json.dumps(summary(runs)))
+
+
+@bench.command()
 def soak(  # noqa: PLR0917 - the command line passes names
     documents: Annotated[
         str | None,

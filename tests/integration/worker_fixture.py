@@ -142,6 +142,7 @@ class Bench:
         *,
         topics: tuple[str, ...] | None = None,
         isolation_level: str = "read_uncommitted",
+        patience: float = _PATIENCE,
     ) -> list[Any]:
         """Records of events and dead letters from the start, read until the condition holds."""
         names = topics or (self.settings.entities_topic, self.settings.dead_letters_topic)
@@ -153,7 +154,7 @@ class Bench:
             fetch_max_wait_ms=100,
             isolation_level=isolation_level,
         ) as consumer:
-            deadline = time.monotonic() + _PATIENCE
+            deadline = time.monotonic() + patience
             while not until(records):
                 assert time.monotonic() < deadline, f"{len(records)} outcomes; logs: {self._logs()}"
                 for batch in (await consumer.getmany(timeout_ms=200)).values():
