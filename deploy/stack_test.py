@@ -164,6 +164,7 @@ def _files_accepted(compose: Compose, programs: list[tuple[str, ...]], report: R
         for profile, files in {
             "cpu": (),
             "gpu": ("-f", "docker-compose.yml", "-f", "compose.gpu.yml"),
+            "trtllm": ("-f", "docker-compose.yml", "-f", "compose.gpu.yml"),
         }.items():
             reader = Compose(
                 program, compose.engine, compose.project, {**compose.environment, "COMPOSE_PROFILES": profile}

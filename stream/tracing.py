@@ -9,7 +9,7 @@ text and no words of an error, which may quote one. OpenTelemetry is an extra, a
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from stream.errors import ConfigurationError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _TIMEOUT = 5.0
 _EXTRA = "PADELLM_OTLP_ENDPOINT needs OpenTelemetry: pip install 'padellm-stream[otel]'"
+_NOTHING = nullcontext()
 _provider: "TracerProvider | None" = None
 
 Attribute = str | int | float
@@ -98,10 +99,14 @@ def document_span(
         yield
 
 
-@contextmanager
-def step_span(name: str, attributes: Mapping[str, Attribute] | None = None) -> Iterator[None]:
+def step_span(name: str) -> AbstractContextManager[None]:
     """A step of the present document; none where there is none, as for the worker's own probes."""
-    if (span := _begun(name, attributes)) is None:
+    return _NOTHING if _provider is None else _step_span(name)
+
+
+@contextmanager
+def _step_span(name: str) -> Iterator[None]:
+    if (span := _begun(name)) is None:
         yield
         return
     from opentelemetry.trace import use_span  # noqa: PLC0415
@@ -122,9 +127,12 @@ class SharedSpan:
         self._span: Span | None = None
         self._left: int | None = None
 
-    @contextmanager
-    def inside(self) -> Iterator[None]:
+    def inside(self) -> AbstractContextManager[None]:
         """Be in the step; the first one begins it."""
+        return _NOTHING if _provider is None else self._inside()
+
+    @contextmanager
+    def _inside(self) -> Iterator[None]:
         self._span = self._span or _begun(self._name)
         if self._span is None:
             yield
@@ -154,7 +162,7 @@ def fail(kind: str) -> None:
 
 def carrier() -> dict[str, str]:
     """``traceparent``, and ``tracestate`` where there is one, of the present span; empty without."""
-    if _present() is None:
+    if _provider is None or _present() is None:
         return {}
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
 
@@ -163,10 +171,10 @@ def carrier() -> dict[str, str]:
     return headers
 
 
-def _begun(name: str, attributes: Mapping[str, Attribute] | None = None) -> "Span | None":
+def _begun(name: str) -> "Span | None":
     if _provider is None or _present() is None:
         return None
-    return _provider.get_tracer(__name__).start_span(name, attributes=attributes)
+    return _provider.get_tracer(__name__).start_span(name)
 
 
 def _present() -> "Span | None":

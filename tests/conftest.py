@@ -12,6 +12,7 @@ _FIXTURES = (
     "tests.integration.triton_fixture",
     "tests.integration.worker_fixture",
     "tests.integration.secured_kafka",
+    "tests.triton_models.stub",
 )
 
 pytest_plugins = [name for name in _FIXTURES if find_spec(name)]

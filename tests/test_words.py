@@ -6,6 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 FILES = [*sorted((ROOT / "stream").rglob("*.py")), *sorted((ROOT / "triton_models").rglob("*.py"))]
+GIVEN = {"TritonPythonModel"}  # Triton's python backend asks each model for it
 QUESTIONS = {"What", "How", "Which", "Where", "Whether", "Who", "That", "Those"}
 
 
@@ -22,7 +23,7 @@ def test_words_name_every_class_once():
     places = defaultdict(list)
     for file, node in nodes(ast.ClassDef):
         places[node.name.lstrip("_")].append(f"{file.relative_to(ROOT)}:{node.lineno}")
-    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+    assert {name: found for name, found in places.items() if len(found) > 1 and name not in GIVEN} == {}
 
 
 def test_words_begin_docstrings_with_a_noun_or_an_imperative():

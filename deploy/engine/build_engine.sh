@@ -1,5 +1,5 @@
 #!/bin/bash
-# Builds the TensorRT-LLM engine that the profile "gpu" serves, from a Llama- or Qwen-family folder in Hugging Face's layout.
+# Builds the TensorRT-LLM engine that the profile "trtllm" serves, from a Llama- or Qwen-family folder in Hugging Face's layout.
 #
 # Run it inside the very image that will serve the engine, on the very kind of GPU: an engine fits one TensorRT-LLM version
 # and one GPU architecture. From the repository root:

@@ -85,7 +85,7 @@ async def run(
     async with loaded(model) as opened:
         folder = opened.folder
         if data is None:
-            documents = await _samples_as_read(opened.extractor, wanted)
+            documents = await samples_as_read(opened.extractor, wanted)
             labels = label_inventory(documents)
         else:
             documents = list(islice(read_documents(data), wanted))
@@ -106,7 +106,7 @@ async def run(
         return measured, folder
 
 
-async def _samples_as_read(extractor: Extractor, most: int) -> list[AnnotatedDocument]:
+async def samples_as_read(extractor: Extractor, most: int) -> list[AnnotatedDocument]:
     """Sample documents, annotated with the model's own entities."""
     documents = bench_documents(None, most)
     found = await all_of(map(extractor.extract, documents))

@@ -132,6 +132,58 @@ def serve(  # noqa: PLR0917 - the command line passes names
 
 
 @bench.command()
+def capacity(
+    documents: Annotated[str | None, typer.Option(help="As for serve. [default: the samples]")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Documents in one run.")] = 400,
+    rounds: Annotated[int, typer.Option(min=1, help="Runs at every level and every rate, in turn.")] = 3,
+    model: ModelOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure what `padellm plan` sizes with: one model server by documents in flight, and one worker.
+
+    Then documents arrive at random times, at 30, 60 and 80% of the server's highest rate, and their mean time
+    is held against the plan's queueing model.
+
+    Example: padellm bench capacity --documents dev.jsonl.gz --json > capacity.json
+    """
+    from stream.aio import loop_factory
+    from stream.bench.capacity import run, show, summary
+
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        measured = runner.run(run(documents, limit=limit, rounds=rounds, model=model))
+    show(measured)
+    if as_json:
+        typer.echo(json.dumps(summary(measured)))
+
+
+@bench.command()
+def live(
+    data: DataOption = None,
+    limit: Annotated[int, typer.Option(min=1, help="Documents in one run.")] = 400,
+    in_flight: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Documents in flight; may be given several times. [default: 1 and 64]"),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure the Triton server that the settings name, with PaDeLLM and with an autoregressive baseline.
+
+    Answers have the lengths of the gold ones, whatever the model would say. Every text begins with numbers of
+    its own, so that none comes from the server's cache.
+
+    Example: PADELLM_TRITON_URL=gpu-host:8001 padellm bench live --data dev.jsonl.gz --json
+    """
+    from stream.aio import loop_factory
+    from stream.bench.live import run, show, summary
+
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runs = runner.run(run(data, limit=limit, in_flight=in_flight or (1, 64)))
+    show(runs)
+    if as_json:
+        typer.echo(json.dumps(summary(runs)))
+
+
+@bench.command()
 def soak(  # noqa: PLR0917 - the command line passes names
     documents: Annotated[
         str | None,

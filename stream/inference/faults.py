@@ -18,13 +18,13 @@ from stream.errors import (
     InferenceUnavailable,
     InferenceUnclear,
 )
-
-# Words of Triton and of its TensorRT-LLM backend.
-QUEUE_FULL_IN_TRITON = "Exceeds maximum queue size"
-QUEUED_TOO_LONG = "Request timeout expired"
-QUEUE_FULL_IN_ENGINE = "Maximum queue size of {limit} has been reached, please try again later"
-BATCH_REFUSED = "Batch size > 1 requires the tensorrt_llm backend to be using decoupled transaction policy"
-STREAMING_REFUSED = "Streaming is only supported if model is deployed using decoupled mode."
+from stream.inference.contract import (
+    BATCH_REFUSED,
+    QUEUE_FULL_IN_ENGINE,
+    QUEUE_FULL_IN_TRITON,
+    QUEUED_TOO_LONG,
+    STREAMING_REFUSED,
+)
 
 _BUSY = re.compile(f"{QUEUE_FULL_IN_TRITON}|{QUEUED_TOO_LONG}|{QUEUE_FULL_IN_ENGINE.format(limit='[0-9]+')}")
 # TensorRT-LLM checks a request when its executor fetches it, and reports that as a failure of the executor.

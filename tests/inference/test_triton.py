@@ -15,7 +15,8 @@ from tritonclient.grpc._utils import _get_inference_request
 
 from stream.errors import InferenceBreach, InferenceOutage, InferenceUnclear
 from stream.generation import Completion, ModelStamp, Origin, Prompt, origin
-from stream.inference.triton import TritonGenerator, _request, decode_word_list, encode_word_list
+from stream.inference.contract import decode_word_list, encode_word_list
+from stream.inference.triton import TritonGenerator, _request
 from stream.local.ports import free_ports
 from tests.inference.scripted_triton import Refusal, scripted_triton
 
@@ -36,22 +37,22 @@ def _config(engine: str) -> model_config_pb2.ModelConfig:
 
 
 def test_triton_configurations_differ_in_the_engine_alone() -> None:
-    """Both engines have one contract: their files differ in backend, instance group and parameters only."""
-    cpu, trtllm = _config("cpu"), _config("trtllm")
-    assert (cpu.backend, trtllm.backend) == ("python", "tensorrtllm")
-    for config in (cpu, trtllm):
+    """All engines have one contract: their files differ in backend, instance group and parameters only."""
+    configs = cpu, vllm, trtllm = _config("cpu"), _config("vllm"), _config("trtllm")
+    assert [config.backend for config in configs] == ["python", "python", "tensorrtllm"]
+    for config in configs:
         for field in ("backend", "instance_group", "parameters"):
             config.ClearField(field)
-    assert cpu == trtllm
+    assert cpu == vllm == trtllm
 
 
 def test_triton_configurations_leave_only_the_engine_open() -> None:
     """Every variable of NVIDIA's template is decided; the deployment names the engine and its checkpoint."""
     texts = {
         engine: (_MODELS / engine / "tensorrt_llm" / "config.pbtxt").read_text()
-        for engine in ("cpu", "trtllm")
+        for engine in ("cpu", "vllm", "trtllm")
     }
-    assert "${" not in texts["cpu"]
+    assert "${" not in texts["cpu"] + texts["vllm"]
     assert set(re.findall(r"\$\{(\w+)\}", texts["trtllm"])) == {
         "engine_dir",
         "checkpoint_sha256",

@@ -12,11 +12,15 @@ from concurrent.futures import ThreadPoolExecutor
 from stream.local.process import Service, ServiceProcess
 from stream.local.reaper import Reaper
 
-_PATIENCE = 180.0
-
 
 class RunningService:
-    """A service on ports, and with data, that it keeps over restarts."""
+    """A service on ports, and with data, that it keeps over restarts.
+
+    Attributes:
+        patience: Seconds that it may take to serve.
+    """
+
+    patience = 180.0
 
     def __init__(self, service: Service, reaper: Reaper) -> None:
         self.service = service
@@ -33,7 +37,7 @@ class RunningService:
         """Start it and wait until it serves."""
         self.service.prepare()
         self._process = process = ServiceProcess(self.service, self._reaper)
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + self.patience
         while not _run(self.service.is_ready()):
             assert process.exit_status() is None, f"{self.service.name} ended: {process.log_tail()}"
             assert time.monotonic() < deadline, f"{self.service.name} is not ready: {process.log_tail()}"

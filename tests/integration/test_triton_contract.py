@@ -17,7 +17,7 @@ from tritonclient.grpc.aio import InferenceServerClient
 from stream.engine.decoder import Decoder, EngineOptions
 from stream.errors import InferenceRejected
 from stream.generation import Prompt
-from stream.inference.faults import BATCH_REFUSED, STREAMING_REFUSED
+from stream.inference.contract import BATCH_REFUSED, STREAMING_REFUSED
 from stream.inference.triton import TritonGenerator
 from stream.local.ports import free_ports
 from tests.integration.triton_fixture import RunningTriton

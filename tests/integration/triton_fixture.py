@@ -52,7 +52,6 @@ def scripted_repository(folder: Path) -> Path:
     version = folder / MODEL_NAME / "1"
     version.mkdir(parents=True)
     (version.parent / "config.pbtxt").symlink_to(MODELS / MODEL_NAME / "config.pbtxt")
-    (version / "request.py").symlink_to(MODELS / MODEL_NAME / "1" / "request.py")
     (version / "model.py").symlink_to(Path(__file__).with_name("scripted_model") / "model.py")
     return folder
 

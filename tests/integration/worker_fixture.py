@@ -61,6 +61,13 @@ class WorkerProcess:
         lines = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
         return next((float(value) for sample, _, value in lines if sample == name), 0.0)
 
+    async def until_metric(self, name: str, value: float) -> None:
+        """Wait until a sample has a value."""
+        deadline = time.monotonic() + _PATIENCE
+        while (latest := await self.metric(name)) != value:
+            assert time.monotonic() < deadline, f"{name} is {latest}, not {value}"
+            await asyncio.sleep(0.1)
+
     def lines(self) -> list[dict[str, Any]]:
         """Log lines so far."""
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
@@ -135,6 +142,7 @@ class Bench:
         *,
         topics: tuple[str, ...] | None = None,
         isolation_level: str = "read_uncommitted",
+        patience: float = _PATIENCE,
     ) -> list[Any]:
         """Records of events and dead letters from the start, read until the condition holds."""
         names = topics or (self.settings.entities_topic, self.settings.dead_letters_topic)
@@ -146,7 +154,7 @@ class Bench:
             fetch_max_wait_ms=100,
             isolation_level=isolation_level,
         ) as consumer:
-            deadline = time.monotonic() + _PATIENCE
+            deadline = time.monotonic() + patience
             while not until(records):
                 assert time.monotonic() < deadline, f"{len(records)} outcomes; logs: {self._logs()}"
                 for batch in (await consumer.getmany(timeout_ms=200)).values():

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from request import GenerationRequest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 from stream.bundled import model_folder
 from stream.errors import InferenceUnavailable
 from stream.generation import Completion, Prompt
-from stream.inference.faults import QUEUE_FULL_IN_ENGINE, QUEUE_FULL_IN_TRITON
+from stream.inference.contract import QUEUE_FULL_IN_ENGINE, QUEUE_FULL_IN_TRITON, GenerationRequest
+from stream.inference.python_backend import parse, response
 from stream.settings import Settings
 from tests.integration.scripted_worker import ScriptedGenerator
 
@@ -45,7 +45,7 @@ class TritonPythonModel:
     def execute(self, requests: list[Any]) -> None:
         """Answer each request when its text says so."""
         for request in requests:
-            parsed = GenerationRequest.parse(request, exclude_input=True)
+            parsed = parse(request, engine="scripted engine")
             answering = self._answer(parsed, request.get_response_sender())
             asyncio.run_coroutine_threadsafe(answering, self._loop)
 
@@ -56,17 +56,17 @@ class TritonPythonModel:
 
     async def _answer(self, request: GenerationRequest, sender: Any) -> None:
         try:
-            response = await self._response(request)
+            answer = await self._response(request)
         except InferenceUnavailable as error:
-            response = _error(error, "UNAVAILABLE")
+            answer = _error(error, "UNAVAILABLE")
         except Exception as error:  # noqa: BLE001 - as the backends answer any fault
-            response = _error(error, "INTERNAL")
-        sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+            answer = _error(error, "INTERNAL")
+        sender.send(answer, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
     async def _response(self, request: GenerationRequest) -> Any:
         prompt = request.prompt
         if len(prompt.ids) == 1:  # the client's question of whether all is well
-            return request.response(Completion((), ()))
+            return response(request, Completion((), ()))
         words = self._generator._text(prompt).split()
         for order, argument in zip(words, [*words[1:], ""], strict=True):
             if order in _FULL and _counted_in(Path(argument)):
@@ -74,7 +74,7 @@ class TritonPythonModel:
         completion = await self._generator.generate(prompt)
         if "ROWS" in words:
             return _two_rows(completion)
-        return request.response(self._amiss(words, prompt, completion))
+        return response(request, self._amiss(words, prompt, completion))
 
     def _amiss(self, words: list[str], prompt: Prompt, completion: Completion) -> Completion:
         """The completion as the text orders it."""

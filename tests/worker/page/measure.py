@@ -1,14 +1,14 @@
 """Measurements of the page in Chromium: ``python -m tests.worker.page.measure --help``.
 
-``soak`` shows a stream of documents with the bundled model for some minutes: the state that the tab shows
-against the worker's metrics, and the memory of both. ``cost`` measures the worker over a model that answers
-at once, page open and closed in turn. Both start a Kafka of their own, and print one JSON line.
+``soak`` shows a stream of documents for some minutes: the state that the tab shows against the worker's
+metrics, and the memory of both. ``cost`` measures the worker over a model that answers at once, page open and
+closed in turn. ``pictures`` takes those of the documentation. All start a Kafka of their own, and print one
+JSON line.
 """
 
 import argparse
 import asyncio
 import json
-import os
 import statistics
 import sys
 import tempfile
@@ -25,18 +25,23 @@ from aiokafka import AIOKafkaProducer
 
 from stream.bench import plumbing
 from stream.bench.load import bench_documents, unlike_copies
+from stream.bench.stack import report_death
 from stream.bundled import sample_documents
-from stream.local.plan import running_stack
+from stream.kafka.topics import ensure_topics
+from stream.local.plan import make_plan, running_stack
 from stream.local.ports import free_ports
-from stream.settings import Delivery, Inference, Settings
+from stream.local.supervisor import Supervisor
+from stream.settings import Inference, Settings
 from tests.worker.page import chromium
 from tests.worker.page.test_browser import ARABIC
-from tests.worker.page.test_feed import EMOJI
 from tests.worker.page.test_server import HOSTILE
 
 _EVERY = 10.0  # seconds between two looks at the memory
 _WARM_UP = 2_000
 _PATIENCE = 60.0
+_PARTITIONS = 4  # as a stack creates its topics
+# Not every machine has a font of Chinese.
+_MIXED = f"😀 Zoë met 👩‍🚀 in Köln. {ARABIC}"
 
 
 def _records() -> Any:
@@ -44,14 +49,48 @@ def _records() -> Any:
     lines = [json.loads(line) for line in sample_documents().read_text(encoding="utf-8").splitlines()]
     texts = [line["text"] for line in lines]
     texts[5::60] = [HOSTILE] * len(texts[5::60])
-    texts[7::30] = [f"{EMOJI} {ARABIC}"] * len(texts[7::30])
+    texts[7::30] = [_MIXED] * len(texts[7::30])
+    texts[9::30] = [ARABIC] * len(texts[9::30])
     for number, text in enumerate(cycle(texts)):
         bad = number % 97 == 96
         yield f"doc-{number}".encode(), b"{" if bad else json.dumps({"text": text}).encode()
 
 
-async def soak(minutes: float, rate: float, shots: Path | None) -> dict[str, Any]:
-    """Stream at a rate a minute with one tab open."""
+async def soak(minutes: float, rate: float, *, instant: bool) -> dict[str, Any]:
+    """Stream at a rate a minute with one tab open, over the bundled model or one that answers at once."""
+    async with _instant_stack() if instant else _bundled_stack() as (settings, supervisor):
+        address = f"http://127.0.0.1:{settings.page_port}/"
+        worker = psutil.Process(next(pid for name, pid in supervisor.pids().items() if "worker" in name))
+        async with chromium.browser() as browser, chromium.tab(browser, address) as tab:
+            looks: list[dict[str, float]] = []
+            sending = asyncio.create_task(_send(settings, rate / 60, minutes * 60))
+            while not sending.done():
+                await asyncio.wait({sending}, timeout=_EVERY)
+                looks.append(await _look(tab, worker))
+                _say(looks[-1])
+            return {
+                "minutes": minutes,
+                "sent": sending.result(),
+                "shown": await _until_shown(tab, sending.result()),
+                "metrics": await _metrics(f"http://127.0.0.1:{settings.health_port}"),
+                "faults": tab.faults,
+                **_growth(looks),
+            }
+
+
+async def pictures(folder: Path) -> dict[str, Any]:
+    """Take pictures of the views with documents of the bundled model."""
+    async with _bundled_stack() as (settings, _), chromium.browser() as browser:
+        sending = asyncio.create_task(_send(settings, 5, 600))
+        try:
+            await _shoot(browser, f"http://127.0.0.1:{settings.page_port}/", folder)
+        finally:
+            sending.cancel()
+    return {"folder": str(folder)}
+
+
+@asynccontextmanager
+async def _bundled_stack() -> AsyncIterator[tuple[Settings, Supervisor]]:
     page_port, health_port = free_ports(2)
     settings = Settings(
         inference=Inference.IN_PROCESS,
@@ -62,29 +101,23 @@ async def soak(minutes: float, rate: float, shots: Path | None) -> dict[str, Any
     )
     with tempfile.TemporaryDirectory(prefix="padellm-page-") as folder:
         stack = running_stack(settings, data_dir=Path(folder), on_change=lambda _: None)
-        async with stack as (plan, supervisor), chromium.browser() as browser:
-            address = plan.worker.page
-            async with chromium.tab(browser, address) as tab:
-                worker = psutil.Process(supervisor.pids()["worker"])
-                looks: list[dict[str, float]] = []
-                sending = asyncio.create_task(_send(plan.settings, rate / 60, minutes * 60))
-                while not sending.done():
-                    await asyncio.wait({sending}, timeout=_EVERY)
-                    looks.append(await _look(tab, worker))
-                    _say(looks[-1])
-                sent = sending.result()
-                shown = await _until_shown(tab, sent)
-                told = await _metrics(plan.worker.address)
-                if shots:
-                    await _shoot(browser, address, shots)
-                return {
-                    "minutes": minutes,
-                    "sent": sent,
-                    "shown": shown,
-                    "metrics": told,
-                    "faults": tab.faults,
-                    **_growth(looks),
-                }
+        async with stack as (plan, supervisor):
+            yield plan.settings, supervisor
+
+
+@asynccontextmanager
+async def _instant_stack() -> AsyncIterator[tuple[Settings, Supervisor]]:
+    page_port, health_port = free_ports(2)
+    with tempfile.TemporaryDirectory(prefix="padellm-page-") as name:
+        plan = make_plan(
+            Settings(inference=Inference.IN_PROCESS, page=True, page_port=page_port, health_port=health_port),
+            data_dir=Path(name),
+        )
+        async with Supervisor(on_change=report_death) as supervisor:
+            await supervisor.start(plan.kafka)
+            await ensure_topics(plan.settings)
+            await supervisor.start(plumbing.InstantWorker(plan.settings, Path(name) / "worker.log"))
+            yield plan.settings, supervisor
 
 
 async def _send(settings: Settings, per_second: float, seconds: float) -> int:
@@ -157,7 +190,7 @@ async def _shoot(browser: Any, address: str, folder: Path) -> None:
             found = await tab.grave_findings()
             await tab.page.screenshot(path=folder / f"page-stream-{theme}.png")
             await tab.page.get_by_role("link", name="Try a text").click()
-            await tab.page.locator("#text").fill(f"{EMOJI}. Angela Merkel visited Paris. {ARABIC}")
+            await tab.page.locator("#text").fill(f"Angela Merkel visited Paris. {_MIXED}")
             await tab.page.get_by_role("button", name="Find entities").click()
             await tab.page.locator("#rounds h3").nth(1).wait_for()
             found += await tab.grave_findings()
@@ -172,21 +205,19 @@ async def _shoot(browser: Any, address: str, folder: Path) -> None:
 
 async def cost(documents: int, pairs: int) -> dict[str, Any]:
     """Documents a second and processor time of the worker, page closed and open in turn."""
-    (page_port,) = free_ports(1)
-    os.environ |= {"PADELLM_PAGE": "true", "PADELLM_PAGE_PORT": str(page_port)}
-    shape = plumbing.PlumbingPlan(documents, 1, 4, Delivery.AT_LEAST_ONCE)
     copies = chain.from_iterable(unlike_copies(bench_documents(None, documents)))
     figures: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
-    async with plumbing._stack(shape) as (settings, supervisor), chromium.browser() as browser:
-        driver = plumbing._Driver(settings, shape.partitions, plumbing._values(copies))
+    async with _instant_stack() as (settings, supervisor), chromium.browser() as browser:
+        address = f"http://127.0.0.1:{settings.page_port}/"
+        driver = plumbing._Driver(settings, _PARTITIONS, plumbing._values(copies))
         async with driver:
             await driver.send(_WARM_UP)
             for pair in range(pairs):
                 for is_open in (False, True) if pair % 2 == 0 else (True, False):
-                    async with _tab_if(browser, f"http://127.0.0.1:{page_port}/", is_open=is_open) as tab:
-                        before = plumbing._usages(supervisor)["worker 1"].processor_seconds
+                    async with _tab_if(browser, address, is_open=is_open) as tab:
+                        before = plumbing._usages(supervisor)["worker"].processor_seconds
                         latencies, seconds = await driver.send(documents)
-                        spent = plumbing._usages(supervisor)["worker 1"].processor_seconds - before
+                        spent = plumbing._usages(supervisor)["worker"].processor_seconds - before
                         figures[is_open].append((len(latencies) / seconds, 1000 * spent / documents))
                         _say({"open": is_open, "figures": figures[is_open][-1], "faults": tab and tab.faults})
     return {
@@ -219,20 +250,23 @@ def _say(figures: dict[str, Any]) -> None:
 def main() -> None:
     """Parse and measure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["soak", "cost"])
+    parser.add_argument("what", choices=["soak", "cost", "pictures"])
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--rate", type=float, default=1_000.0, help="documents a minute of soak")
-    parser.add_argument("--shots", type=Path, help="folder for pictures of the views")
+    parser.add_argument("--instant", action="store_true", help="soak over a model that answers at once")
+    parser.add_argument("--folder", type=Path, default=Path("docs"), help="of the pictures")
     parser.add_argument("--documents", type=int, default=3_000, help="documents of each part of cost")
     parser.add_argument("--pairs", type=int, default=5)
     given = parser.parse_args()
     if reason := chromium.missing():
         raise SystemExit(reason)
     if given.what == "soak":
-        result = asyncio.run(soak(given.minutes, given.rate, given.shots))
+        work = soak(given.minutes, given.rate, instant=given.instant)
+    elif given.what == "cost":
+        work = cost(given.documents, given.pairs)
     else:
-        result = asyncio.run(cost(given.documents, given.pairs))
-    sys.stdout.write(json.dumps(result) + "\n")
+        work = pictures(given.folder)
+    sys.stdout.write(json.dumps(asyncio.run(work)) + "\n")
 
 
 if __name__ == "__main__":

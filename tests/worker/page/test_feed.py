@@ -1,6 +1,8 @@
 """Samples of the stream, their bounds, and the search among them."""
 
+import cProfile
 import json
+import pstats
 
 import pytest
 
@@ -178,6 +180,20 @@ def test_feed_never_raises():
     broken = _event()
     feed.watch(Finished(broken.record, broken.outcome, 0.0, texts=None))  # type: ignore[arg-type]
     assert feed.finished == 1
+
+
+@pytest.mark.parametrize(
+    ("allowance", "most_calls"), [(0.001, 15), (1e9, 130)], ids=["passed over", "sampled"]
+)
+def test_feed_cost_of_a_record_is_bounded_in_calls(allowance, most_calls):
+    """A record that is passed over costs next to nothing, and a sampled one a fraction of its handling."""
+    text = "Ada met Bo in Rome. " * 20
+    finished = _event("doc", text, _entity(text, "Ada"), _entity(text, "Rome"))
+    feed = SampleFeed(Allowance(allowance), Allowance(allowance))
+    with cProfile.Profile() as profile:
+        for _ in range(100):
+            feed.watch(finished)
+    assert pstats.Stats(profile).total_calls / 100 < most_calls
 
 
 def test_feed_pace_is_of_the_last_seconds(monkeypatch):

@@ -18,6 +18,15 @@ function element(name, attributes = {}, ...children) {
 /** Text of unknown direction, kept from turning what is around it. */
 const foreign = (text) => element("bdi", {}, text);
 
+/** Milliseconds in a unit that is easily read; nothing is known yet where they are undefined. */
+function duration(ms) {
+  if (ms === undefined) return "–";
+  return ms < 1000 ? `${ms.toFixed(ms < 10 ? 1 : 0)} ms` : `${(ms / 1000).toFixed(1)} s`;
+}
+
+/** A count with its noun. */
+const counted = (count, noun, nouns) => `${number.format(count)} ${count === 1 ? noun : nouns}`;
+
 const number = new Intl.NumberFormat("en");
 
 // ---- the server ----------------------------------------------------------------------------------------------
@@ -115,9 +124,9 @@ function sampleItem(sample) {
   const head = element("div", { class: "head" },
     element("span", { class: "id" }, foreign(sample.id)),
     element("span", {}, foreign(sample.position)),
-    element("span", {}, `${sample.ms} ms`));
+    element("span", {}, duration(sample.ms)));
   if (sample.kind === "event") {
-    head.append(element("span", {}, `${sample.count} ${sample.count === 1 ? "entity" : "entities"}`));
+    head.append(element("span", {}, counted(sample.count, "entity", "entities")));
     return element("li", {}, head, ...textBlocks(sample.texts));
   }
   head.append(element("span", { class: "reason" }, sample.reason), element("span", {}, `stage ${sample.stage}`));
@@ -144,7 +153,7 @@ function showSamples(samples) {
   if (found) {
     awaited = null;
     byId("outcome").replaceChildren(sampleItem(found));
-    announce(found.kind === "event" ? `Its event: ${found.count} entities` : `A dead letter: ${found.reason}`);
+    announce(found.kind === "event" ? `Its event: ${counted(found.count, "entity", "entities")}` : `A dead letter: ${found.reason}`);
   }
   if (paused) {
     held = held.concat(samples).slice(-SHOWN);
@@ -207,8 +216,8 @@ function showFigures(figures) {
   const lag = Object.values(figures.lag).reduce((sum, records) => sum + records, 0);
   const shown = {
     "Documents a second": figures.per_second,
-    "Latency, half under": figures.milliseconds.p50 === undefined ? "–" : `${figures.milliseconds.p50} ms`,
-    "Latency, 99 in 100 under": figures.milliseconds.p99 === undefined ? "–" : `${figures.milliseconds.p99} ms`,
+    "Latency, half under": duration(figures.milliseconds.p50),
+    "Latency, 99 in 100 under": duration(figures.milliseconds.p99),
     "Lag, records": number.format(lag),
     "In flight": `${figures.in_flight} of ${figures.room}`,
     "Events": number.format(figures.outcomes.event ?? 0),
@@ -247,7 +256,7 @@ onSubmit(byId("try-form"), async () => {
   const told = await ask("/api/try", { text: byId("text").value, labels });
   byId("told").hidden = false;
   byId("told-text").replaceChildren(highlighted(told.text.text, told.text.entities));
-  byId("told-title").textContent = told.entities.length === 1 ? "1 entity" : `${told.entities.length} entities`;
+  byId("told-title").textContent = counted(told.entities.length, "entity", "entities");
   byId("rounds").replaceChildren(...told.rounds.map(roundItem));
   byId("passes").replaceChildren(...(told.passes ?? []).map(passItem));
   byId("told-title").focus();
@@ -255,7 +264,7 @@ onSubmit(byId("try-form"), async () => {
 
 function roundItem(round) {
   const what = round.name === "count" ? "How many of each label" : "All mentions at once";
-  const item = element("li", {}, element("h3", {}, `${what}: ${round.answers.length} prompts, ${round.ms} ms`));
+  const item = element("li", {}, element("h3", {}, `${what}: ${counted(round.answers.length, "prompt", "prompts")}, ${duration(round.ms)}`));
   if (!round.answers.length) return item;
   const names = round.name === "count" ? ["Label", "Count"] : ["Label", "Mention", "Score", ""];
   const rows = round.answers.map((one) => element("tr", {}, ...[

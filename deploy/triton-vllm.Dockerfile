@@ -1,0 +1,43 @@
+# Triton with vLLM behind the `tensorrt_llm` model contract, for a GPU: NVIDIA's image with vLLM 0.27.1, and the model of
+# triton_models/vllm. It serves a checkpoint in Hugging Face's layout as it is. Build from the repository root:
+#   docker build -f deploy/triton-vllm.Dockerfile -t padellm-triton-vllm .
+ARG TRITON_IMAGE=nvcr.io/nvidia/tritonserver:26.08-vllm-python-py3
+
+FROM ${TRITON_IMAGE}
+# Here, so that a volume mounted on it belongs to the user as well: the uid of triton-server, unprivileged in the image.
+RUN install --directory --owner=1000 --group=1000 /var/cache/padellm
+COPY triton_models/one_token.py /opt/padellm/triton/one_token.py
+COPY triton_models/checkpoints/padellm-small-en /opt/padellm/triton/checkpoints/padellm-small-en
+COPY triton_models/vllm /opt/padellm/triton/models
+# All of the package that the model needs, where Triton's stub finds it: beside the model.
+COPY stream/__init__.py stream/generation.py /opt/padellm/triton/models/tensorrt_llm/1/stream/
+COPY stream/inference/__init__.py stream/inference/contract.py stream/inference/python_backend.py \
+    /opt/padellm/triton/models/tensorrt_llm/1/stream/inference/
+# vLLM compiles kernels into its user's home, where the next start finds them. Nothing is fetched or reported.
+# torch asks for a name, which another uid than that below would not have.
+ENV HOME=/var/cache/padellm \
+    USER=padellm \
+    HF_HUB_OFFLINE=1 \
+    VLLM_NO_USAGE_STATS=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    PADELLM_MODEL=/opt/padellm/triton/checkpoints/padellm-small-en
+LABEL org.opencontainers.image.title="padellm-triton-vllm" \
+      org.opencontainers.image.description="Triton Inference Server with the tensorrt_llm contract on vLLM" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="0.2.0"
+USER 1000:1000
+# HTTP (health), gRPC (the worker), metrics
+EXPOSE 8000 8001 8002
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=5s --timeout=10s --start-period=600s --retries=6 \
+    CMD ["python3", "/opt/padellm/triton/one_token.py"]
+# The flags of the CPU image; loading billions of weights takes minutes.
+ENTRYPOINT ["tritonserver", \
+    "--model-repository=/opt/padellm/triton/models", \
+    "--disable-auto-complete-config", \
+    "--backend-config=python,stub-timeout-seconds=1800", \
+    "--backend-config=python,shm-default-byte-size=16777216", \
+    "--grpc-infer-allocation-pool-size=256", \
+    "--exit-timeout-secs=30", \
+    "--log-format=ISO8601"]
