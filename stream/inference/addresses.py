@@ -50,6 +50,9 @@ async def resolve(given: str) -> list[Address]:
 
 async def _addresses(host: str, port: int) -> list[Address]:
     loop = asyncio.get_running_loop()
-    answers = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    try:
+        answers = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:
+        raise OSError(f"{host!r} is no name of a host: {error}") from error
     hosts = sorted({str(answer[4][0]) for answer in answers})
     return [Address(f"[{one}]:{port}" if ":" in one else f"{one}:{port}", host) for one in hosts]

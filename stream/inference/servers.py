@@ -13,6 +13,7 @@ import structlog
 
 from stream.backoff import pauses
 from stream.errors import (
+    ConfigurationError,
     InferenceBusy,
     InferenceError,
     InferenceOutage,
@@ -215,19 +216,22 @@ class TritonServers:
 
     async def _attempt(self, member: Member, prompt: Prompt) -> Completion:
         member.in_flight += 1
-        outcome = "completed"
         try:
-            return await self._servers[member].attempt(prompt, waits=False)
+            completion = await self._servers[member].attempt(prompt, waits=False)
         except InferenceError as error:
-            outcome = _outcome(error)
+            self._tried(member, _outcome(error))
             raise
+        else:
+            self._tried(member, "completed")
+            return completion
         finally:
             member.in_flight -= 1
-            if member in self._roster:
-                if self._watch is not None:
-                    self._watch.server_tried(member.address, outcome)
-            elif not member.in_flight:
+            if member not in self._roster and not member.in_flight:
                 self._start(self._servers.pop(member).close())
+
+    def _tried(self, member: Member, outcome: str) -> None:
+        if self._watch is not None and member in self._roster:
+            self._watch.server_tried(member.address, outcome)
 
     def _others(self, members: set[Member]) -> list[Member]:
         """The servers in service beside these."""
@@ -292,7 +296,9 @@ class TritonServers:
         """Keep the servers those that the names stand for."""
         while True:
             try:
-                found = await resolve(self._given)
+                self._take(await resolve(self._given))
+            except ConfigurationError as error:  # a file for TLS was replaced by one that is wrong
+                _log.warning("model server not added", cause=str(error), effect="it is tried again")
             except OSError as error:
                 trouble = f"{self._given} cannot be resolved: {error.strerror or error}"
                 if self._unresolved is None:
@@ -300,7 +306,6 @@ class TritonServers:
                 self._unresolved = trouble
             else:
                 self._unresolved = None
-                self._take(found)
             await asyncio.sleep(_RESOLVED_EVERY)
 
     def _take(self, found: list[Address]) -> None:
@@ -317,8 +322,12 @@ class TritonServers:
 
     def _add(self, address: Address) -> None:
         member = self._roster.add(address.url)
+        try:
+            self._servers[member] = self._connect(address, partial(self._changed, member))
+        except ConfigurationError:
+            self._roster.remove(address.url)
+            raise
         self._states[member] = BreakerState.CLOSED
-        self._servers[member] = self._connect(address, partial(self._changed, member))
         _log.info("model server added", server=address.url)
         if self._watch is not None:
             self._watch.server_serves(address.url, up=True)

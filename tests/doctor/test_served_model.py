@@ -134,6 +134,18 @@ async def test_doctor_finds_nothing_to_mend_in_a_right_server(triton):
     assert "40 of 40 answers" in findings[-1].found
 
 
+async def test_doctor_asks_every_server():
+    """Each of several servers has findings of its own, by its address."""
+
+    async def answer(_prompt: Prompt) -> Completion:
+        raise AssertionError("not asked")
+
+    async with scripted_triton(answer) as one, scripted_triton(answer) as other:
+        one.is_ready = other.is_ready = False
+        findings = [each async for each in check_triton(Settings(triton_url=f"{one.url},{other.url}"))]
+    assert [each.found.rpartition(" ")[2] for each in findings] == [one.url, other.url]
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_doctor_finds_a_planted_fault(triton, fault):
     """Each fault is found under its subject, with a fix, before anything that follows from it."""

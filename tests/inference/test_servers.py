@@ -195,6 +195,20 @@ async def test_servers_try_a_slow_document_elsewhere(farm):
         assert (await farm.client.generate(PROMPT)).ids[0] != mark
 
 
+async def test_servers_count_each_try_by_its_outcome(farm):
+    """Tries are counted by server and outcome, and one that was cancelled is none."""
+    farm.models[0].fault = "busy"
+    await farm.ask("one", prompts=3)
+    farm.models[1].release = asyncio.Event()
+    asking = asyncio.create_task(farm.ask("two"))
+    await until(lambda: farm.models[1].asked == 4)
+    asking.cancel()
+    await asyncio.wait({asking})
+    first, second = (triton.url for triton in farm.tritons)
+    assert farm.tries[second, "completed"] == 3
+    assert set(farm.tries) == {(first, "busy"), (second, "completed")}
+
+
 class FakeServer:
     """A server that fails as its plan says, and whose breaker opens at each failure."""
 
@@ -316,5 +330,6 @@ async def test_addresses_of_a_name_are_all_that_it_resolves_to():
     assert await addresses.resolve("a:1, b:2,a:1") == [Address("a:1"), Address("b:2")]
     found = await addresses.resolve("dns:///localhost:8001")
     assert Address("127.0.0.1:8001", "localhost") in found
-    with pytest.raises(OSError, match=r"."):
-        await addresses.resolve("dns:///no-such-host.invalid:8001")
+    for nowhere in ("no-such-host.invalid", "x" * 70):
+        with pytest.raises(OSError, match=r"."):
+            await addresses.resolve(f"dns:///{nowhere}:8001")

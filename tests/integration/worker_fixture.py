@@ -61,6 +61,13 @@ class WorkerProcess:
         lines = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
         return next((float(value) for sample, _, value in lines if sample == name), 0.0)
 
+    async def until_metric(self, name: str, value: float) -> None:
+        """Wait until a sample has a value."""
+        deadline = time.monotonic() + _PATIENCE
+        while (latest := await self.metric(name)) != value:
+            assert time.monotonic() < deadline, f"{name} is {latest}, not {value}"
+            await asyncio.sleep(0.1)
+
     def lines(self) -> list[dict[str, Any]]:
         """Log lines so far."""
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
