@@ -27,7 +27,7 @@ def test_extract_prints_one_json_object(model):
     extraction = json.loads(result.stdout.splitlines()[-1])
     assert extraction["labels"] == ["PER", "LOC"]
     assert extraction["coverage"]["characters"] == 11
-    assert set(extraction) == {"entities", "removed", "coverage", "labels", "counts", "timings"}
+    assert set(extraction) == {"entities", "removed", "coverage", "labels", "counts", "timings", "model"}
 
 
 def test_extract_reads_stdin(model):

@@ -134,4 +134,4 @@ def test_triton_server_states_the_checkpoint_that_it_serves(tmp_path: Path) -> N
     assert _stamp_in(config) == ModelStamp(
         checkpoint_sha256(checkpoint), config_of_checkpoint.name, config_of_checkpoint.version
     )
-    assert {file.name for file in (model / "1").iterdir()} == {"model.py", "request.py"}
+    assert {file.name for file in (model / "1").iterdir()} == {"model.py"}
