@@ -145,7 +145,7 @@ lock: ## Resolve the locked environments anew: those of make, and those of the i
 	$(COMPILE) --universal --extra local --extra avro --extra otel --extra convert --extra parquet --extra report --group dev --output-file $(LOCKS)/dev.txt
 	$(COMPILE) --universal --group test --group deploy --output-file $(LOCKS)/deploy.txt
 	$(COMPILE) --universal --extra train --extra triton --extra convert --extra report --group test --output-file $(LOCKS)/train.txt
-	echo "mkdocs-material>=9.6,<10" | $(subst pyproject.toml,-,$(COMPILE)) --universal --output-file $(LOCKS)/docs.txt
+	printf '%s\n' 'mkdocs-material>=9.6,<10' 'mkdocstrings[python]>=1.0,<2' | $(subst pyproject.toml,-,$(COMPILE)) --universal --output-file $(LOCKS)/docs.txt
 	echo transformers==4.57.3 | $(subst pyproject.toml,-,$(COMPILE)) --universal --output-file $(LOCKS)/transformers4.txt
 	echo "hatchling>=1.27,<2" | $(subst pyproject.toml,-,$(COMPILE)) --python-platform x86_64-manylinux_2_36 --output-file deploy/requirements/build.txt
 	@# Torch from PyPI stands in for a build that PyPI lacks; Triton's stub reads arrays of numpy 1 alone.
