@@ -13,6 +13,7 @@ from stream.local.ports import LOOPBACK, is_listening
 
 VERSION = "4.3.1"
 _LARGEST_MESSAGE = 64 * 1024 * 1024
+_LARGEST_PARTITION = 1024 * 1024 * 1024
 _FORMAT_PATIENCE = 120.0
 
 
@@ -171,6 +172,9 @@ class Kafka:
             "group.initial.rebalance.delay.ms": 0,
             "message.max.bytes": _LARGEST_MESSAGE,  # also for topics that a client creates by using them
             "log.cleaner.dedupe.buffer.size": 2 * 1024 * 1024,
+            # By size and not by age: what is sent with its times of years ago would be deleted unread.
+            "log.retention.ms": -1,
+            "log.retention.bytes": _LARGEST_PARTITION,
             # After a kill the new process waits for its own old registration to expire: 9 seconds by default.
             "broker.session.timeout.ms": 2000,
             "broker.heartbeat.interval.ms": 500,

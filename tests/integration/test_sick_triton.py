@@ -84,7 +84,7 @@ async def test_sick_triton_loses_nothing_and_makes_no_dead_letter(bench: Bench, 
         await asyncio.sleep(max(0.0, _SICK_SECONDS - noticed))
         assert (await worker.page("/livez"))[0] == 200
         assert (await worker.page("/readyz"))[0] == 503
-        assert await worker.metric('padellm_breaker_state{state="closed"}') == 0
+        await worker.until_metric('padellm_breaker_state{state="closed"}', 0)
         done = await worker.metric('padellm_documents_total{outcome="event"}')
         assert done < _SICK_DOCUMENTS
         illness.words = None

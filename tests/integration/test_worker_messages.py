@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from typing import Any
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -71,16 +72,29 @@ async def test_worker_messages_wait_for_their_topics(bench: Bench):
 
 async def test_worker_messages_topics_take_the_largest_documents(bench: Bench):
     """Topics are made for messages of the size in the settings."""
+    values = await _topic_settings(bench)
+    assert values["max.message.bytes"] == str(bench.settings.max_message_bytes)
+
+
+async def test_worker_messages_of_any_age_stay_in_the_embedded_kafka(bench: Bench):
+    """A record sent with its time of years ago is not deleted unread: the topic is bounded by its size."""
+    values = await _topic_settings(bench)
+    assert values["retention.ms"] == "-1"
+    assert int(values["retention.bytes"]) > bench.settings.max_message_bytes
+
+
+async def _topic_settings(bench: Bench) -> dict[str, str]:
+    """Settings of the documents topic, by name."""
+    wanted = [ConfigResource(ConfigResourceType.TOPIC, bench.settings.documents_topic)]
     admin = await _admin(bench)
+    entries: list[Any] = []
     try:
-        (answer,) = await admin.describe_configs(
-            [ConfigResource(ConfigResourceType.TOPIC, bench.settings.documents_topic)]
-        )
+        while not entries:  # a topic made just now is not known everywhere
+            (answer,) = await admin.describe_configs(wanted)
+            ((*_, entries),) = answer.resources
     finally:
         await admin.close()
-    (resource,) = answer.resources
-    values = {entry[0]: entry[1] for entry in resource[4]}
-    assert values["max.message.bytes"] == str(bench.settings.max_message_bytes)
+    return {entry[0]: entry[1] for entry in entries}
 
 
 async def test_worker_messages_header_name_that_is_not_utf8(bench: Bench, monkeypatch):

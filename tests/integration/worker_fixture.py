@@ -55,11 +55,25 @@ class WorkerProcess:
         except (ClientError, OSError):
             return 0, ""
 
+    async def says(self, path: str, words: str) -> None:
+        """Wait until a page holds these words."""
+        deadline = time.monotonic() + _PATIENCE
+        while words not in (found := (await self.page(path))[1]):
+            assert time.monotonic() < deadline, f"{words!r} is not in {found}"
+            await asyncio.sleep(0.1)
+
     async def metric(self, name: str) -> float:
         """A sample's value, by its full name with labels; 0 where it is not there."""
         _, text = await self.page("/metrics")
         lines = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
         return next((float(value) for sample, _, value in lines if sample == name), 0.0)
+
+    async def until_metric(self, name: str, value: float) -> None:
+        """Wait until a sample has a value."""
+        deadline = time.monotonic() + _PATIENCE
+        while (latest := await self.metric(name)) != value:
+            assert time.monotonic() < deadline, f"{name} is {latest}, not {value}"
+            await asyncio.sleep(0.1)
 
     def lines(self) -> list[dict[str, Any]]:
         """Log lines so far."""

@@ -4,6 +4,7 @@ Nothing here imports vLLM.
 """
 
 import json
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,17 +196,19 @@ def _first_run(ids: Sequence[int], controls: Collection[int]) -> list[int]:
 
 
 def _number(
-    environment: Mapping[str, str], name: str, default: float, *, low: float, high: float = 1e9
+    environment: Mapping[str, str], name: str, default: float, *, low: float, high: float = math.inf
 ) -> float:
-    text = environment.get(name) or str(default)
-    kind = type(default)
+    """A number within bounds, whole where the default is."""
+    text = environment.get(name)
+    if not text:
+        return default
     try:
-        number = kind(text)
+        number = type(default)(text)
     except ValueError:
-        number = kind(low - 1)
+        number = math.nan
     if not low <= number <= high:
-        bounds = f"from {low} to {high}" if high < 1e9 else f"of {low} or more"  # noqa: PLR2004 - no bound
-        raise BadOption(f"{name}={text!r}: expected a number {bounds}")
+        bounds = f"of {low} or more" if math.isinf(high) else f"from {low} to {high}"
+        raise BadOption(f"{name}={text!r}: expected a {type(default).__name__} {bounds}")
     return number
 
 
