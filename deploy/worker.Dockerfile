@@ -9,11 +9,16 @@ RUN python3 -m venv /opt/padellm
 # The pinned packages first: a change of our own code does not fetch them again.
 COPY deploy/requirements/worker.txt requirements.txt
 RUN /opt/padellm/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements.txt
+# So are the packages that build our own: an isolated build would fetch them without hashes.
+COPY deploy/requirements/build.txt build.txt
+RUN python3 -m venv /opt/build \
+    && /opt/build/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY schemas schemas
 COPY triton_models triton_models
 COPY stream stream
-RUN /opt/padellm/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps . \
+RUN /opt/build/bin/pip wheel --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist . \
+    && /opt/padellm/bin/pip install --disable-pip-version-check --no-deps --no-index dist/*.whl \
     && /opt/padellm/bin/pip uninstall --yes --disable-pip-version-check setuptools pip \
     # Files may come from a checkout that only its owner can read.
     && chmod -R a+rX /opt/padellm/lib/python3.11/site-packages/stream

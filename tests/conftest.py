@@ -12,6 +12,7 @@ _FIXTURES = (
     "tests.integration.triton_fixture",
     "tests.integration.worker_fixture",
     "tests.integration.secured_kafka",
+    "tests.integration.registry_fixture",
     "tests.triton_models.stub",
 )
 

@@ -107,14 +107,43 @@ async def serve_at_rate(extractor: Extractor, documents: Sequence[Document], *, 
         stream.errors.InferenceError: The model did not answer.
     """
     began = time.perf_counter()
-
-    async def serve(document: Document, due: float) -> float:
-        await asyncio.sleep(max(0.0, due - time.perf_counter()))
-        await extractor.extract(document)
-        return time.perf_counter() - due
-
-    latencies = await all_of(serve(document, began + at / rate) for at, document in enumerate(documents))
+    latencies = await all_of(
+        _served_when_due(extractor, document, began + at / rate) for at, document in enumerate(documents)
+    )
     return Serving.of(latencies, time.perf_counter() - began)
+
+
+async def serve_unevenly(
+    extractor: Extractor, documents: Sequence[Document], *, rate: float, seed: int
+) -> list[float]:
+    """The same with arrivals at random times, as those of many independent senders (a Poisson process).
+
+    Args:
+        extractor: What serves.
+        documents: At least one.
+        rate: Documents a second, in the mean.
+        seed: Of the times.
+
+    Returns:
+        Seconds of each document, from its arrival to its result.
+
+    Raises:
+        stream.errors.InferenceError: The model did not answer.
+    """
+    # Given their number, the times of a Poisson process are spread evenly over its time.
+    due = np.sort(np.random.default_rng(seed).uniform(0, len(documents) / rate, len(documents)))
+    began = time.perf_counter()
+    return await all_of(
+        _served_when_due(extractor, document, began + after)
+        for document, after in zip(documents, due.tolist(), strict=True)
+    )
+
+
+async def _served_when_due(extractor: Extractor, document: Document, due: float) -> float:
+    """Seconds from when a document is due to its result."""
+    await asyncio.sleep(max(0.0, due - time.perf_counter()))
+    await extractor.extract(document)
+    return time.perf_counter() - due
 
 
 def unlike_copies(documents: Sequence[Document]) -> Iterator[list[Document]]:

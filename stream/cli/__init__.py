@@ -22,6 +22,7 @@ _COMMANDS = {
     "annotate": "Annotate files: JSON Lines, CSV, Parquet or plain text, without a broker.",
     "evaluate": "Score a model on annotated documents.",
     "bench": "Measure decoding, serving, and how cost grows.",
+    "plan": "Size partitions, workers and model servers for a rate, from measured figures.",
     "train": "Train a model.",
     "fetch": "Fetch the pretrained model that a bundled adapter changes.",
     "convert": "Convert annotated documents from one format into another.",

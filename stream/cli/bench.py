@@ -132,6 +132,31 @@ def serve(  # noqa: PLR0917 - the command line passes names
 
 
 @bench.command()
+def capacity(
+    documents: Annotated[str | None, typer.Option(help="As for serve. [default: the samples]")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Documents in one run.")] = 400,
+    rounds: Annotated[int, typer.Option(min=1, help="Runs at every level and every rate, in turn.")] = 3,
+    model: ModelOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure what `padellm plan` sizes with: one model server by documents in flight, and one worker.
+
+    Then documents arrive at random times, at 30, 60 and 80% of the server's highest rate, and their mean time
+    is held against the plan's queueing model.
+
+    Example: padellm bench capacity --documents dev.jsonl.gz --json > capacity.json
+    """
+    from stream.aio import loop_factory
+    from stream.bench.capacity import run, show, summary
+
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        measured = runner.run(run(documents, limit=limit, rounds=rounds, model=model))
+    show(measured)
+    if as_json:
+        typer.echo(json.dumps(summary(measured)))
+
+
+@bench.command()
 def live(
     data: DataOption = None,
     limit: Annotated[int, typer.Option(min=1, help="Documents in one run.")] = 400,

@@ -72,13 +72,15 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Jar:
-    """One pinned jar."""
+    """One pinned jar, or another file of Maven's by its classifier and packaging."""
 
     group: str
     artifact: str
     version: str
     sha256: str
     size: int
+    classifier: str = ""
+    packaging: str = "jar"
 
     @property
     def coordinate(self) -> str:
@@ -88,7 +90,7 @@ class Jar:
     @property
     def file_name(self) -> str:
         """Name of the file in the cache folder."""
-        return f"{self.artifact}-{self.version}.jar"
+        return f"{self.artifact}-{self.version}.{self.packaging}"
 
 
 def locked_jars() -> tuple[Jar, ...]:
@@ -131,7 +133,8 @@ def _fetch_into(folder: Path, jars: Sequence[Jar], staging: Path, progress: Prog
 
 def _fetch_one(jar: Jar, maven: Any, staging: Path, folder: Path) -> None:
     try:
-        fetched = maven.project(jar.group, jar.artifact).at_version(jar.version).artifact().resolve()
+        component = maven.project(jar.group, jar.artifact).at_version(jar.version)
+        fetched = component.artifact(classifier=jar.classifier, packaging=jar.packaging).resolve()
     except (OSError, RuntimeError, AssertionError) as error:  # requests' errors are OSErrors
         raise StackError(
             f"{jar.coordinate} could not be fetched: {error}. "

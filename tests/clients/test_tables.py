@@ -9,10 +9,11 @@ from contextlib import suppress
 
 import pytest
 
-from stream.contract.messages import Document
+from stream.contract.messages import Document, EntityRow
+from stream.schemas.asyncapi import json_schema
 from stream.settings import Settings
 from stream.testing import Harness
-from tests.clients.test_clients import snippet
+from tests.clients.test_clients import PAGE, snippet
 
 ROWS = Settings(entity_rows_topic="entity-rows")
 ANSWERS = {"person": ["Ada Lovelace", "Charles Babbage"], "location": ["London"]}
@@ -60,6 +61,28 @@ async def test_tables_upsert_makes_repeats_harmless():
     database.execute(incomplete)
     assert sorted(database.execute(NEWEST)) == EXPECTED[:2]
     database.close()
+
+
+def _by_hand(name: str) -> str:
+    (code,) = re.findall(rf"<!-- by hand: {name} -->\n```\w+\n(.*?)```", PAGE, re.DOTALL)
+    return code
+
+
+def test_tables_of_connect_and_flink_have_columns_of_the_row():
+    """The schemas for Connect and Flink name members of the row, and let be null what may be null."""
+    members = json_schema(EntityRow, name="entity-row")["properties"]
+    nullable = {name for name, member in members.items() if {"type": "null"} in member.get("anyOf", ())}
+    connect = dict(
+        line.split("=", 1) for line in _by_hand("connect").replace("\\\n", "").strip().splitlines()
+    )
+    fields = json.loads(connect["value.converter.schema.content"])["fields"]
+    assert [field["field"] for field in fields] == program()["COLUMNS"]
+    assert {field["field"] for field in fields if field.get("optional")} == nullable & {
+        field["field"] for field in fields
+    }
+    columns = re.findall(r"`?(\w+)`? (?:STRING|INT|BIGINT|DOUBLE)\b", _by_hand("flink"))
+    assert len(columns) == 13
+    assert set(columns) <= members.keys()
 
 
 @pytest.mark.integration

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from stream.settings import Settings, variables
+from stream.settings import Settings
 
 LACKING = "needs the deployment tools: make test-deploy"
 helm = pytest.importorskip("helm_python", reason=LACKING)
@@ -51,6 +51,17 @@ CASES: dict[str, dict[str, Any]] = {
             "tokenEndpointUrl": "https://login.example.com/token",
             "clientId": "padellm",
             "scope": "kafka",
+        },
+        "registry": {
+            "url": "https://registry.example.com:8443/apis/ccompat/v7",
+            "caSecret": "registry-ca",
+            "certificateSecret": "registry-client",
+            "loginSecret": "registry-login",
+        },
+        "settings": {
+            "PADELLM_RECORD_ENCODING": "registry",
+            "PADELLM_EVENT_ENCODING": "avro",
+            "PADELLM_OTLP_ENDPOINT": "http://otel:4318",
         },
         "scaling": {"enabled": True},
     },
@@ -98,7 +109,7 @@ def _triton(case: str) -> dict[str, Any]:
 
 
 def _environment(container: dict[str, Any]) -> dict[str, str]:
-    return {each["name"]: each.get("value", "") for each in container["env"]}
+    return {each["name"]: each.get("value", "") for each in container.get("env", ())}
 
 
 @each_case
@@ -207,7 +218,7 @@ def test_chart_holds_secrets_by_name_alone(case):
     for pod in _pods(case).values():
         (container,) = pod["spec"]["containers"]
         assert not any("subPath" in mount for mount in container["volumeMounts"])
-        assert not any("secretKeyRef" in str(each) for each in container["env"])
+        assert not any("secretKeyRef" in str(each) for each in container.get("env", ()))
 
 
 def test_chart_worker_is_the_same_member_after_a_restart():
@@ -256,7 +267,7 @@ def test_chart_triton_is_healthy_by_a_token(case):
 
 def test_chart_serves_an_engine_as_compose_does():
     """TensorRT-LLM's image, command, user and configuration are those of the compose stack."""
-    compose = COMPOSE["triton-gpu"]
+    (compose,) = (each for each in COMPOSE.values() if each["image"].endswith("-trtllm-python-py3"))
     assert _triton("trtllm")["image"] == compose["image"]
     command = compose["command"][-1].replace("$$", "$")
     assert _triton("trtllm")["command"][2] == f'{command} "$@"'
@@ -349,11 +360,11 @@ def test_chart_triton_is_reached_by_workers_alone():
         ("defaults", [53, 53, 9092, "grpc"]),
         ("password", [53, 53, 9096, 9098, "grpc"]),
         ("external", [53, 53, 9092, 8443]),
-        ("token", [53, 53, 9092, "grpc", 443]),
+        ("token", [53, 53, 9092, "grpc", 443, 8443, 4318]),
     ],
 )
 def test_chart_worker_reaches_what_it_needs_alone(case, ports):
-    """A worker reaches name servers, brokers, Triton and the token endpoint; scrapers reach it, if any."""
+    """A worker reaches the servers of its settings and name servers alone, and scrapers reach it."""
     policy = _kind(case, "NetworkPolicy", "worker")["spec"]
     assert [port["port"] for rule in policy["egress"] for port in rule["ports"]] == ports
     assert policy["policyTypes"] == ["Ingress", "Egress"]
@@ -384,7 +395,6 @@ def test_chart_schema_refuses_values(values, named):
     ("triton", "named"),
     [
         ({"backend": "trtllm"}, "engineVolume"),
-        ({"backend": "vllm"}, "model.volume"),
         ({"backend": "external"}, "externalUrl"),
         ({"clientSecret": "worker"}, "serverSecret"),
         ({"caSecret": "ca"}, "clear text"),
@@ -394,19 +404,3 @@ def test_chart_refuses_half_a_backend(triton, named):
     """A backend without what it needs is refused, with the value that is missing."""
     with pytest.raises(helm.HelmRenderError, match=named):
         list(_render({"triton": triton}))
-
-
-def test_chart_takes_every_setting_of_a_worker():
-    """Each setting is a variable that the chart writes, or a key of `settings`; secrets are neither."""
-    with helm.Chart.load(CHART) as chart:
-        offered = set(chart.schema["properties"]["settings"]["propertyNames"]["enum"])
-    written = {name for case in CASES for name in _environment(_worker(case))}
-    written -= set(CASES["password"]["settings"])
-    assert not offered & written
-    engine = {name for name, field in Settings.model_fields.items() if "CPU engine)" in field.description}
-    secret = {name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)}
-    apart = (
-        engine | secret | {"engine_threads", "kv_cache_mb", "sasl_username", "model", "ssl_key_password_file"}
-    )
-    wanted = {variables(name)[-1] for name in set(Settings.model_fields) - apart}
-    assert wanted == (offered | written) - {"POD_NAME", "POD_NAMESPACE", "PADELLM_MODEL"}

@@ -105,6 +105,19 @@ def test_compose_hands_every_setting_on(service):
     Settings(**{name: environment[names.pop()] for name, names in given.items() if names & fixed})
 
 
+def test_chart_takes_every_setting_of_a_worker():
+    """The Helm chart writes each setting, or takes it among its values; of secrets it takes the files."""
+    chart = ROOT / "deploy" / "helm" / "padellm"
+    files = (chart / "values.schema.json", *(chart / "templates").iterdir())
+    known = set(re.findall(r"\b(?:BROKER|PADELLM_\w+)", " ".join(file.read_text("utf-8") for file in files)))
+    fields = Settings.model_fields.items()
+    engine = {name for name, field in fields if "CPU engine" in field.description and name != "cache_dir"}
+    in_files = {name for name in Settings.model_fields if f"{name}_file" in Settings.model_fields}
+    # A key that is encrypted is beside its password in a Secret: it gains nothing.
+    apart = engine | in_files | {"ssl_key_password_file"}
+    assert {variables(name)[-1] for name in set(Settings.model_fields) - apart} <= known
+
+
 def test_compose_hands_every_setting_of_the_engine_to_triton():
     """Every setting that the CPU engine reads reaches Triton from the environment."""
     engine = {name for name, field in Settings.model_fields.items() if "CPU engine" in field.description}

@@ -5,6 +5,7 @@ from array import array
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import grpc.aio
 from tritonclient.grpc import service_pb2, service_pb2_grpc
@@ -60,6 +61,7 @@ class ScriptedTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
     Attributes:
         script: Answers a prompt, or raises ``Refusal``.
         request_ids: Those of the calls so far.
+        metadata: That of the calls so far.
         is_ready: The answer of both health calls.
         inputs: Datatype of each tensor that the model declares to take.
         outputs: The same of those that it gives.
@@ -70,6 +72,7 @@ class ScriptedTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
     def __init__(self, script: Script) -> None:
         self.script = script
         self.request_ids: list[str] = []
+        self.metadata: list[dict[str, Any]] = []
         self.is_ready = True
         self.inputs: dict[str, str] = {}
         self.outputs: dict[str, str] = {}
@@ -82,6 +85,7 @@ class ScriptedTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
     ) -> service_pb2.ModelInferResponse:
         """Answer one prompt."""
         self.request_ids.append(request.id)
+        self.metadata.append(dict(context.invocation_metadata() or ()))
         try:
             answer = await self.script(prompt_of(request))
         except Refusal as refusal:

@@ -55,6 +55,13 @@ class WorkerProcess:
         except (ClientError, OSError):
             return 0, ""
 
+    async def says(self, path: str, words: str) -> None:
+        """Wait until a page holds these words."""
+        deadline = time.monotonic() + _PATIENCE
+        while words not in (found := (await self.page(path))[1]):
+            assert time.monotonic() < deadline, f"{words!r} is not in {found}"
+            await asyncio.sleep(0.1)
+
     async def metric(self, name: str) -> float:
         """A sample's value, by its full name with labels; 0 where it is not there."""
         _, text = await self.page("/metrics")

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from aiohttp import ClientSession
+from aiohttp import ClientResponse, ClientSession
 from aiokafka import AIOKafkaProducer
 
 from stream.bench import plumbing
@@ -207,22 +207,27 @@ async def cost(documents: int, pairs: int) -> dict[str, Any]:
     """Documents a second and processor time of the worker, page closed and open in turn."""
     copies = chain.from_iterable(unlike_copies(bench_documents(None, documents)))
     figures: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
-    async with _instant_stack() as (settings, supervisor), chromium.browser() as browser:
+    async with _instant_stack() as (settings, supervisor):
         address = f"http://127.0.0.1:{settings.page_port}/"
         driver = plumbing._Driver(settings, _PARTITIONS, plumbing._values(copies))
         async with driver:
             await driver.send(_WARM_UP)
             for pair in range(pairs):
                 for is_open in (False, True) if pair % 2 == 0 else (True, False):
-                    async with _tab_if(browser, address, is_open=is_open) as tab:
+                    async with _reader_if(address, is_open=is_open):
                         before = plumbing._usages(supervisor)["worker"].processor_seconds
                         latencies, seconds = await driver.send(documents)
                         spent = plumbing._usages(supervisor)["worker"].processor_seconds - before
                         figures[is_open].append((len(latencies) / seconds, 1000 * spent / documents))
-                        _say({"open": is_open, "figures": figures[is_open][-1], "faults": tab and tab.faults})
+                        _say({"open": is_open, "figures": figures[is_open][-1]})
+    ratios = [
+        [one[at] / other[at] for one, other in zip(figures[True], figures[False], strict=True)]
+        for at in (0, 1)
+    ]
     return {
         "documents": documents,
         "pairs": pairs,
+        "open_over_closed": [round(statistics.median(each), 4) for each in ratios],
         **{
             f"{name}_{'open' if is_open else 'closed'}": round(
                 statistics.median(each[at] for each in figures[is_open]), 4
@@ -234,13 +239,20 @@ async def cost(documents: int, pairs: int) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _tab_if(browser: Any, address: str, *, is_open: bool) -> AsyncIterator[chromium.Tab | None]:
+async def _reader_if(address: str, *, is_open: bool) -> AsyncIterator[None]:
+    """Read the page's stream as a tab does; a browser would take the worker's core on a small machine."""
     if not is_open:
-        yield None
+        yield
         return
-    async with chromium.tab(browser, address) as tab:
-        await tab.page.locator("#figures div").first.wait_for()
-        yield tab
+    async with ClientSession() as session, session.get(f"{address}api/stream") as answer:
+        reading = asyncio.create_task(_read(answer))
+        yield
+        reading.cancel()
+
+
+async def _read(answer: ClientResponse) -> None:
+    async for _ in answer.content.iter_any():
+        pass
 
 
 def _say(figures: dict[str, Any]) -> None:

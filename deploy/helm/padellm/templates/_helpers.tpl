@@ -71,7 +71,7 @@ securityContext:
 {{- end }}
 
 {{- define "padellm.tritonUrl" -}}
-{{- if eq .Values.triton.backend "external" }}{{ required "triton.backend=external needs triton.externalUrl (host:port)" .Values.triton.externalUrl }}{{ else }}{{ include "padellm.name" . }}-triton:8001{{ end }}
+{{- if eq .Values.triton.backend "external" }}{{ required "triton.backend=external needs triton.externalUrl (host:port, or dns:///name:port)" .Values.triton.externalUrl }}{{ else }}dns:///{{ include "padellm.name" . }}-triton:8001{{ end }}
 {{- end }}
 
 {{/* Settings of a worker's connection to Kafka, as a map. */}}
@@ -105,6 +105,25 @@ PADELLM_SASL_OAUTHBEARER_SCOPE: {{ . | quote }}
 {{- end }}
 {{- end }}
 
+{{/* Settings of a worker's connection to a schema registry, as a map. */}}
+{{- define "padellm.registry" -}}
+{{- $registry := .Values.registry -}}
+{{- with $registry.url }}
+PADELLM_SCHEMA_REGISTRY_URL: {{ . | quote }}
+{{- end }}
+{{- if $registry.caSecret }}
+PADELLM_SCHEMA_REGISTRY_SSL_CA_LOCATION: /etc/padellm/registry-ca/ca.crt
+{{- end }}
+{{- if $registry.certificateSecret }}
+PADELLM_SCHEMA_REGISTRY_SSL_CERTIFICATE_LOCATION: /etc/padellm/registry-certificate/tls.crt
+PADELLM_SCHEMA_REGISTRY_SSL_KEY_LOCATION: /etc/padellm/registry-certificate/tls.key
+{{- end }}
+{{- if $registry.loginSecret }}
+PADELLM_SCHEMA_REGISTRY_USERNAME_FILE: /etc/padellm/registry-login/username
+PADELLM_SCHEMA_REGISTRY_PASSWORD_FILE: /etc/padellm/registry-login/password
+{{- end }}
+{{- end }}
+
 {{/* Settings of a worker's connection to Triton, as a map. */}}
 {{- define "padellm.toTriton" -}}
 PADELLM_INFERENCE: triton
@@ -127,6 +146,9 @@ kafka-ca: {{ .Values.kafka.caSecret | quote }}
 kafka-certificate: {{ .Values.kafka.certificateSecret | quote }}
 kafka-login: {{ .Values.kafka.loginSecret | quote }}
 kafka-token: {{ .Values.kafka.tokenSecret | quote }}
+registry-ca: {{ .Values.registry.caSecret | quote }}
+registry-certificate: {{ .Values.registry.certificateSecret | quote }}
+registry-login: {{ .Values.registry.loginSecret | quote }}
 triton-ca: {{ .Values.triton.caSecret | quote }}
 triton-client: {{ .Values.triton.clientSecret | quote }}
 {{- end }}
