@@ -1,12 +1,11 @@
 """Two model servers behind a worker: one killed under load, and their reuse of prefixes beside that of one.
 
-``python -m tests.integration.several_servers`` measures both in earnest and prints one JSON object.
+``python -m tests.integration.several_servers`` measures both in earnest and prints a JSON object of each.
 """
 
 import argparse
 import asyncio
 import json
-import logging
 import sys
 import tempfile
 import time
@@ -24,7 +23,8 @@ from stream.inference.servers import triton_generator
 from stream.local.reaper import Reaper
 from stream.ner.extractor import Extractor
 from stream.ner.template import PromptTemplate
-from stream.settings import Settings
+from stream.settings import LogLevel, Settings
+from stream.worker.logs import configure_logs
 from tests.inference.scripted_triton import scripted_triton
 from tests.integration.kafka_fixture import RunningKafka
 from tests.integration.scripted_worker import ScriptedGenerator
@@ -151,14 +151,18 @@ async def reuse(servers: int, documents: Sequence[Document], *, in_flight: int =
     return 100 * reused / prompt_tokens
 
 
-async def _measure(asked: argparse.Namespace, kafka: RunningKafka, folder: Path) -> dict[str, object]:
+async def _measure(asked: argparse.Namespace, kafka: RunningKafka, folder: Path) -> None:
     model = write_tiny_checkpoint(folder / "tiny")
     async for bench in bench_at(kafka.bootstrap, model, folder):
-        killed = await kill_under_load(bench, asked.documents)
+        _show(asdict(await kill_under_load(bench, asked.documents)))
     documents = sample_texts()
     one, two = await reuse(1, documents), await reuse(2, documents)
-    shares = {"reuse_of_one": round(one, 1), "reuse_of_two": round(two, 1), "ratio": round(two / one, 3)}
-    return {**asdict(killed), **shares}
+    _show({"reuse_of_one": round(one, 1), "reuse_of_two": round(two, 1), "ratio": round(two / one, 3)})
+
+
+def _show(figures: dict[str, float]) -> None:
+    sys.stdout.write(f"{json.dumps(figures)}\n")
+    sys.stdout.flush()
 
 
 def sample_texts() -> list[Document]:
@@ -172,15 +176,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--documents", type=int, default=2000)
     asked = parser.parse_args()
-    logging.basicConfig(level=logging.WARNING)
+    configure_logs(LogLevel.WARNING)
     with tempfile.TemporaryDirectory() as name, Reaper() as reaper:
         kafka = RunningKafka(Path(name) / "kafka", reaper)
         kafka.start()
         try:
-            figures = asyncio.run(_measure(asked, kafka, Path(name)))
+            asyncio.run(_measure(asked, kafka, Path(name)))
         finally:
             kafka.stop()
-    sys.stdout.write(f"{json.dumps(figures)}\n")
     return 0
 
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.integration
 
 async def test_one_of_two_servers_killed_under_load(bench: Bench):
     """Nothing is lost or dead-lettered, and within 5 s the other server does all that one can."""
-    killed = await kill_under_load(bench, 240)
+    killed = await kill_under_load(bench, 180)
     assert (killed.lost, killed.dead_letters) == (0, 0)
     assert killed.recovered_after < 5
 
