@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 
+from stream.bench.capacity import Capacity, Checked, summary
 from stream.bench.plan import Demand, ServerFigures, fleet, plan
 from stream.bench.queueing import Station
 from stream.errors import ConfigurationError
@@ -132,3 +133,13 @@ def _rate(count):
         if low <= count <= high:
             return RATES[low] + (RATES[high] - RATES[low]) * (count - low) / (high - low)
     return RATES[levels[-1]]
+
+
+def test_plan_takes_what_the_benchmark_writes(tmp_path):
+    """The JSON of `bench capacity` is read as it was measured."""
+    checked = {0.3: [Checked(3.0, 100.0, 90.0), Checked(3.0, 100.0, 110.0), Checked(3.0, 100.0, 95.0)]}
+    written = summary(Capacity({1: 10.0, 8: 50.0}, 2.5, checked))
+    assert written["model_by_measured"] == {"0.3": 0.95}
+    file = tmp_path / "capacity.json"
+    file.write_text(json.dumps(written))
+    assert ServerFigures.read(file) == ServerFigures({1: 10.0, 8: 50.0}, 2.5)
