@@ -23,3 +23,4 @@ async def test_worker_flow_every_document_becomes_one_event(bench: Bench):
     )
     await bench.until_committed({p: end for p, end in (await bench.ends()).items() if end})
     assert worker.terminate() == 0
+    assert not [line for line in worker.lines() if line["logger"].startswith("faust")]

@@ -26,7 +26,6 @@ async def test_worker_triton_away_under_load_loses_nothing(
     assert (await worker.page("/livez"))[0] == 200
     assert await worker.metric("padellm_in_flight") == 8
     assert await worker.metric('padellm_part_up{part="model"}') == 0
-    await worker.until_metric('padellm_breaker_state{state="closed"}', 0)
     await asyncio.to_thread(private_triton.start)
     records = await bench.outcomes(lambda records: len(records) >= 200)
     ids = event_ids(records, bench.settings.entities_topic)

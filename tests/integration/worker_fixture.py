@@ -18,7 +18,7 @@ from aiohttp import ClientError, ClientSession
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
-from stream.kafka.topics import ensure_topics, partitions_of
+from stream.kafka.topics import ensure_topics, partitions_of, topic_names
 from stream.local.ports import free_ports
 from stream.settings import Settings, environment
 from tests.tiny_model import write_tiny_checkpoint
@@ -219,6 +219,13 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_checkpoint(tmp_path_factory.mktemp("tiny"))
 
 
+async def _until_led(settings: Settings) -> None:
+    """Wait until every partition answers: a topic made just now has no leader for a moment."""
+    partitions = await partitions_of(settings, *topic_names(settings))
+    async with AIOKafkaConsumer(bootstrap_servers=settings.broker) as consumer:
+        await consumer.end_offsets(partitions)
+
+
 async def bench_at(bootstrap: str, model: Path, folder: Path) -> AsyncIterator[Bench]:
     """Topics and workers at a broker, until the next step."""
     name = f"worker-{uuid.uuid4().hex[:8]}"
@@ -233,6 +240,7 @@ async def bench_at(bootstrap: str, model: Path, folder: Path) -> AsyncIterator[B
         log_level="info",
     )
     await ensure_topics(settings)
+    await _until_led(settings)
     bench = Bench(settings, folder, [])
     try:
         yield bench
