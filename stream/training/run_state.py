@@ -67,7 +67,9 @@ class RunState:
         Raises:
             ConfigurationError: It is the state of another model or optimiser.
         """
-        state = torch.load(path, weights_only=True, map_location="cpu" if self.sharded else device)
+        # torch.load does not know the "cpu:0" of one process among several.
+        where = "cpu" if self.sharded or device.type == "cpu" else device
+        state = torch.load(path, weights_only=True, map_location=where)
         for model, weights in ((self.model, state["model"]), (self.average, state["average"])):
             if model is not None:
                 put_weights(model, weights, path, sharded=self.sharded)
