@@ -22,6 +22,19 @@ class Identity:
     both: Path
 
 
+_AUTHORITY_USAGE = x509.KeyUsage(
+    key_cert_sign=True,
+    crl_sign=True,
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+
+
 class Authority:
     """An authority that signs certificates; ``file`` is its own."""
 
@@ -65,7 +78,14 @@ class Authority:
             .not_valid_before(now - 2 * _DAY)
             .not_valid_after(now + life)
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+            # Python 3.13 takes no certificate without the identifiers, and no authority without its usage.
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
+            )
         )
+        if ca:
+            builder = builder.add_extension(_AUTHORITY_USAGE, critical=True)
         if hosts:
             builder = builder.add_extension(
                 x509.SubjectAlternativeName([_alternative(host) for host in hosts]), critical=False
