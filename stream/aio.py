@@ -16,8 +16,8 @@ async def all_of(coroutines: Iterable[Coroutine[Any, Any, Result]]) -> list[Resu
         Exception: The first failure, as itself and not in a group.
     """
     waiting = list(coroutines)
-    if len(waiting) == 1:
-        return [await waiting[0]]
+    if len(waiting) <= 1:
+        return [await each for each in waiting]
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(coroutine) for coroutine in waiting]

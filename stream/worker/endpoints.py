@@ -5,15 +5,13 @@ from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import structlog
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from stream.errors import ConfigurationError
 from stream.worker.health_state import HealthState
+from stream.worker.listening import listening
 from stream.worker.metrics import WorkerMetrics
 
-_log = structlog.get_logger(__name__)
 _UNAVAILABLE = 503
 _DISTRIBUTION = "padellm-stream"
 
@@ -72,7 +70,7 @@ async def health_server(endpoints: HealthEndpoints, host: str, port: int) -> Asy
     """Serve the endpoints; yields their address.
 
     Raises:
-        ConfigurationError: The address cannot be listened on.
+        stream.errors.ConfigurationError: The address cannot be listened on.
     """
     app = web.Application()
     app.add_routes(
@@ -83,21 +81,8 @@ async def health_server(endpoints: HealthEndpoints, host: str, port: int) -> Asy
             web.get("/version", endpoints.version),
         ]
     )
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    try:
-        try:
-            await web.TCPSite(runner, host, port).start()
-        except OSError as error:
-            raise ConfigurationError(
-                f"the health endpoints cannot listen on {host}:{port} ({error.strerror}): "
-                "set PADELLM_HEALTH_PORT to a free port, or to 0 for any"
-            ) from error
-        address = f"http://{host}:{runner.addresses[0][1]}"
-        _log.info("health endpoints", address=address)
+    async with listening(app, host, port, name="health endpoints", setting="PADELLM_HEALTH_PORT") as address:
         yield address
-    finally:
-        await runner.cleanup()
 
 
 def _answer(*, ok: bool, **details: Any) -> web.Response:

@@ -1,12 +1,17 @@
 """Content of an event: the extractions of a document's texts, counted in the unit that was asked for."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from stream.contract.messages import Coverage, Entity, Removed
+from stream.aio import all_of
+from stream.contract.messages import Coverage, Document, Entity, Removed
 from stream.generation import ModelStamp
 from stream.ner.extractor import Extraction
 from stream.offsets import OffsetScale, OffsetUnit
+from stream.worker.codec import Decoded
+
+Extract = Callable[[Document], Coroutine[Any, Any, Extraction]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,27 @@ class EventContent:
     fields: dict[str, Coverage] | None
     timings: dict[str, float]
     model: ModelStamp | None
+
+
+async def content_of(decoded: Decoded, extract: Extract, unit: OffsetUnit) -> EventContent:
+    """Ask a model about every text of a document.
+
+    Args:
+        decoded: The document.
+        extract: Extracts the entities of one text.
+        unit: Unit of the offsets.
+
+    Raises:
+        stream.errors.InferenceError: ``extract`` gives a text up.
+    """
+    document, texts = decoded.document, decoded.fields
+    if not texts:
+        return content_of_text(document.text, await extract(document), unit)
+    parts = [document.model_copy(update={"text": text}) for text in texts.values()]
+    extractions = await all_of(map(extract, parts))
+    while len({extraction.model for extraction in extractions}) > 1:  # a change of model rolls on
+        extractions = await all_of(map(extract, parts))
+    return content_of_fields(texts, dict(zip(texts, extractions, strict=True)), unit)
 
 
 def content_of_text(text: str, extraction: Extraction, unit: OffsetUnit) -> EventContent:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import structlog
 
 from stream import tracing
-from stream.aio import all_of
 from stream.contract.entity_rows import rows_of
 from stream.contract.headers import event_headers, has_decodable_names, row_headers, trace_of
 from stream.contract.messages import DeadLetter, EntityEvent, ModelInfo, Policy, Source
@@ -29,7 +28,7 @@ from stream.settings import Inference, Settings
 from stream.worker.codec import Decoded, decode, encode_event
 from stream.worker.dead_letters import DeadLetters
 from stream.worker.envelopes import NoDocument
-from stream.worker.event_content import EventContent, content_of_fields, content_of_text
+from stream.worker.event_content import content_of
 from stream.worker.extraction import RetryingExtractor
 from stream.worker.health_state import DependencyStatus
 from stream.worker.logs import about
@@ -172,7 +171,7 @@ class Handler:
             # Each document has a task, and so a context, of its own.
             origin.set(Origin(record.position))
             structlog.contextvars.bind_contextvars(document_id=document.id)
-            content = await self._content(decoded, unit)
+            content = await content_of(decoded, self._extractor.extract, unit)
             stage = Stage.PUBLISH
             made_by = self._model.made_by(content.model)
             event = EntityEvent(
@@ -223,17 +222,6 @@ class Handler:
                 for row in rows_of(event)
             ]
         return messages
-
-    async def _content(self, decoded: Decoded, unit: OffsetUnit) -> EventContent:
-        """Ask the model about every text of the document."""
-        document, texts = decoded.document, decoded.fields
-        if not texts:
-            return content_of_text(document.text, await self._extractor.extract(document), unit)
-        parts = [document.model_copy(update={"text": text}) for text in texts.values()]
-        extractions = await all_of(map(self._extractor.extract, parts))
-        while len({extraction.model for extraction in extractions}) > 1:  # a change of model rolls on
-            extractions = await all_of(map(self._extractor.extract, parts))
-        return content_of_fields(texts, dict(zip(texts, extractions, strict=True)), unit)
 
     async def _decoded(self, record: Record) -> Decoded:
         if not has_decodable_names(record.headers):

@@ -14,7 +14,6 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from stream.aio import all_of
 from stream.bundled import model_folder
 from stream.contract.messages import Entity, EntityEvent, ShadowDifference
 from stream.errors import InferenceError
@@ -24,7 +23,7 @@ from stream.ner.template import PromptTemplate
 from stream.offsets import OffsetUnit
 from stream.settings import Settings
 from stream.worker.codec import Decoded
-from stream.worker.event_content import EventContent, content_of_fields, content_of_text
+from stream.worker.event_content import content_of
 from stream.worker.metrics import WorkerMetrics
 from stream.worker.model import ServedModel, count_prompts, serve_with
 
@@ -91,7 +90,8 @@ class Shadow:
         source = event.source
         origin.set(Origin(f"shadow/{source.topic}/{source.partition}/{source.offset}"))
         prompts = count_prompts()
-        content = await self._content(decoded, event.offsets or OffsetUnit.CODE_POINTS)
+        unit = event.offsets or OffsetUnit.CODE_POINTS
+        content = await content_of(decoded, self._model.extractor.extract, unit)
         ours, theirs = _spans(event.entities), _spans(content.entities)
         missing = [one for span, one in ours.items() if span not in theirs]
         added = [one for span, one in theirs.items() if span not in ours]
@@ -105,15 +105,6 @@ class Shadow:
             shadow=self._model.made_by(prompts.model),
             missing=missing,
             added=added,
-        )
-
-    async def _content(self, decoded: Decoded, unit: OffsetUnit) -> EventContent:
-        document, texts, extract = decoded.document, decoded.fields, self._model.extractor.extract
-        if not texts:
-            return content_of_text(document.text, await extract(document), unit)
-        parts = [document.model_copy(update={"text": text}) for text in texts.values()]
-        return content_of_fields(
-            texts, dict(zip(texts, await all_of(map(extract, parts)), strict=True)), unit
         )
 
 

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import structlog
 from aiohttp import web
 
 from stream.errors import ConfigurationError, DeliveryError
@@ -15,6 +14,7 @@ from stream.kafka.producer import Position, send
 from stream.kafka.records import OutgoingRecord
 from stream.settings import Settings
 from stream.worker.health_state import HealthState
+from stream.worker.listening import listening
 from stream.worker.metrics import WorkerMetrics
 from stream.worker.page.contract import contract
 from stream.worker.page.feed import SampleFeed
@@ -22,7 +22,6 @@ from stream.worker.page.figures import Figures
 from stream.worker.page.guard import OPEN_TO_ALL, Guard, json_object, refusal
 from stream.worker.page.text_trial import TextTrial, TrialRefusedError
 
-_log = structlog.get_logger(__name__)
 _STATIC = Path(__file__).parent / "static"
 _FILES = {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js", "/icon.svg": "icon.svg"}
 _INTERVAL = 0.5  # seconds between two writes to an open page
@@ -188,21 +187,11 @@ async def page_server(page: Page, host: str, port: int) -> AsyncIterator[str]:
     Raises:
         ConfigurationError: The address cannot be listened on.
     """
-    runner = web.AppRunner(page.application(), access_log=None, shutdown_timeout=_SHUTDOWN_PATIENCE)
-    await runner.setup()
-    try:
-        try:
-            await web.TCPSite(runner, host, port).start()
-        except OSError as error:
-            raise ConfigurationError(
-                f"the page cannot listen on {host}:{port} ({error.strerror}): "
-                "set PADELLM_PAGE_PORT to a free port, or to 0 for any"
-            ) from error
-        address = f"http://{host}:{runner.addresses[0][1]}/"
-        _log.info("page", address=address)
-        yield address
-    finally:
-        await runner.cleanup()
+    app = page.application()
+    async with listening(
+        app, host, port, name="page", setting="PADELLM_PAGE_PORT", shutdown_timeout=_SHUTDOWN_PATIENCE
+    ) as address:
+        yield f"{address}/"
 
 
 def _last_event(request: web.Request) -> int:
