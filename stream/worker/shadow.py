@@ -181,7 +181,7 @@ class _DifferenceTopic:
                 )
                 try:
                     await producer.start()
-                except BaseException:
+                except BaseException:  # a cancelled start leaves connections, too
                     await producer.stop()
                     raise
                 self._producer = producer

@@ -11,8 +11,7 @@ import numpy as np
 import psutil
 import pytest
 from numpy.typing import NDArray
-from tritonclient.grpc import InferenceServerException, InferInput, InferRequestedOutput
-from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.grpc import InferenceServerException
 
 from stream.engine.decoder import Decoder, EngineOptions
 from stream.errors import InferenceRejected
@@ -20,6 +19,7 @@ from stream.generation import Prompt
 from stream.inference.contract import BATCH_REFUSED, STREAMING_REFUSED
 from stream.inference.triton import TritonGenerator
 from stream.local.ports import free_ports
+from tests.integration.nvidia_client import infer
 from tests.integration.triton_fixture import RunningTriton
 
 pytestmark = pytest.mark.integration
@@ -49,24 +49,7 @@ async def generator(triton: RunningTriton) -> AsyncIterator[TritonGenerator]:
 
 async def _infer(triton: RunningTriton, *outputs: str, **changes: NDArray[Any] | None) -> dict[str, Any]:
     """What NVIDIA's client gets for ``_PROMPT``; ``changes`` replace or (None) remove inputs."""
-    inputs = {
-        "input_ids": np.array([_PROMPT.ids], np.int32),
-        "input_lengths": np.array([[len(_PROMPT.ids)]], np.int32),
-        "request_output_len": np.array([[_PROMPT.max_new_tokens]], np.int32),
-        "return_log_probs": np.array([[True]]),
-        **changes,
-    }
-    names = {np.dtype(np.int32): "INT32", np.dtype(np.float32): "FP32", np.dtype(bool): "BOOL"}
-    tensors = []
-    for name, array in inputs.items():
-        if array is not None:
-            tensors.append(InferInput(name, list(array.shape), names[array.dtype]))
-            tensors[-1].set_data_from_numpy(array)
-    async with InferenceServerClient(triton.url) as client:
-        result = await client.infer(
-            "tensorrt_llm", tensors, outputs=[InferRequestedOutput(name) for name in outputs] or None
-        )
-        return {output.name: result.as_numpy(output.name) for output in result.get_response().outputs}
+    return await infer(triton.url, _PROMPT, *outputs, **changes)
 
 
 def _scalar(value: float, dtype: Any = np.int32) -> NDArray[Any]:

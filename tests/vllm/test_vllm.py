@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from tritonclient.grpc import InferInput, InferRequestedOutput
-from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from stream.api import open_model
@@ -21,8 +19,9 @@ from stream.engine.decoder import Decoder, EngineOptions
 from stream.errors import InferenceError, InferenceRejected
 from stream.generation import Completion, Prompt
 from stream.inference.contract import BATCH_REFUSED, NO_END, STREAMING_REFUSED
-from stream.inference.triton import MODEL_NAME, TritonGenerator
+from stream.inference.triton import TritonGenerator
 from stream.ner.template import PromptTemplate
+from tests.integration.nvidia_client import infer
 from tests.integration.worker_fixture import REAL, bench_at
 from tests.vllm.served_vllm import RunningVllm, serving
 
@@ -125,27 +124,9 @@ async def test_vllm_reads_a_text_once(vllm: RunningVllm, asked: list[tuple[Promp
 
 async def _infer(vllm: RunningVllm, prompt: Prompt, **changes: Any) -> dict[str, Any]:
     """What NVIDIA's client gets; changes replace inputs, or remove them (None)."""
-    inputs = {
-        "input_ids": np.array([prompt.ids], np.int32),
-        "input_lengths": np.array([[len(prompt.ids)]], np.int32),
-        "request_output_len": np.array([[prompt.max_new_tokens]], np.int32),
-        "end_id": np.array([[prompt.end_id]], np.int32),
-        "return_log_probs": np.array([[True]]),
-        "return_perf_metrics": np.array([[True]]),
-        **changes,
-    }
-    names = {np.dtype(np.int32): "INT32", np.dtype(np.float32): "FP32", np.dtype(bool): "BOOL"}
-    tensors = []
-    for name, array in inputs.items():
-        if array is not None:
-            tensors.append(InferInput(name, list(array.shape), names[array.dtype]))
-            tensors[-1].set_data_from_numpy(array)
     wanted = ("output_ids", "sequence_length", "output_log_probs", "cum_log_probs", "kv_cache_reused_blocks")
-    async with InferenceServerClient(vllm.url) as client:
-        result = await client.infer(
-            MODEL_NAME, tensors, outputs=[InferRequestedOutput(name) for name in wanted]
-        )
-        return {output.name: result.as_numpy(output.name) for output in result.get_response().outputs}
+    ours = {"end_id": np.array([[prompt.end_id]], np.int32), "return_perf_metrics": np.array([[True]])}
+    return await infer(vllm.url, prompt, *wanted, **(ours | changes))
 
 
 async def test_vllm_shapes_are_those_of_tensorrt_llm(

@@ -178,7 +178,7 @@ def test_feed_never_raises():
     """A fault in taking a sample is no fault of the record, whose outcome is in Kafka."""
     feed = SampleFeed()
     broken = _event()
-    feed.watch(Finished(broken.record, broken.outcome, 0.0, texts=None))  # type: ignore[arg-type]
+    feed.watch(Finished(broken.record, broken.outcome, 0.0, texts=None))  # type: ignore[arg-type] # as a fault would pass
     assert feed.finished == 1
 
 
