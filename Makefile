@@ -89,8 +89,10 @@ run: $(READY) ## Stream the sample documents through Kafka, Triton and the worke
 unit: $(READY) ## Run the tests that need neither Kafka nor Triton nor torch, on all cores
 	$(BIN)/python -m pytest -m "not train and not vllm and not integration" --numprocesses auto $(PYTEST_ARGS)
 
+# One process runs those that need Kafka or Triton, the other all others (tests/conftest.py).
 test: $(READY) ## Run all tests that need no torch, with a real Kafka and a real Triton, and print the coverage
-	$(BIN)/python -m pytest -m "not train and not vllm" --cov --cov-fail-under=$(COVERAGE) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not train and not vllm" --numprocesses 2 --dist loadgroup \
+		--cov --cov-fail-under=$(COVERAGE) $(PYTEST_ARGS)
 
 test-pythons: ## Run the unit tests on every other supported Python that is installed, by itself or in pyenv
 	@for version in 3.11 3.12 3.13; do \
@@ -98,7 +100,7 @@ test-pythons: ## Run the unit tests on every other supported Python that is inst
 		[ -x "$$python" ] || python=python$$version; \
 		if ! $$python -c '' 2>/dev/null; then echo "python$$version is not installed: skipped" >&2; \
 		elif [ "python$$version" != "$(notdir $(PYTHON))" ]; then \
-			$(MAKE) unit PYTHON=$$python VENV=.venv-$$version || exit 1; fi; done
+			$(MAKE) unit PYTHON=$$python VENV=.venv-$$version PYTEST_ARGS="--hypothesis-profile=few $(PYTEST_ARGS)" || exit 1; fi; done
 
 test-train: $(TRAIN_READY) ## Install torch beside it and run the tests of training and of equality with transformers
 	$(TRAIN_VENV)/bin/python -m pytest -m train $(PYTEST_ARGS)

@@ -21,6 +21,16 @@ pytest_plugins = [name for name in _FIXTURES if find_spec(name)]
 # A busy machine is slow now and then; that is no failure of a property.
 settings.register_profile("no-deadline", deadline=None)
 settings.load_profile("no-deadline")
+# For one more Python: what it breaks, it breaks for most examples.
+settings.register_profile("few", max_examples=10)
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave all tests of real parts to one process of xdist: they share a broker and a server."""
+    for item in items:
+        if item.get_closest_marker("integration"):
+            item.add_marker(pytest.mark.xdist_group("integration"))
 
 
 @pytest.fixture(autouse=True)
