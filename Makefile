@@ -89,10 +89,9 @@ run: $(READY) ## Stream the sample documents through Kafka, Triton and the worke
 unit: $(READY) ## Run the tests that need neither Kafka nor Triton nor torch, on all cores
 	$(BIN)/python -m pytest -m "not train and not vllm and not integration" --numprocesses auto $(PYTEST_ARGS)
 
-# One process runs those that need Kafka or Triton, the other all others (tests/conftest.py).
 test: $(READY) ## Run all tests that need no torch, with a real Kafka and a real Triton, and print the coverage
-	$(BIN)/python -m pytest -m "not train and not vllm" --numprocesses 2 --dist loadgroup \
-		--cov --cov-fail-under=$(COVERAGE) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not train and not vllm and not integration" --numprocesses auto --cov --cov-report= $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not train and not vllm and integration" --cov --cov-append --cov-fail-under=$(COVERAGE) $(PYTEST_ARGS)
 
 test-pythons: ## Run the unit tests on every other supported Python that is installed, by itself or in pyenv
 	@for version in 3.11 3.12 3.13; do \
@@ -171,4 +170,4 @@ faults: $(READY) ## Kill, freeze and storm workers and broker, check every docum
 	$(BIN)/python -m tests.delivery $(FAULTS_ARGS)
 
 clean: ## Remove environments, caches and the embedded stack's data
-	rm -rf $(VENV) $(TRAIN_VENV) $(VLLM_VENV) $(DOCS_VENV) .site $(DEPLOY_VENV) .venv-3.* .venv-lock .venv-images .padellm .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(TRAIN_VENV) $(VLLM_VENV) $(DOCS_VENV) .site $(DEPLOY_VENV) .venv-3.* .venv-lock .venv-images .padellm .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

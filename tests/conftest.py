@@ -25,14 +25,6 @@ settings.load_profile("no-deadline")
 settings.register_profile("few", max_examples=10)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave all tests of real parts to one process of xdist: they share a broker and a server."""
-    for item in items:
-        if item.get_closest_marker("integration"):
-            item.add_marker(pytest.mark.xdist_group("integration"))
-
-
 @pytest.fixture(autouse=True)
 def usual_logs() -> Iterator[None]:
     """Keep a test from leaving its way of logging to the next: commands that run in this process set it."""
