@@ -233,8 +233,8 @@ class Publisher:
             max_request_size=self._settings.max_message_bytes,
             request_timeout_ms=int(_REQUEST_TIMEOUT * 1000),
         )
-        # aiokafka fails what is older than a request when a broker has come back and leads nothing yet. Each such
-        # batch leaves a gap in the sequence, and the broker then refuses all that follows.
+        # When a broker has come back and leads nothing yet, aiokafka fails what is older than a request. Each
+        # such batch leaves a gap in the sequence, and the broker then refuses all that follows.
         producer._message_accumulator._batch_ttl = math.inf  # noqa: SLF001 - no argument sets it alone
         try:
             async with asyncio.timeout(_REQUEST_TIMEOUT):
