@@ -14,8 +14,8 @@ from stream.bundled import sample_documents
 from stream.doctor.finding import Finding, fail, ok, warn
 from stream.errors import InferenceError, InferenceRejected, InferenceUnavailable
 from stream.fingerprint import checkpoint_sha256
-from stream.generation import Completion, Generator, Prompt
-from stream.inference.triton import MODEL_NAME
+from stream.generation import Completion, Generator, ModelStamp, Prompt
+from stream.inference.triton import MODEL_NAME, stamp_in
 from stream.ner.template import PromptTemplate
 
 _DOCUMENTS = 10
@@ -40,11 +40,11 @@ async def check_served_model(
         generator: The client that the worker uses.
         model: The worker's model folder.
     """
-    config = (await client.get_model_config(MODEL_NAME)).config
-    stamp = config.parameters["checkpoint_sha256"].string_value if config.parameters else ""
-    if stamp:
-        yield await asyncio.to_thread(_engine, stamp, model)
     template = PromptTemplate.load(model)
+    served = stamp_in((await client.get_model_config(MODEL_NAME)).config)
+    if served is not None:
+        own = await asyncio.to_thread(checkpoint_sha256, model)
+        yield _checkpoint(served, ModelStamp(own, template.config.name, template.config.version))
     prompts = list(_prompts(template))
     try:
         completions = await asyncio.gather(*map(generator.generate, prompts))
@@ -62,15 +62,25 @@ async def check_served_model(
     yield await _reference(model, prompts, completions)
 
 
-def _engine(stamp: str, model: Path) -> Finding:
-    """Compare the checkpoint that an engine was built from with the worker's."""
-    if stamp == checkpoint_sha256(model):
-        return ok("triton checkpoint", f"the engine was built from this model ({stamp[:12]})")
-    return fail(
-        "triton checkpoint",
-        f"the engine was built from another checkpoint ({stamp[:12]}) than {model}",
-        f"build it anew with deploy/engine/build_engine.sh, or {_OTHER_MODEL}",
+def _checkpoint(served: ModelStamp, own: ModelStamp) -> Finding:
+    """Compare the checkpoint that the server states with the worker's."""
+    subject = "triton checkpoint"
+    if served.checkpoint == own.checkpoint:
+        return ok(subject, f"the server has this model ({own.checkpoint[:12]})")
+    other = (
+        "another version"
+        if served.name == own.name and served.version != own.version
+        else "another checkpoint"
     )
+    return fail(
+        subject,
+        f"the server has {other}: {_described(served)}; PADELLM_MODEL is {_described(own)}",
+        f"{_OTHER_MODEL}; an engine of TensorRT-LLM is built anew with deploy/engine/build_engine.sh",
+    )
+
+
+def _described(stamp: ModelStamp) -> str:
+    return " ".join(part for part in (stamp.name, stamp.version, f"({stamp.checkpoint[:12]})") if part)
 
 
 def _prompts(template: PromptTemplate) -> Iterator[Prompt]:

@@ -277,7 +277,7 @@ async def test_vllm_speculates_without_another_token_and_returns_after_its_engin
 ) -> None:
     """Speculation changes no token; a killed engine ends the server, and a new start serves again."""
     prompts = [prompt for prompt, _ in asked]
-    with serving(tmp_path, PADELLM_VLLM_DRAFT_TOKENS="5") as server:
+    with serving(tmp_path, PADELLM_GPU_DRAFT_TOKENS="5") as server:
         began = time.monotonic()
         answers = await _answers(server.url, prompts)
         same = sum(answer.ids == ours.ids for answer, (_, ours) in zip(answers, asked, strict=True))
