@@ -16,6 +16,7 @@ from stream.errors import InferenceError, InferenceRejected, InferenceUnavailabl
 from stream.fingerprint import checkpoint_sha256
 from stream.generation import Completion, Generator, ModelStamp, Prompt
 from stream.inference.triton import MODEL_NAME, stamp_in
+from stream.ner.config import NerConfig
 from stream.ner.template import PromptTemplate
 
 _DOCUMENTS = 10
@@ -30,21 +31,38 @@ _LEAST_SAVED = 0.5  # of that
 _OTHER_MODEL = "serve the folder that PADELLM_MODEL names, or set PADELLM_MODEL to the one that is served"
 
 
-async def check_served_model(
-    client: InferenceServerClient, generator: Generator, model: Path
-) -> AsyncIterator[Finding]:
+async def check_checkpoint(client: InferenceServerClient, model: Path) -> Finding | None:
+    """Compare the checkpoint that a server states with the worker's; None where it states none.
+
+    Args:
+        client: Of the server.
+        model: The worker's model folder.
+    """
+    served = stamp_in((await client.get_model_config(MODEL_NAME)).config)
+    if served is None:
+        return None
+    config = NerConfig.load(model)
+    own = ModelStamp(await asyncio.to_thread(checkpoint_sha256, model), config.name, config.version)
+    subject = "triton checkpoint"
+    if served.checkpoint == own.checkpoint:
+        return ok(subject, f"the server has this model ({own.checkpoint[:12]})")
+    renewed = served.name == own.name and served.version != own.version
+    return fail(
+        subject,
+        f"the server has another {'version' if renewed else 'checkpoint'}: {_described(served)}; "
+        f"PADELLM_MODEL is {_described(own)}",
+        f"{_OTHER_MODEL}; an engine of TensorRT-LLM is built anew with deploy/engine/build_engine.sh",
+    )
+
+
+async def check_served_model(generator: Generator, model: Path) -> AsyncIterator[Finding]:
     """Check what a server that answers does with prompts of sample documents.
 
     Args:
-        client: Of the server, for what it says of its model.
         generator: The client that the worker uses.
         model: The worker's model folder.
     """
     template = PromptTemplate.load(model)
-    served = stamp_in((await client.get_model_config(MODEL_NAME)).config)
-    if served is not None:
-        own = await asyncio.to_thread(checkpoint_sha256, model)
-        yield _checkpoint(served, ModelStamp(own, template.config.name, template.config.version))
     prompts = list(_prompts(template))
     try:
         completions = await asyncio.gather(*map(generator.generate, prompts))
@@ -60,23 +78,6 @@ async def check_served_model(
     yield await _length(generator, longest, prompts[0])
     yield await _reuse(generator, template, min(_LONG, longest // 2))
     yield await _reference(model, prompts, completions)
-
-
-def _checkpoint(served: ModelStamp, own: ModelStamp) -> Finding:
-    """Compare the checkpoint that the server states with the worker's."""
-    subject = "triton checkpoint"
-    if served.checkpoint == own.checkpoint:
-        return ok(subject, f"the server has this model ({own.checkpoint[:12]})")
-    other = (
-        "another version"
-        if served.name == own.name and served.version != own.version
-        else "another checkpoint"
-    )
-    return fail(
-        subject,
-        f"the server has {other}: {_described(served)}; PADELLM_MODEL is {_described(own)}",
-        f"{_OTHER_MODEL}; an engine of TensorRT-LLM is built anew with deploy/engine/build_engine.sh",
-    )
 
 
 def _described(stamp: ModelStamp) -> str:
