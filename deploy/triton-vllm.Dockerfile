@@ -16,7 +16,7 @@ COPY triton_models/${BACKEND} /opt/padellm/triton/models
 # All of the package that the model needs, where Triton's stub finds it: beside the model.
 COPY stream/__init__.py stream/generation.py stream/fingerprint.py /opt/padellm/triton/models/tensorrt_llm/1/stream/
 COPY stream/inference/__init__.py stream/inference/contract.py stream/inference/engine_model.py \
-    stream/inference/engine_options.py stream/inference/python_backend.py stream/inference/repository.py \
+    stream/inference/gpu_options.py stream/inference/python_backend.py stream/inference/repository.py \
     stream/inference/substrings.py stream/inference/token_engine.py \
     /opt/padellm/triton/models/tensorrt_llm/1/stream/inference/
 # TensorRT-LLM reads checkpoints through transformers 4.

@@ -50,7 +50,7 @@ class TokenEngine(Protocol):
 
     @property
     def dead(self) -> bool:
-        """Whether it is known to be gone for good, also while nothing is asked of it."""
+        """State of an engine that is known to be gone for good, also while nothing is asked of it."""
 
     async def generate(self, prompt: Prompt) -> tuple[Completion, CacheUse]:
         """Continue a prompt; cancelling the awaiting task takes it out of the engine.

@@ -203,7 +203,7 @@ def test_compose_engine_is_built_in_the_image_that_serves_it():
 
 def test_compose_hands_every_option_of_vllm_on():
     """Every variable that the vLLM model reads reaches its service; the model's folder is the image's."""
-    source = (ROOT / "stream" / "inference" / "engine_options.py").read_text(encoding="utf-8")
+    source = (ROOT / "stream" / "inference" / "gpu_options.py").read_text(encoding="utf-8")
     read = set(re.findall(r'"(PADELLM_\w+)"', source)) - {"PADELLM_MODEL"}
     assert set(SERVICES["triton-gpu"]["environment"]) == read
 

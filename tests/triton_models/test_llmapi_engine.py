@@ -7,7 +7,7 @@ import pytest
 
 from stream.generation import Prompt
 from stream.inference.contract import NO_END
-from stream.inference.engine_options import BadOption, EngineOptions
+from stream.inference.gpu_options import BadOption, GpuOptions
 from tests.triton_models.stub import load_model
 
 
@@ -19,7 +19,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 def test_llmapi_engine_takes_the_options(engine: ModuleType) -> None:
     """Prefixes are reused by blocks, and no prompt is bounded by what one pass takes."""
-    options = EngineOptions(Path("model"), "bfloat16", 32, 0.5)
+    options = GpuOptions(Path("model"), "bfloat16", 32, 0.5)
     assert engine.engine_arguments(options, longest=2048) == {
         "model": "model",
         "dtype": "bfloat16",
@@ -37,7 +37,7 @@ def test_llmapi_engine_takes_the_options(engine: ModuleType) -> None:
 
 def test_llmapi_engine_constrains_by_the_backend_that_has_substrings(engine: ModuleType) -> None:
     """A grammar needs llguidance, and the tokenizer."""
-    arguments = engine.engine_arguments(EngineOptions(Path("model"), constrained=True), longest=2048)
+    arguments = engine.engine_arguments(GpuOptions(Path("model"), constrained=True), longest=2048)
     assert arguments["guided_decoding_backend"] == "llguidance"
     assert not arguments["skip_tokenizer_init"]
 
@@ -45,7 +45,7 @@ def test_llmapi_engine_constrains_by_the_backend_that_has_substrings(engine: Mod
 def test_llmapi_engine_refuses_to_speculate(engine: ModuleType) -> None:
     """TensorRT-LLM refuses log-probabilities beside drafts: the start ends with the variable's name."""
     with pytest.raises(BadOption, match="PADELLM_GPU_DRAFT_TOKENS=4"):
-        engine.engine_arguments(EngineOptions(Path("model"), draft_tokens=4), longest=2048)
+        engine.engine_arguments(GpuOptions(Path("model"), draft_tokens=4), longest=2048)
 
 
 def test_llmapi_engine_keeps_the_stop_id_that_it_would_cut(engine: ModuleType) -> None:

@@ -13,7 +13,7 @@ import pytest
 from stream.bundled import model_folder
 from stream.generation import Completion, Prompt
 from stream.inference.contract import NO_END, CacheUse
-from stream.inference.engine_options import EngineOptions
+from stream.inference.gpu_options import GpuOptions
 from stream.inference.token_engine import EngineDied, PromptLimits
 from tests.triton_models.stub import MODELS, load_model
 
@@ -124,7 +124,7 @@ def model(python_backend: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Module
 @pytest.fixture
 def engine(model: ModuleType) -> Any:
     """The engine over the bundled model's folder."""
-    made = model.LlmApiEngine(EngineOptions(model_folder(None)))
+    made = model.LlmApiEngine(GpuOptions(model_folder(None)))
     yield made
     made.shutdown()
 
@@ -183,7 +183,7 @@ def test_llmapi_model_reads_the_checkpoint_in_older_words(engine: Any) -> None:
 
 def test_llmapi_model_constrains_mentions_alone(model: ModuleType) -> None:
     """A mention has a grammar where the option says so; a count has none."""
-    engine = model.LlmApiEngine(EngineOptions(model_folder(None), constrained=True))
+    engine = model.LlmApiEngine(GpuOptions(model_folder(None), constrained=True))
     asyncio.run(engine.generate(Prompt((300, 301), 4, END)))
     asyncio.run(engine.generate(Prompt((300, 301), 1, NO_END, (STOP,))))
     mention, count = (result.sampling.guided_decoding for result in engine._llm.results)

@@ -7,7 +7,7 @@ import pytest
 
 from stream.generation import Prompt
 from stream.inference.contract import NO_END
-from stream.inference.engine_options import EngineOptions
+from stream.inference.gpu_options import GpuOptions
 from tests.triton_models.stub import load_model
 
 
@@ -19,7 +19,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 def test_vllm_engine_defaults_are_the_checkpoints(engine: ModuleType) -> None:
     """Without settings: the checkpoint's type and length, prefixes cached in small blocks, no drafts."""
-    assert engine.engine_arguments(EngineOptions(Path("model")), on_cpu=False) == {
+    assert engine.engine_arguments(GpuOptions(Path("model")), on_cpu=False) == {
         "model": "model",
         "dtype": "auto",
         "max_num_seqs": 256,
@@ -34,7 +34,7 @@ def test_vllm_engine_defaults_are_the_checkpoints(engine: ModuleType) -> None:
 
 def test_vllm_engine_settings_reach_the_engine(engine: ModuleType) -> None:
     """Each option sets its argument; a grammar needs the tokenizer, and a CPU has no share of a GPU."""
-    options = EngineOptions(Path("model"), "bfloat16", 32, 0.5, 4, constrained=True)
+    options = GpuOptions(Path("model"), "bfloat16", 32, 0.5, 4, constrained=True)
     arguments = engine.engine_arguments(options, on_cpu=False)
     assert (arguments["dtype"], arguments["max_num_seqs"], arguments["gpu_memory_utilization"]) == (
         "bfloat16",

@@ -10,7 +10,7 @@ import pytest
 from stream.bundled import model_folder
 from stream.generation import Completion, Prompt
 from stream.inference.contract import NO_END, CacheUse
-from stream.inference.engine_options import EngineOptions
+from stream.inference.gpu_options import GpuOptions
 from stream.inference.token_engine import EngineDied, PromptLimits
 from tests.triton_models.stub import MODELS, load_model
 
@@ -76,7 +76,7 @@ def model(python_backend: ModuleType, vllm: AsyncEngine, monkeypatch: pytest.Mon
 
 
 def _engine(model: ModuleType, **options: Any) -> Any:
-    return model.VllmEngine(EngineOptions(model_folder(None), **options))
+    return model.VllmEngine(GpuOptions(model_folder(None), **options))
 
 
 def test_vllm_model_answers_without_the_end_id(model: ModuleType) -> None:

@@ -6,14 +6,14 @@ Nothing here imports TensorRT-LLM.
 from typing import Any
 
 from stream.generation import Prompt
-from stream.inference.engine_options import BadOption, EngineOptions
+from stream.inference.gpu_options import BadOption, GpuOptions
 
 BLOCK = 32  # tokens of the KV cache that are used again together
 # Log-probabilities are those of the most probable tokens; greedy decoding takes the first.
 _TOP_1 = 1
 
 
-def engine_arguments(options: EngineOptions, *, longest: int) -> dict[str, Any]:
+def engine_arguments(options: GpuOptions, *, longest: int) -> dict[str, Any]:
     """Arguments of ``tensorrt_llm.LLM``, by name; ``kv_cache_config`` holds those of ``KvCacheConfig``.
 
     Args:

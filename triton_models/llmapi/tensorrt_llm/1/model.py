@@ -23,7 +23,7 @@ from tokenizers import Tokenizer  # noqa: E402
 from stream.generation import Completion, Prompt  # noqa: E402
 from stream.inference.contract import CacheUse  # noqa: E402
 from stream.inference.engine_model import EngineModel  # noqa: E402
-from stream.inference.engine_options import EngineOptions  # noqa: E402
+from stream.inference.gpu_options import GpuOptions  # noqa: E402
 from stream.inference.substrings import Substrings  # noqa: E402
 from stream.inference.token_engine import EngineDied, PromptLimits, cache_use, trimmed  # noqa: E402
 
@@ -37,7 +37,7 @@ class LlmApiEngine:
 
     dead = False  # the API does not say; the next request does
 
-    def __init__(self, options: EngineOptions) -> None:
+    def __init__(self, options: GpuOptions) -> None:
         config = json.loads((options.model / "config.json").read_text(encoding="utf-8"))
         self.limits = PromptLimits(config["vocab_size"], config["max_position_embeddings"])
         self._substrings = (
@@ -87,7 +87,7 @@ class LlmApiEngine:
 
 async def open_engine() -> LlmApiEngine:
     """Start TensorRT-LLM on the checkpoint that PADELLM_MODEL names."""
-    return LlmApiEngine(EngineOptions.from_environment(os.environ))
+    return LlmApiEngine(GpuOptions.from_environment(os.environ))
 
 
 class TritonPythonModel(EngineModel):

@@ -7,7 +7,7 @@ from typing import Any
 
 from stream.generation import Prompt
 from stream.inference.contract import NO_END
-from stream.inference.engine_options import EngineOptions
+from stream.inference.gpu_options import GpuOptions
 
 # The smallest blocks of the KV cache: a prefix is used again by whole blocks. The CPU's attention takes
 # multiples of 32 alone.
@@ -17,7 +17,7 @@ BLOCK_ON_CPU = 32
 _SHORTEST_LOOKUP, _LONGEST_LOOKUP = 1, 3
 
 
-def engine_arguments(options: EngineOptions, *, on_cpu: bool) -> dict[str, Any]:
+def engine_arguments(options: GpuOptions, *, on_cpu: bool) -> dict[str, Any]:
     """Arguments of vLLM's engine, by name."""
     arguments: dict[str, Any] = {
         "model": str(options.model),

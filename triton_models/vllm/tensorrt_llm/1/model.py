@@ -22,7 +22,7 @@ from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError  # no
 from stream.generation import Completion, Prompt  # noqa: E402
 from stream.inference.contract import CacheUse  # noqa: E402
 from stream.inference.engine_model import EngineModel  # noqa: E402
-from stream.inference.engine_options import EngineOptions  # noqa: E402
+from stream.inference.gpu_options import GpuOptions  # noqa: E402
 from stream.inference.substrings import Substrings  # noqa: E402
 from stream.inference.token_engine import EngineDied, PromptLimits, cache_use, trimmed  # noqa: E402
 
@@ -34,7 +34,7 @@ class VllmEngine:
         options: What to serve, and how.
     """
 
-    def __init__(self, options: EngineOptions) -> None:
+    def __init__(self, options: GpuOptions) -> None:
         arguments = engine_arguments(options, on_cpu=current_platform.is_cpu())
         self._block: int = arguments["block_size"]
         self._substrings = (
@@ -86,7 +86,7 @@ class VllmEngine:
 
 async def open_engine() -> VllmEngine:
     """Start vLLM on the checkpoint that PADELLM_MODEL names."""
-    return VllmEngine(EngineOptions.from_environment(os.environ))
+    return VllmEngine(GpuOptions.from_environment(os.environ))
 
 
 class TritonPythonModel(EngineModel):

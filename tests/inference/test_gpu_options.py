@@ -3,21 +3,21 @@
 import pytest
 
 from stream.bundled import model_folder
-from stream.inference.engine_options import BadOption, EngineOptions
+from stream.inference.gpu_options import BadOption, GpuOptions
 
 MODEL = model_folder(None)
 
 
-def test_engine_options_that_are_empty_count_as_unset() -> None:
+def test_gpu_options_that_are_empty_count_as_unset() -> None:
     """Compose hands an unset variable on as an empty one: the defaults stay."""
     empty = {"PADELLM_GPU_DTYPE": "", "PADELLM_GPU_MEMORY": "", "PADELLM_CONSTRAINED": ""}
-    options = EngineOptions.from_environment({"PADELLM_MODEL": str(MODEL), **empty})
-    assert options == EngineOptions(MODEL)
+    options = GpuOptions.from_environment({"PADELLM_MODEL": str(MODEL), **empty})
+    assert options == GpuOptions(MODEL)
 
 
-def test_engine_options_are_read_from_their_variables() -> None:
+def test_gpu_options_are_read_from_their_variables() -> None:
     """Each variable sets its option."""
-    options = EngineOptions.from_environment(
+    options = GpuOptions.from_environment(
         {
             "PADELLM_MODEL": str(MODEL),
             "PADELLM_CONSTRAINED": "yes",
@@ -27,7 +27,7 @@ def test_engine_options_are_read_from_their_variables() -> None:
             "PADELLM_GPU_DRAFT_TOKENS": "4",
         }
     )
-    assert options == EngineOptions(MODEL, "bfloat16", 32, 0.5, 4, constrained=True)
+    assert options == GpuOptions(MODEL, "bfloat16", 32, 0.5, 4, constrained=True)
 
 
 @pytest.mark.parametrize(
@@ -41,9 +41,9 @@ def test_engine_options_are_read_from_their_variables() -> None:
         ("PADELLM_CONSTRAINED", "perhaps", "true or false"),
     ],
 )
-def test_engine_options_name_a_variable_that_cannot_be(variable: str, value: str, expected: str) -> None:
+def test_gpu_options_name_a_variable_that_cannot_be(variable: str, value: str, expected: str) -> None:
     """A wrong variable ends the start with its name, its value and what is expected."""
     with pytest.raises(BadOption, match=expected) as raised:
-        EngineOptions.from_environment({"PADELLM_MODEL": str(MODEL), variable: value})
+        GpuOptions.from_environment({"PADELLM_MODEL": str(MODEL), variable: value})
     assert variable in str(raised.value)
     assert value in str(raised.value)

@@ -11,8 +11,8 @@ class BadOption(Exception):  # noqa: N818 - names what it is
 
 
 @dataclass(frozen=True)
-class EngineOptions:
-    """What an operator may choose, whichever engine it is.
+class GpuOptions:
+    """Choices of an operator, whichever engine it is.
 
     Attributes:
         model: Folder of the checkpoint (PADELLM_MODEL).
@@ -32,7 +32,7 @@ class EngineOptions:
     constrained: bool = False
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> "EngineOptions":
+    def from_environment(cls, environment: Mapping[str, str]) -> "GpuOptions":
         """Read the variables; one that is empty counts as unset.
 
         Raises:
