@@ -33,7 +33,7 @@ from stream.worker.progress import Bounds, Wait
 from stream.worker.transactional_producer import Membership
 
 _log = structlog.get_logger(__name__)
-HEARTBEAT_INTERVAL = 3.0
+HEARTBEAT_INTERVAL = 1.0  # by it the others learn that a worker has died, after its session has ended
 REQUEST_TIMEOUT = 20.0
 COMMIT_INTERVAL = 1.0
 _COMMIT_TIMEOUT = 10.0

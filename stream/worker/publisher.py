@@ -1,6 +1,7 @@
 """Publishing of the worker's messages, each until Kafka has acknowledged it."""
 
 import asyncio
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -232,6 +233,9 @@ class Publisher:
             max_request_size=self._settings.max_message_bytes,
             request_timeout_ms=int(_REQUEST_TIMEOUT * 1000),
         )
+        # When a broker has come back and leads nothing yet, aiokafka fails what is older than a request. Each
+        # such batch leaves a gap in the sequence, and the broker then refuses all that follows.
+        producer._message_accumulator._batch_ttl = math.inf  # noqa: SLF001 - no argument sets it alone
         try:
             async with asyncio.timeout(_REQUEST_TIMEOUT):
                 await producer.start()

@@ -5,6 +5,7 @@ import itertools
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import (
     InvalidTimestampError,
     KafkaConnectionError,
@@ -182,3 +183,21 @@ async def test_publisher_closed_while_it_connects_keeps_no_producer(start, monke
     assert late.stopped
     with pytest.raises(DeliveryError, match="closed"):
         await publisher.publish(MESSAGE)
+
+
+async def test_publisher_messages_outlast_a_partition_without_a_leader(health, metrics, monkeypatch):
+    """A message that has waited longer than any request keeps its place until its partition has a leader."""
+
+    async def started(_producer: AIOKafkaProducer) -> None:
+        pass
+
+    monkeypatch.setattr(AIOKafkaProducer, "start", started)
+    producer = await Publisher(Settings(), metrics, health.broker)._connected()
+    accumulator = producer._message_accumulator
+    acknowledged = await accumulator.add_message(TopicPartition("topic", 0), b"key", b"value", timeout=1)
+    accumulator._batches[TopicPartition("topic", 0)][0]._ctime -= 3600
+    batches, leader_is_missing = accumulator.drain_by_nodes(ignore_nodes=set())
+    assert leader_is_missing
+    assert not batches
+    assert not acknowledged.done()
+    producer._closed = True  # as it never started
