@@ -120,7 +120,8 @@ class _Changes:
         if layer + _UP not in self._tensors:
             return weight
         up, down = self._take(layer + _UP), self._take(layer + _DOWN)
-        return (weight.astype(np.float64) + self._scale * (up @ down)).astype(weight.dtype)
+        changed: Array = weight.astype(np.float64) + self._scale * (up @ down)
+        return changed.astype(weight.dtype)
 
     def with_rows(self, name: str, table: Array, vocabulary: int) -> Array:
         """An embedding or head with a row for each token, those that were trained in their place."""

@@ -67,7 +67,7 @@ class Mentions:
 
     Attributes:
         written: All of them.
-        foreign: Those that are not in the text letter by letter.
+        foreign: Those that are not in the text letter by letter, all white space being equal.
         ungrounded: Those that were removed because no place in the text was found for them.
         published: Entities after alignment and de-duplication.
         published_foreign: Entities whose text is not that of their place.
@@ -82,9 +82,10 @@ class Mentions:
     @classmethod
     def of(cls, text: str, written: Sequence[str], settled: Sequence[Entity], ungrounded: int) -> "Mentions":
         """Of one text."""
+        spelt = " ".join(text.split())
         return cls(
             len(written),
-            sum(mention not in text for mention in written),
+            sum(" ".join(mention.split()) not in spelt for mention in written),
             ungrounded,
             len(settled),
             sum(entity.text != text[entity.start : entity.end] for entity in settled),
