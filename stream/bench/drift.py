@@ -84,15 +84,15 @@ async def run(data: Path, *, model: Path | None, limit: int) -> Drift:
     columns = (TextColumn("documents"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     async with loaded(model) as opened:
         with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-            asker = _Asker(opened, progress, total)
-            first = await asker.ask(documents, labels)
+            questions = _Questioner(opened, progress, total)
+            first = await questions.ask(documents, labels)
             variants = {
-                _AGAIN: await asker.ask(documents, labels),
-                _REVERSED: await asker.ask(documents, labels[::-1]),
+                _AGAIN: await questions.ask(documents, labels),
+                _REVERSED: await questions.ask(documents, labels[::-1]),
             }
             for name, change in VARIANTS.items():
-                variants[name] = await asker.ask([varied(each, change) for each in documents], labels)
-            empty = {kind: await asker.ask(texts, labels) for kind, texts in nameless.items()}
+                variants[name] = await questions.ask([varied(each, change) for each in documents], labels)
+            empty = {kind: await questions.ask(texts, labels) for kind, texts in nameless.items()}
         config = opened.template.config
     found_nothing = {_EMPTY: [each for each in first if not each.document.entities]} | empty
     sources = {_AS_THEY_ARE: first} | variants | empty
@@ -106,7 +106,7 @@ async def run(data: Path, *, model: Path | None, limit: int) -> Drift:
     )
 
 
-class _Asker:
+class _Questioner:
     """Asks one model about documents, with progress."""
 
     def __init__(self, opened: LoadedModel, progress: Progress, total: int) -> None:
