@@ -220,7 +220,13 @@ class Publisher:
             if self._producer is not producer:
                 acknowledged.cancel()
                 raise KafkaError("the producer was replaced before the acknowledgement")
-            self._broker.failed(operation, f"topic {message.topic}: no acknowledgement for {_SILENCE:.0f} s")
+            missing = producer.client.cluster.partitions_for_topic(message.topic) is None
+            self._broker.failed(
+                operation,
+                explained(UnknownTopicOrPartitionError(), message.topic)
+                if missing
+                else f"topic {message.topic}: no acknowledgement for {_SILENCE:.0f} s",
+            )
         await acknowledged
 
     async def _connected(self) -> AIOKafkaProducer:

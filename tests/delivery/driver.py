@@ -18,7 +18,7 @@ from typing import Any
 from aiohttp import ClientError
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from stream.contract.headers import read_dead_letter
 from stream.errors import DeliveryError
@@ -236,6 +236,12 @@ async def _in_background(*watches: Any) -> AsyncIterator[None]:
 
 async def _watch_outcomes(bench: Bench, journal: Journal) -> None:
     """Read outcomes while the faults happen, and how far transactions hold the logs up."""
+    while True:
+        with suppress(UnknownTopicOrPartitionError):  # a broker may learn late of topics that another made
+            await _read_outcomes(bench, journal)
+
+
+async def _read_outcomes(bench: Bench, journal: Journal) -> None:
     settings = bench.settings
     async with AIOKafkaConsumer(
         settings.entities_topic,

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,6 +35,8 @@ class ScriptedProducer:
         self._script = list(script)
         self.stopped = False
         self.values: list[bytes] = []
+        self.topics = {"topic": {0}}
+        self.client = SimpleNamespace(cluster=SimpleNamespace(partitions_for_topic=self.topics.get))
 
     async def send(self, _topic: str, **message: Any) -> asyncio.Future[None]:
         """Play the script."""
@@ -162,6 +165,18 @@ async def test_publisher_missing_topic_is_named_until_it_is_there(start, health)
     assert health.broker.cause == "topic topic does not exist: create it with padellm topics"
     await asyncio.wait_for(publishing, timeout=5)
     assert health.broker.cause is None
+
+
+async def test_publisher_message_that_waits_for_a_deleted_topic_names_it(start, health):
+    """A topic that was deleted before the acknowledgement is named, with what to do."""
+    producer = ScriptedProducer(NEVER)
+    publisher = await start(producer)
+    producer.topics.clear()
+    publishing = asyncio.create_task(publisher.publish(MESSAGE))
+    await asyncio.sleep(0.1)
+    assert "topic topic does not exist: create it" in health.broker.cause
+    publishing.cancel()
+    await asyncio.gather(publishing, return_exceptions=True)
 
 
 async def test_publisher_closed_while_it_connects_keeps_no_producer(start, monkeypatch):
