@@ -41,7 +41,7 @@ _EMPTY = "annotated texts without entities"
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """What was measured of one model.
+    """Figures of one model.
 
     Attributes:
         model: Its name and version.

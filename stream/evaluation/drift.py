@@ -166,7 +166,7 @@ def varied(document: AnnotatedDocument, change: Callable[[str], str]) -> Annotat
 
 
 def answered(answer: ModelAnswer, settled: Sequence[Entity], written: Sequence[str]) -> Answered:
-    """What is measured of an answer.
+    """Figures of an answer.
 
     Args:
         answer: The model's.
