@@ -217,7 +217,8 @@ class Publisher:
         )
         # An idempotent producer retries without end and without a word; a stopped one never answers.
         while not (await asyncio.wait({acknowledged}, timeout=_SILENCE))[0]:
-            if self._producer is not producer:
+            replaced = self._producer is not producer  # apart: in a condition mypy narrows both
+            if replaced:
                 acknowledged.cancel()
                 raise KafkaError("the producer was replaced before the acknowledgement")
             missing = producer.client.cluster.partitions_for_topic(message.topic) is None
