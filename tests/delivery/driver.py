@@ -60,6 +60,7 @@ _PACE = 40.0
 _REST = 240.0  # without a commit
 _STRAGGLERS = 5.0
 _TRIES = 3
+_LONGEST_OUTAGE = 600.0
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,9 @@ async def _send(
     bench: Bench, texts: list[SentDocument], journal: Journal, *, pace: float, burst: int
 ) -> None:
     """Send documents at an even pace, whatever the broker does; a send without an answer stays open."""
-    async with bench.producer(enable_idempotence=True, acks="all") as producer:
+    # aiokafka gives up what has waited for a leader for longer than a request may take.
+    patience = int(_LONGEST_OUTAGE * 1000)
+    async with bench.producer(enable_idempotence=True, acks="all", request_timeout_ms=patience) as producer:
 
         async def send(document: SentDocument) -> None:
             journal.append(Send(process="producer", time=now(), message=document.name))
