@@ -17,6 +17,7 @@ from stream.settings import Settings, variables
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+TLS = yaml.safe_load((ROOT / "compose.tls.yml").read_text(encoding="utf-8"))["services"]
 GPU = yaml.safe_load((ROOT / "compose.gpu.yml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILES = sorted((ROOT / "deploy").glob("*.Dockerfile"))
@@ -167,6 +168,31 @@ def test_compose_triton_is_healthy_by_a_token_alone(service):
     assert check["test"][-2:] == ["/opt/padellm/triton/one_token.py", "--end-after=12"]
     assert SERVICES[service]["restart"] == "unless-stopped"
     assert _seconds(check["timeout"]) > 8  # the check's own limit
+
+
+def test_compose_tls_leaves_clear_text_inside_the_container_alone():
+    """With TLS every listener that others reach is encrypted, and asks for a certificate."""
+    broker = SERVICES["kafka"]["environment"] | TLS["kafka"]["environment"]
+    bound = dict(each.split("://") for each in broker["KAFKA_LISTENERS"].split(","))
+    protocols = dict(each.split(":") for each in broker["KAFKA_LISTENER_SECURITY_PROTOCOL_MAP"].split(","))
+    reached = {name for name, address in bound.items() if not address.startswith("127.0.0.1:")}
+    assert reached == {"INTERNAL", "EXTERNAL"}
+    assert {protocols[name] for name in reached} == {"SSL"}
+    assert broker["KAFKA_SSL_CLIENT_AUTH"] == "required"
+
+
+@pytest.mark.parametrize("profile", ["cpu", "gpu"])
+def test_compose_tls_reaches_every_service(profile):
+    """With TLS a client has the settings of both its connections, and Triton asks for certificates."""
+    mine = {name for name, service in SERVICES.items() if profile in service.get("profiles", [profile])}
+    assert mine <= TLS.keys()
+    for service in mine - {"kafka"}:
+        if service.startswith("triton"):
+            assert "--grpc-use-ssl-mutual=1" in TLS[service]["command"]
+        else:
+            settings = TLS[service]["environment"]
+            assert (settings["PADELLM_SECURITY_PROTOCOL"], settings["PADELLM_TRITON_SSL"]) == ("SSL", "true")
+            assert settings.keys() <= SERVICES[service]["environment"].keys()
 
 
 def test_compose_engine_folder_is_not_made_by_docker():
