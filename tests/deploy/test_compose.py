@@ -170,6 +170,13 @@ def test_compose_triton_is_healthy_by_a_token_alone(service):
     assert _seconds(check["timeout"]) > 8  # the check's own limit
 
 
+@pytest.mark.parametrize("worker", ["worker", "worker-gpu", "worker-trtllm"])
+def test_compose_worker_that_stands_still_is_ended(worker):
+    """The health check ends a worker that a restart would help, and its restart policy starts it anew."""
+    assert SERVICES[worker]["healthcheck"]["test"][3:] == ["stream.worker.container_health", "--end-after=12"]
+    assert SERVICES[worker]["restart"] == "unless-stopped"
+
+
 def test_compose_tls_leaves_clear_text_inside_the_container_alone():
     """With TLS every listener that others reach is encrypted, and asks for a certificate."""
     broker = SERVICES["kafka"]["environment"] | TLS["kafka"]["environment"]
