@@ -40,11 +40,12 @@ class OtlpReceiver:
         self.url = url
         self.spans: list[ReceivedSpan] = []
 
-    def until(self, enough, patience: float = 30.0) -> list[ReceivedSpan]:
+    def until(self, enough, patience: float = 120.0) -> list[ReceivedSpan]:
         """Wait until the spans are enough."""
         deadline = time.monotonic() + patience
         while not enough(self.spans):
-            assert time.monotonic() < deadline, f"spans: {sorted({one.name for one in self.spans})}"
+            found = sorted({(one.service, one.name, one.trace) for one in self.spans})
+            assert time.monotonic() < deadline, f"spans: {found}"
             time.sleep(0.05)
         return list(self.spans)
 

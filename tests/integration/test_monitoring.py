@@ -48,20 +48,21 @@ class Scene:
         self.prometheus.watch(worker.health)
         return worker
 
-    async def holds_documents(self, *, partitions: int = 1, behind: int = 0) -> None:
-        """Send a document without an answer to each of some partitions, and others after it."""
-        for partition in range(partitions):
-            held = f"Ada WAIT-FOR {self.folder}/never"
-            await self.bench.produce(held, *(f"Eva{n} wrote" for n in range(behind)), partition=partition)
-
     async def publishes_anew(self) -> None:
         """Let the worker publish events again, with other entities: those behind a document in flight."""
-        await self.holds_documents(partitions=4, behind=2)
-        behind = 'sum(padellm_documents_total{outcome="event"}) >= 8'
-        await self.prometheus.until(lambda: self.prometheus.has_numbers(behind), "events behind a held one")
+        for partition in range(4):
+            await self.bench.produce(self.held, "Eva wrote", "Eva read", partition=partition)
+        await self.bench.outcomes(
+            lambda records: sum(b'"Eva"' in record.value for record in records) >= 8, patience=300
+        )
         self.illness.blind = True
         # The group hands out its partitions anew: what is not committed is read again.
         await self.bench.start_worker(REAL, triton_url=self.triton.url).is_ready()
+
+    @property
+    def held(self) -> str:
+        """A text to which the model does not answer."""
+        return f"Ada WAIT-FOR {self.folder}/never"
 
 
 @pytest.fixture
@@ -85,18 +86,18 @@ async def scene(
 async def test_monitoring_every_panel_has_data(scene: Scene, tiny_model: Path):
     """Each expression of the dashboard has numbers of a worker with several servers and a shadow."""
     shadow = {"shadow_share": 1.0, "shadow_topic": f"{scene.bench.settings.group}-shadow"}
-    async with ill_server(tiny_model) as (_, other), ill_server(tiny_model) as (_, second):
+    async with ill_server(tiny_model) as (too, other), ill_server(tiny_model) as (_, second):
         shadow["shadow_triton_url"] = second.url
         await ensure_topics(scene.bench.settings.model_copy(update=shadow))
         await scene.worker(triton_url=f"{scene.triton.url},{other.url}", **shadow)
         async with scene.bench.producer() as producer:
             await producer.send_and_wait(scene.bench.settings.documents_topic, b"no JSON")
-        scene.illness.words = EXECUTOR_FAILED
+        scene.illness.words = too.words = EXECUTOR_FAILED
         await scene.bench.produce(*(f"Ada{n} wrote" for n in range(40)))
         await scene.prometheus.until(
             lambda: scene.prometheus.has_numbers('padellm_retries_total{of="model"} > 0'), "a second try"
         )
-        scene.illness.words = None
+        scene.illness.words = too.words = None
         await scene.publishes_anew()
         for expression in sorted(EXPRESSIONS):
             await scene.prometheus.until(
@@ -115,8 +116,7 @@ async def _model_refuses_all(scene: Scene) -> None:
 
 
 async def _documents_are_held(scene: Scene) -> None:
-    held = f"Ada WAIT-FOR {scene.folder}/never"
-    await scene.bench.produce(*[held] * 100)
+    await scene.bench.produce(*[scene.held] * 100)
 
 
 async def _producer_sends_rubbish(scene: Scene) -> None:
