@@ -13,6 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from stream.kafka.topics import ensure_topics
 from stream.local.ports import free_ports
+from stream.settings import EventEncoding
 from tests.inference.scripted_triton import ScriptedTriton
 from tests.integration.ill_triton import EXECUTOR_FAILED, Illness, ill_server
 from tests.integration.prometheus import MONITORING, Prometheus, hurried_rules, running_prometheus
@@ -157,7 +158,7 @@ async def _service_fails_itself(scene: Scene) -> None:
 
 async def _registry_is_away(scene: Scene) -> None:
     (port,) = free_ports(1)
-    settings = {"schema_registry_url": f"http://127.0.0.1:{port}", "event_encoding": "avro"}
+    settings = {"schema_registry_url": f"http://127.0.0.1:{port}", "event_encoding": EventEncoding.AVRO}
     scene.prometheus.watch(scene.bench.start_worker(REAL, triton_url=scene.triton.url, **settings).health)
 
 
