@@ -90,7 +90,8 @@ unit: $(READY) ## Run the tests that need neither Kafka nor Triton nor torch, on
 	$(BIN)/python -m pytest -m "not train and not vllm and not integration" --numprocesses auto $(PYTEST_ARGS)
 
 test: $(READY) ## Run all tests that need no torch, with a real Kafka and a real Triton, and print the coverage
-	$(BIN)/python -m pytest -m "not train and not vllm" --cov --cov-fail-under=$(COVERAGE) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not train and not vllm and not integration" --numprocesses auto --cov --cov-report= $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not train and not vllm and integration" --cov --cov-append --cov-fail-under=$(COVERAGE) $(PYTEST_ARGS)
 
 test-pythons: ## Run the unit tests on every other supported Python that is installed, by itself or in pyenv
 	@for version in 3.11 3.12 3.13; do \
@@ -98,7 +99,7 @@ test-pythons: ## Run the unit tests on every other supported Python that is inst
 		[ -x "$$python" ] || python=python$$version; \
 		if ! $$python -c '' 2>/dev/null; then echo "python$$version is not installed: skipped" >&2; \
 		elif [ "python$$version" != "$(notdir $(PYTHON))" ]; then \
-			$(MAKE) unit PYTHON=$$python VENV=.venv-$$version || exit 1; fi; done
+			$(MAKE) unit PYTHON=$$python VENV=.venv-$$version PYTEST_ARGS="--hypothesis-profile=few $(PYTEST_ARGS)" || exit 1; fi; done
 
 test-train: $(TRAIN_READY) ## Install torch beside it and run the tests of training and of equality with transformers
 	$(TRAIN_VENV)/bin/python -m pytest -m train $(PYTEST_ARGS)
@@ -169,4 +170,4 @@ faults: $(READY) ## Kill, freeze and storm workers and broker, check every docum
 	$(BIN)/python -m tests.delivery $(FAULTS_ARGS)
 
 clean: ## Remove environments, caches and the embedded stack's data
-	rm -rf $(VENV) $(TRAIN_VENV) $(VLLM_VENV) $(DOCS_VENV) .site $(DEPLOY_VENV) .venv-3.* .venv-lock .venv-images .padellm .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(TRAIN_VENV) $(VLLM_VENV) $(DOCS_VENV) .site $(DEPLOY_VENV) .venv-3.* .venv-lock .venv-images .padellm .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -19,11 +19,11 @@ from stream.annotation.partial_output import PartialOutput
 from stream.annotation.sources import Selection
 from stream.bundled import model_folder
 from stream.contract.messages import Document, Entity, Policy
-from stream.corpora.formats import format_named, format_of
+from stream.corpora.formats import FORMATS, format_named, format_of
 from stream.engine.decoder import Decoder, EngineOptions
 from stream.engine.model.session import Model
 from stream.engine.trace import OnPass
-from stream.errors import InferenceUnavailable
+from stream.errors import ConfigurationError, InferenceUnavailable
 from stream.inference.in_process import InProcessGenerator
 from stream.ner.extractor import Extraction, Extractor
 from stream.ner.template import PromptTemplate
@@ -298,6 +298,7 @@ def annotate(
     model: str | Path | None = None,
     triton: str | None = None,
     skip_bad: bool = False,
+    sure: float | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> AnnotationReport:
     """Annotate the texts of files, and write one file of annotated documents.
@@ -320,6 +321,8 @@ def annotate(
         triton: Address of a Triton server to ask, host:port. Default: the engine in this process, on all
             cores unless ``PADELLM_ENGINE_THREADS`` is set.
         skip_bad: Leave out what is no text, with its reason in the report. By default it ends the run.
+        sure: For a training set, in [0, 1]: keep a label of a text only where the model gives each of its
+            answers at least this probability, and name the labels kept. JSON Lines alone can name them.
         on_progress: Called with the number of texts done, those of earlier runs included.
 
     Raises:
@@ -328,6 +331,10 @@ def annotate(
         stream.errors.InferenceUnavailable: The model is gone.
     """
     target = format_named(to) if to else format_of(Path(out), "to (--to)")
+    if sure is not None and target is not FORMATS["jsonl"]:
+        raise ConfigurationError(
+            f"sure (--sure) needs JSON Lines, which alone can say what is kept, not {out}"
+        )
     if policy is None and not target.overlap:
         policy = Policy.FLAT
     task = AnnotationTask(
@@ -337,6 +344,7 @@ def annotate(
         policy=policy,
         threshold=threshold,
         skip_bad=skip_bad,
+        sure=sure,
     )
     folder = None if model is None else Path(model)
 

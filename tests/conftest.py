@@ -21,6 +21,8 @@ pytest_plugins = [name for name in _FIXTURES if find_spec(name)]
 # A busy machine is slow now and then; that is no failure of a property.
 settings.register_profile("no-deadline", deadline=None)
 settings.load_profile("no-deadline")
+# For one more Python: what it breaks, it breaks for most examples.
+settings.register_profile("few", max_examples=10)
 
 
 @pytest.fixture(autouse=True)

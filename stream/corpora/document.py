@@ -21,7 +21,8 @@ class GoldEntity(BaseModel):
 class AnnotatedDocument(BaseModel):
     """A text with its entities; ``text[start:end]`` equals the text of each.
 
-    Entities may lie within each other, cross, or share a place under several labels.
+    Entities may lie within each other, cross, or share a place under several labels. ``labels`` names all
+    that the text is annotated with, entities or not, where that is not the same for its whole set.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -29,6 +30,7 @@ class AnnotatedDocument(BaseModel):
     id: str = Field(default="", coerce_numbers_to_str=True)
     text: str = Field(min_length=1)
     entities: Annotated[tuple[GoldEntity, ...], FailFast()]
+    labels: tuple[str, ...] | None = None
 
 
 def label_inventory(documents: Iterable[AnnotatedDocument]) -> list[str]:

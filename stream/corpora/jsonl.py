@@ -1,4 +1,7 @@
-"""Our own format, JSON Lines: ``{"id", "text", "entities": [{"start", "end", "text", "label"}]}``."""
+"""Our own format, JSON Lines: ``{"id", "text", "entities": [{"start", "end", "text", "label"}]}``.
+
+A line may have ``labels``, the labels that its text is annotated with.
+"""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -41,7 +44,10 @@ def write(documents: Sequence[AnnotatedDocument], file: Path, _options: Options 
     Raises:
         ConfigurationError: The file cannot be written.
     """
-    lines = (json.dumps(document.model_dump(), ensure_ascii=False) + "\n" for document in documents)
+    lines = (
+        json.dumps(document.model_dump(exclude_none=True), ensure_ascii=False) + "\n"
+        for document in documents
+    )
     write_text(file, "".join(lines))
 
 
@@ -56,4 +62,4 @@ def _parsed(place: Place, line: bytes, options: Options) -> ParsedDocument:
     builder = DocumentBuilder(place, document.text, document.id, options.offsets)
     for each in builder.bounded(document.entities):
         builder.add_entity(each.start, each.end, each.label, each.text)
-    return builder.build()
+    return builder.build(document.labels)

@@ -206,11 +206,17 @@ class DocumentBuilder:
                 return
             yield item
 
-    def build(self) -> ParsedDocument:
-        """The document, or its problems."""
+    def build(self, labels: tuple[str, ...] | None = None) -> ParsedDocument:
+        """The document, or its problems.
+
+        Args:
+            labels: Those that its text is annotated with, where it names them.
+        """
         if self._problems:
             return ParsedDocument(self._place, None, tuple(self._problems))
-        document = AnnotatedDocument(id=self._name, text=self._text, entities=tuple(self._entities))
+        document = AnnotatedDocument(
+            id=self._name, text=self._text, entities=tuple(self._entities), labels=labels
+        )
         return ParsedDocument(self._place, document, entity_places=tuple(self._places))
 
     def _checked_text(self, text: object) -> str:

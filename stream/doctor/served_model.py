@@ -119,17 +119,17 @@ async def _ends(
 
 
 async def _length(generator: Generator, longest: int, prompt: Prompt) -> Finding:
-    """Send a prompt that leaves the model no room for an answer: only a server that truncates answers it."""
-    subject = "triton length"
+    """Send a prompt that by itself is longer than the model: only a server that truncates answers it."""
+    subject, length = "triton length", longest + 1
     try:
-        await generator.generate(Prompt(prompt.ids[:1] * longest, 1, prompt.end_id))
+        await generator.generate(Prompt(prompt.ids[:1] * length, 1, prompt.end_id))
     except InferenceRejected:
-        return ok(subject, f"a prompt of {longest} tokens is refused, not cut")
+        return ok(subject, f"a prompt of {length} tokens is refused, not cut")
     except InferenceError as error:
-        return warn(subject, f"a prompt of {longest} tokens: {error}", "see Triton's log")
+        return warn(subject, f"a prompt of {length} tokens: {error}", "see Triton's log")
     return fail(
         subject,
-        f"a prompt of {longest} tokens has no room for an answer, and gets one: the server cuts prompts",
+        f"a prompt of {length} tokens is longer than the model, and gets an answer: the server cuts prompts",
         "serve the model with the length of its config.json, and without truncation",
     )
 

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from stream.aio import all_of
@@ -74,6 +74,7 @@ class WindowResult:
         capped: Labels whose count reached the model's limit.
         count_ms: Time until the last count was back.
         mention_ms: Time from then until the last mention was back.
+        certainty: Label to the lowest probability among its answers, in [0, 1]; 0 where one is unusable.
     """
 
     window: Window
@@ -83,6 +84,7 @@ class WindowResult:
     capped: list[str]
     count_ms: float
     mention_ms: float
+    certainty: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,11 @@ class LabelAnswer:
 
     count: Count
     mentions: list[Mention]
+
+    @property
+    def certainty(self) -> float:
+        """The lowest probability of an answer, in [0, 1]."""
+        return min([self.count.score, *(mention.score for mention in self.mentions)])
 
 
 class WindowDecoder(Protocol):
@@ -166,6 +173,7 @@ def add_answer(result: WindowResult, aligner: SpanAligner, label: str, answer: L
         answer: The model's answer.
     """
     window, count = result.window, answer.count
+    result.certainty[label] = 0.0
     if count.number is None:
         result.removed.append(
             Removed(
@@ -181,6 +189,8 @@ def add_answer(result: WindowResult, aligner: SpanAligner, label: str, answer: L
     result.counts[label] = count.number
     seen: set[tuple[int, int]] = set()
     spans = aligner.align([mention.text for mention in answer.mentions])
+    if None not in spans:
+        result.certainty[label] = answer.certainty
     for mention, span in zip(answer.mentions, spans, strict=True):
         if span is None:
             result.removed.append(

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from stream.contract.messages import Coverage, Entity, Policy, Removed
@@ -101,6 +101,17 @@ class RawExtraction:
                 counts |= dict.fromkeys((label.name, *label.also), sum(readable))
         return counts
 
+    def certainty(self) -> dict[str, float]:
+        """For each label the lowest probability among its answers, in [0, 1], as the model gives it.
+
+        It is 0 where an answer is no count, or a mention that the text does not hold.
+        """
+        return {
+            name: min((reading.certainty.get(label.name, 0.0) for reading in self.windows), default=0.0)
+            for label in self.labels
+            for name in (label.name, *label.also)
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
@@ -114,6 +125,7 @@ class Extraction:
         counts: ``RawExtraction.counts``.
         timings: Milliseconds; ``count`` and ``mention`` of the slowest window, ``total`` of everything.
         model: The model that answered, where that is known.
+        certainty: ``RawExtraction.certainty``.
     """
 
     entities: list[Entity]
@@ -123,6 +135,7 @@ class Extraction:
     counts: dict[str, int]
     timings: dict[str, float]
     model: ModelStamp | None = None
+    certainty: dict[str, float] = field(default_factory=dict)
 
 
 def postprocess(
@@ -152,6 +165,7 @@ def postprocess(
             "count": max((reading.count_ms for reading in raw.windows), default=0.0),
             "mention": max((reading.mention_ms for reading in raw.windows), default=0.0),
         },
+        certainty=raw.certainty(),
     )
 
 

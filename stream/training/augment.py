@@ -121,13 +121,19 @@ def upper_case(sentence: TrainingText) -> TrainingText:
 
 
 def join(sentences: Sequence[TrainingText], separator: str = " ") -> TrainingText:
-    """Sentences of one corpus as one text."""
+    """Sentences of one corpus as one text, annotated with what every one of them is."""
+    inventory = tuple(
+        phrase for phrase in sentences[0].inventory if all(phrase in one.inventory for one in sentences)
+    )
     text, mentions = "", []
     for sentence in sentences:
         start = len(text) + len(separator) if text else 0
         text += (separator if text else "") + sentence.text
-        mentions += [PhraseMention(m.start + start, m.end + start, m.phrases) for m in sentence.mentions]
-    return TrainingText(text, tuple(mentions), sentences[0].inventory)
+        for mention in sentence.mentions:
+            phrases = tuple(phrase for phrase in mention.phrases if phrase in inventory)
+            if phrases:
+                mentions.append(PhraseMention(mention.start + start, mention.end + start, phrases))
+    return TrainingText(text, tuple(mentions), inventory)
 
 
 def _another(name: str, pool: Sequence[str], rng: Random) -> str:

@@ -40,16 +40,17 @@ class Corpus:
 def load_corpus(data: Path, config: CorpusConfig, unseen: frozenset[str] = frozenset()) -> Corpus:
     """Read the training sentences of a corpus, without those whose text is among ``unseen``.
 
+    A sentence that names its ``labels`` is asked for those alone, and left out when there are none.
+
     Raises:
         ConfigurationError: The file is missing, malformed, or marks spans that are not its text's.
     """
-    inventory = tuple(dict.fromkeys(phrase for phrases in config.labels.values() for phrase in phrases))
     sentences = (
-        _sentence(document, config, inventory)
+        _sentence(document, config)
         for number, document in enumerate(_documents(data, config, config.split))
         if not _left_out(config, number)
     )
-    return Corpus(config, tuple(s for s in sentences if comparable(s.text) not in unseen))
+    return Corpus(config, tuple(s for s in sentences if s.inventory and comparable(s.text) not in unseen))
 
 
 def load_scored(data: Path, config: CorpusConfig) -> tuple[AnnotatedDocument, ...]:
@@ -99,12 +100,18 @@ def _left_out(config: CorpusConfig, number: int) -> bool:
     return config.leave_out is not None and number % config.leave_out == 0
 
 
-def _sentence(document: AnnotatedDocument, config: CorpusConfig, inventory: tuple[str, ...]) -> TrainingText:
+def _sentence(document: AnnotatedDocument, config: CorpusConfig) -> TrainingText:
     mentions = []
+    annotated = [
+        phrases
+        for label, phrases in config.labels.items()
+        if document.labels is None or label in document.labels
+    ]
     for entity in sorted(document.entities, key=lambda e: (e.start, e.end)):
         phrases = config.labels.get(entity.label)
         if phrases and any(c.isalnum() for c in entity.text):
             mentions.append(PhraseMention(entity.start, entity.end, phrases))
+    inventory = tuple(dict.fromkeys(phrase for phrases in annotated for phrase in phrases))
     return TrainingText(document.text, tuple(mentions), inventory)
 
 

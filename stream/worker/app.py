@@ -358,7 +358,8 @@ def _faust_app(settings: Settings, intake: Intake) -> Any:
         broker_commit_interval=consumer.COMMIT_INTERVAL,
         broker_session_timeout=settings.session_timeout,
         broker_heartbeat_interval=consumer.HEARTBEAT_INTERVAL,
-        broker_request_timeout=consumer.REQUEST_TIMEOUT,
+        # Of Faust's recovery alone, which would end for good; each request has a bound of its own.
+        broker_request_timeout=consumer.NEVER,
         # The group waits that long for a worker that drains.
         broker_rebalance_timeout=max(60.0, 2 * settings.drain_limit + _STOP_MARGIN),
         broker_max_poll_records=max(16, settings.max_in_flight),

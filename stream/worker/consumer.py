@@ -4,7 +4,8 @@ Written against faust-streaming 0.15.3, pinned for that. Its faults, shown by te
 ``Consumer._new_offset`` commits past documents in flight; a stream acknowledges the messages it skips after a
 rebalance; a commit that failed counts as done; any error of a commit ends the worker; a rebalance waits for
 the documents in flight without limit; gaps in the offsets hold commits up; records before the committed
-offset are dropped although the log has gone back; any error of a fetch ends the worker.
+offset are dropped although the log has gone back; any error of a fetch ends the worker; where the committed
+offsets take longer than ``broker_request_timeout`` no record is ever fetched again, without a word.
 """
 
 import asyncio
@@ -33,7 +34,7 @@ from stream.worker.progress import Bounds, Wait
 from stream.worker.transactional_producer import Membership
 
 _log = structlog.get_logger(__name__)
-HEARTBEAT_INTERVAL = 3.0
+HEARTBEAT_INTERVAL = 1.0  # by it the others learn that a worker has died, after its session has ended
 REQUEST_TIMEOUT = 20.0
 COMMIT_INTERVAL = 1.0
 _COMMIT_TIMEOUT = 10.0
@@ -45,8 +46,8 @@ _FETCH = "fetch"
 _BOUNDS = Bounds(late=30.0, stuck=180.0)
 _WITHOUT_LEADER = Bounds(late=30.0, stuck=math.inf)  # a restart of the worker elects none
 # With the most documents in flight fetching stops, for hours if the model is unavailable that long: no
-# reason to leave the group.
-_NEVER_MS = 7 * 24 * 3600 * 1000
+# reason to leave the group. And committed offsets may take as long as a leader is away.
+NEVER = 7 * 24 * 3600.0
 # Brokers return the first batch of a fetch whole, whatever its size (KIP-74): a document of the largest size
 # comes through, while a burst of them does not fill the memory.
 _PARTITION_FETCH = 1024 * 1024
@@ -65,6 +66,7 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
 
     logger = driver.logger
     RebalanceListener = _RebalanceListener
+    _seeking = False
 
     def __init__(
         self,
@@ -153,6 +155,14 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
             generation=generation_id,
         )
 
+    async def perform_seek(self) -> None:
+        """Seek to the committed offsets, however long that takes; ``waits`` names it."""
+        self._seeking = True
+        try:
+            await super().perform_seek()
+        finally:
+            self._seeking = False
+
     async def seek_to_committed(self) -> Any:
         """Seek to the committed offsets; with transactions, to those read after the old owner was fenced."""
         if self._transactions is None:
@@ -177,6 +187,8 @@ class OrderedConsumer(driver.Consumer):  # type: ignore[misc]  # Faust is untype
         if self._transactions is None:
             for tp, offset in self._tracker.uncommitted().items():
                 yield Wait(tp.topic, tp.partition, offset, "finished documents are not committed", _BOUNDS)
+        for tp in self.assignment() if self._seeking else ():
+            yield Wait(tp.topic, tp.partition, -1, "its committed offset is not known", _BOUNDS)
         for tp in self.assignment() if room else ():
             begun = self._tracker.last_opened(tp)
             generation, offset = self._handed_over.get(tp, (-1, -1))
@@ -357,7 +369,7 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # F
             # Documents of an aborted transaction were never sent.
             isolation_level="read_committed",
             max_poll_records=self.app.conf.broker_max_poll_records,
-            max_poll_interval_ms=_NEVER_MS,
+            max_poll_interval_ms=int(NEVER * 1000),
             max_partition_fetch_bytes=_PARTITION_FETCH,
             fetch_max_wait_ms=500,
             request_timeout_ms=int(REQUEST_TIMEOUT * 1000),

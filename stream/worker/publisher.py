@@ -1,6 +1,7 @@
 """Publishing of the worker's messages, each until Kafka has acknowledged it."""
 
 import asyncio
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -219,7 +220,13 @@ class Publisher:
             if self._producer is not producer:
                 acknowledged.cancel()
                 raise KafkaError("the producer was replaced before the acknowledgement")
-            self._broker.failed(operation, f"topic {message.topic}: no acknowledgement for {_SILENCE:.0f} s")
+            missing = producer.client.cluster.partitions_for_topic(message.topic) is None
+            self._broker.failed(
+                operation,
+                explained(UnknownTopicOrPartitionError(), message.topic)
+                if missing
+                else f"topic {message.topic}: no acknowledgement for {_SILENCE:.0f} s",
+            )
         await acknowledged
 
     async def _connected(self) -> AIOKafkaProducer:
@@ -232,6 +239,9 @@ class Publisher:
             max_request_size=self._settings.max_message_bytes,
             request_timeout_ms=int(_REQUEST_TIMEOUT * 1000),
         )
+        # When a broker has come back and leads nothing yet, aiokafka fails what is older than a request. Each
+        # such batch leaves a gap in the sequence, and the broker then refuses all that follows.
+        producer._message_accumulator._batch_ttl = math.inf  # noqa: SLF001 - no argument sets it alone
         try:
             async with asyncio.timeout(_REQUEST_TIMEOUT):
                 await producer.start()

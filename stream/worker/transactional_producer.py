@@ -203,6 +203,8 @@ class TransactionalProducer:
             await self._client.bootstrap()
         except KafkaConnectionError as error:
             raise KafkaConnectionError(self._access.explained(error)) from error
+        if not self._client.cluster.brokers():  # a broker answers before it has registered
+            raise KafkaConnectionError(f"{self._settings.broker}: no broker has registered yet")
         group = self._settings.group
         self._coordinator = await self._client.coordinator_lookup(CoordinationType.TRANSACTION, self._id)
         self._group_coordinator = await self._client.coordinator_lookup(CoordinationType.GROUP, group)

@@ -19,6 +19,7 @@ from stream.annotation.job import AnnotationTask, annotate_texts
 from stream.annotation.partial_output import PartialOutput
 from stream.contract.messages import Coverage, Entity
 from stream.corpora.formats import FORMATS, format_of
+from stream.corpora.jsonl import read_documents
 from stream.corpora.parsing import DEFAULTS
 from stream.errors import ConfigurationError, InferenceRejected, InferenceUnavailable
 from stream.ner.extractor import Extraction
@@ -94,6 +95,24 @@ def test_job_goes_on_where_it_was_cut(tmp_path_factory, cut):
     report, asked = annotate([file], out)
     assert out.read_bytes() == whole
     assert (report.before, len(asked)) == (kept.count(b"\n"), 12 - kept.count(b"\n"))
+
+
+class Unsure(FirstWord):
+    """Finds nobody in any text, and is less sure of the place."""
+
+    async def extract(self, _document):
+        """No entity under two labels."""
+        certainty = {"person": 0.9, "place": 0.7}
+        names = list(certainty)
+        coverage = Coverage(windows=1, characters=1)
+        return Extraction([], [], coverage, names, dict.fromkeys(names, 0), {}, certainty=certainty)
+
+
+def test_job_keeps_the_labels_that_the_model_is_sure_of(texts, tmp_path):
+    """A training set names for each text the labels whose answers all have the probability asked for."""
+    annotate([texts], tmp_path / "out.jsonl", extractor=Unsure(), sure=0.8)
+    documents = list(read_documents(tmp_path / "out.jsonl"))
+    assert {document.labels for document in documents} == {("person",)}
 
 
 @pytest.mark.parametrize("name", ["out.conll", "out.jsonl.gz", "out.bioes"])

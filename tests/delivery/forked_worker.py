@@ -61,6 +61,8 @@ class ForkedWorker:
 
 
 def _work(arguments: list[str], environment: dict[str, str], log: Path) -> None:
+    # As the supervisor starts one: Ctrl-C reaches the harness alone, and Linux shares cores out by session.
+    os.setsid()
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     os.dup2(descriptor, 2)
     threading.Thread(target=_end_with_harness, daemon=True).start()

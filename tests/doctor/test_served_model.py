@@ -9,6 +9,7 @@ import pytest
 
 from stream.bundled import model_folder
 from stream.doctor.triton import _INPUTS, _OUTPUTS, check_triton
+from stream.errors import InferenceRejected
 from stream.fingerprint import checkpoint_sha256
 from stream.generation import Completion, Prompt
 from stream.inference.in_process import InProcessGenerator
@@ -26,9 +27,10 @@ async def triton() -> AsyncIterator[ScriptedTriton]:
     engine = InProcessGenerator.load(model_folder(None))
 
     async def answer(prompt: Prompt) -> Completion:
-        if len(prompt.ids) >= LONGEST:
-            raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, "Prompt length exceeds maximum input length")
-        return await engine.generate(prompt)
+        try:
+            return await engine.generate(prompt)
+        except InferenceRejected as error:
+            raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
 
     async with scripted_triton(answer) as triton:
         triton.inputs, triton.outputs = dict(_INPUTS), dict(_OUTPUTS)
@@ -52,7 +54,7 @@ def cut_prompts(triton):
     answer = triton.script
 
     async def cut(prompt):
-        return await answer(replace(prompt, ids=prompt.ids[: LONGEST - 1]))
+        return await answer(replace(prompt, ids=prompt.ids[:LONGEST]))
 
     triton.script = cut
 

@@ -147,6 +147,20 @@ def test_extractor_reports_what_it_cannot_use():
     ]
 
 
+def test_extractor_tells_how_sure_it_is_of_a_label():
+    """A label is as sure as its least probable answer, and not at all where an answer is unusable."""
+    template = tiny_template()
+    answers = {"person": ["Ann", "Bob"], "location": [], "organization": ["Nobody"]}
+    oracle = Oracle(
+        template,
+        lambda text, label: answers[label],
+        score=lambda label, mention: 0.25 if mention == "Bob" else 0.75,
+        count_score=0.5,
+    )
+    result = extract(Document(text="Ann Bob", labels=list(answers)), oracle, template)
+    assert result.certainty == pytest.approx({"person": 0.25, "location": 0.5, "organization": 0.0})
+
+
 def test_extractor_reports_counts_at_the_models_limit():
     """A count that reached the limit says that mentions may be missing, where and of what label."""
     template = tiny_template(max_count=2)

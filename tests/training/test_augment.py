@@ -1,5 +1,6 @@
 """Random changes to sentences."""
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -75,6 +76,13 @@ def test_augment_names_are_collected_by_phrase():
 def test_detokenise_writes_text_as_people_do(tokenised, raw):
     """Marks cling to their words, brackets are restored and quotes closed up."""
     assert detokenise(sentence(tokenised)).text == raw
+
+
+def test_augment_joined_sentences_are_annotated_with_what_all_of_them_are():
+    """A phrase that one of the sentences is not annotated with is asked of none of the joined text."""
+    other = replace(ADA, mentions=ADA.mentions[:1], inventory=("person",))
+    joined = join([ADA, other])
+    assert (joined.inventory, spelled(joined)) == (("person",), ["Ada", "Ada"])
 
 
 def test_detokenise_joins_hyphens_only_where_the_corpus_spaced_them():

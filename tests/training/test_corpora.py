@@ -45,6 +45,16 @@ def test_corpora_leave_out_unlisted_labels_and_bare_punctuation(data):
     assert load_corpus(data, CONFIG).sentences[0].mentions == ()
 
 
+def test_corpora_ask_a_text_for_the_labels_that_it_names(data):
+    """A text that names its labels is asked for no other, and one that names none is left out."""
+    rows = [
+        {"id": str(n), "text": f"Ada {n}", "entities": [], "labels": names}
+        for n, names in enumerate([["PER"], []])
+    ]
+    write_rows(data / "ner/names/train.jsonl.gz", rows)
+    assert [one.inventory for one in load_corpus(data, CONFIG).sentences] == [("person",)]
+
+
 @pytest.mark.parametrize("leave_out", [None, 2])
 def test_corpora_are_scored_on_every_entity_under_its_phrases(data, leave_out):
     """The gold of a score has what `padellm evaluate` counts, bare punctuation too, named by the phrases."""

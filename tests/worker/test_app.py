@@ -6,12 +6,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from faust.types import TP
 
 from stream.errors import InferenceStopped
 from stream.settings import Inference, Settings
-from stream.worker.app import WorkerService
+from stream.worker.app import WorkerService, _faust_app
 from stream.worker.model import make_generator
 
 _SLOW_TO_LOAD = """
@@ -60,3 +62,21 @@ async def test_app_model_that_is_gone_for_good_is_fatal(served, model, monkeypat
     with pytest.raises(InferenceStopped):
         await worker._probe(served)
     assert worker.health.stalled() == "the engine broke down"
+
+
+async def test_app_waits_for_committed_offsets_longer_than_any_request(monkeypatch):
+    """A partition without a leader is waited for: at its bound Faust's recovery ends for good."""
+    app = _faust_app(Settings(), intake=None)
+    app.consumer = SimpleNamespace(
+        assignment=lambda: {TP("docs", 0)}, resume_partitions=lambda _: None, perform_seek=lambda: None
+    )
+    bounds = []
+
+    async def wait(_seek, **bound):
+        bounds.append(bound["timeout"])
+        raise RuntimeError("seen enough")
+
+    monkeypatch.setattr(app.tables.recovery, "_wait", wait)
+    with pytest.raises(RuntimeError, match="seen enough"):
+        await app.tables.recovery._resume_streams(app.consumer_generation_id)
+    assert bounds == [7 * 24 * 3600]

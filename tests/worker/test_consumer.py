@@ -177,6 +177,25 @@ def test_consumer_waits_for_records_that_can_be_read(standing):
     assert _waits(standing) == []
 
 
+async def test_consumer_waits_for_committed_offsets(standing, monkeypatch):
+    """While the committed offsets are not known, each partition says so."""
+    asked, known = asyncio.Event(), asyncio.Event()
+
+    async def seek_to_committed(_consumer):
+        asked.set()
+        await known.wait()
+        return {}
+
+    monkeypatch.setattr(OrderedConsumer, "seek_to_committed", seek_to_committed)
+    standing._read_offset, standing._committed_offset = {}, {}
+    seeking = asyncio.create_task(standing.perform_seek())
+    await asked.wait()
+    assert (-1, "its committed offset is not known") in _waits(standing)
+    known.set()
+    await seeking
+    assert (-1, "its committed offset is not known") not in _waits(standing)
+
+
 def test_consumer_waits_for_fetched_records_to_begin(standing):
     """A record that Faust has got in this generation, and that nobody has begun, is a wait."""
     standing.position.position = 10

@@ -2,9 +2,11 @@
 
 import asyncio
 import itertools
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import (
     InvalidTimestampError,
     KafkaConnectionError,
@@ -33,6 +35,8 @@ class ScriptedProducer:
         self._script = list(script)
         self.stopped = False
         self.values: list[bytes] = []
+        self.topics = {"topic": {0}}
+        self.client = SimpleNamespace(cluster=SimpleNamespace(partitions_for_topic=self.topics.get))
 
     async def send(self, _topic: str, **message: Any) -> asyncio.Future[None]:
         """Play the script."""
@@ -163,6 +167,18 @@ async def test_publisher_missing_topic_is_named_until_it_is_there(start, health)
     assert health.broker.cause is None
 
 
+async def test_publisher_message_that_waits_for_a_deleted_topic_names_it(start, health):
+    """A topic that was deleted before the acknowledgement is named, with what to do."""
+    producer = ScriptedProducer(NEVER)
+    publisher = await start(producer)
+    producer.topics.clear()
+    publishing = asyncio.create_task(publisher.publish(MESSAGE))
+    await asyncio.sleep(0.1)
+    assert "topic topic does not exist: create it" in health.broker.cause
+    publishing.cancel()
+    await asyncio.gather(publishing, return_exceptions=True)
+
+
 async def test_publisher_closed_while_it_connects_keeps_no_producer(start, monkeypatch):
     """A producer that connects after the publisher was closed is stopped."""
     publisher = await start(ScriptedProducer())
@@ -182,3 +198,21 @@ async def test_publisher_closed_while_it_connects_keeps_no_producer(start, monke
     assert late.stopped
     with pytest.raises(DeliveryError, match="closed"):
         await publisher.publish(MESSAGE)
+
+
+async def test_publisher_messages_outlast_a_partition_without_a_leader(health, metrics, monkeypatch):
+    """A message that has waited longer than any request keeps its place until its partition has a leader."""
+
+    async def started(_producer: AIOKafkaProducer) -> None:
+        pass
+
+    monkeypatch.setattr(AIOKafkaProducer, "start", started)
+    producer = await Publisher(Settings(), metrics, health.broker)._connected()
+    accumulator = producer._message_accumulator
+    acknowledged = await accumulator.add_message(TopicPartition("topic", 0), b"key", b"value", timeout=1)
+    accumulator._batches[TopicPartition("topic", 0)][0]._ctime -= 3600
+    batches, leader_is_missing = accumulator.drain_by_nodes(ignore_nodes=set())
+    assert leader_is_missing
+    assert not batches
+    assert not acknowledged.done()
+    producer._closed = True  # as it never started

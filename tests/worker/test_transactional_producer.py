@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaConnectionError
 from structlog.testing import capture_logs
 
 from stream.contract.record import Record
@@ -50,7 +51,9 @@ class ScriptedClient:
         self.sent: list[Any] = []
         self.epoch = 0
         self.features = {2: NEWEST}
+        self.brokers = {0}
         self.cluster = SimpleNamespace(
+            brokers=lambda: self.brokers,
             available_partitions_for_topic=lambda _: {0, 1},
             leader_for_partition=lambda place: place.partition,
         )
@@ -270,3 +273,12 @@ async def test_producer_broker_before_generations_is_named(client, producer):
     client.versions[FETCH] = (0, 6)
     with pytest.raises(DeliveryError, match=r"PADELLM_DELIVERY=exactly_once needs Kafka 2\.5 or later"):
         await producer.begin()
+
+
+async def test_producer_waits_for_a_broker_that_has_just_come_back(client, producer):
+    """A cluster whose metadata name no broker yet is tried again, as one that does not answer."""
+    client.brokers = set()
+    with pytest.raises(KafkaConnectionError, match="no broker has registered yet"):
+        await producer.begin()
+    client.brokers = {0}
+    assert await producer.begin() == 300
