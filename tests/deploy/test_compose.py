@@ -207,7 +207,7 @@ def test_compose_engine_folder_is_not_made_by_docker():
     (engine,) = (each for each in SERVICES["triton-trtllm"]["volumes"] if isinstance(each, dict))
     assert engine["target"] == "/engine"
     assert engine["type"] == "bind"
-    # With this key compose 2 makes the folder unless it is told not to, in a word that docker-compose 1.29 refuses.
+    # With it compose 2 makes the folder unless told not to, in a word that docker-compose 1.29 refuses.
     assert "bind" not in engine
 
 
