@@ -56,9 +56,9 @@ EXPOSE 8000 8001 8002
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=10s --start-period=60s --retries=6 \
     CMD ["python3", "/opt/padellm/triton/one_token.py"]
-# The flags of stream/local/triton.py, but open to the container's network and more patient at the end.
-ENTRYPOINT ["tritonserver", \
-    "--model-repository=/opt/padellm/triton/models/cpu", \
+# A repository that states the checkpoint, then the server with the flags of stream/local/triton.py, but open to the
+# container's network and more patient at the end.
+ENTRYPOINT ["python3", "-m", "stream.inference.repository", "/opt/padellm/triton/models/cpu", "/tmp/models", "tritonserver", \
     "--backend-directory=/opt/padellm/triton/backends", \
     "--http-address=0.0.0.0", "--http-port=8000", \
     "--grpc-address=0.0.0.0", "--grpc-port=8001", \

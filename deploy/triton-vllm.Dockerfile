@@ -1,18 +1,28 @@
 # Triton with vLLM behind the `tensorrt_llm` model contract, for a GPU: NVIDIA's image with vLLM 0.27.1, and the model of
 # triton_models/vllm. It serves a checkpoint in Hugging Face's layout as it is. Build from the repository root:
 #   docker build -f deploy/triton-vllm.Dockerfile -t padellm-triton-vllm .
+# The same over TensorRT-LLM's LLM API (triton_models/llmapi), which has not run yet:
+#   docker build -f deploy/triton-vllm.Dockerfile -t padellm-triton-llmapi --build-arg BACKEND=llmapi \
+#     --build-arg TRITON_IMAGE=nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3 .
 ARG TRITON_IMAGE=nvcr.io/nvidia/tritonserver:26.08-vllm-python-py3
 
 FROM ${TRITON_IMAGE}
+ARG BACKEND=vllm
 # Here, so that a volume mounted on it belongs to the user as well: the uid of triton-server, unprivileged in the image.
 RUN install --directory --owner=1000 --group=1000 /var/cache/padellm
 COPY triton_models/one_token.py /opt/padellm/triton/one_token.py
 COPY triton_models/checkpoints/padellm-small-en /opt/padellm/triton/checkpoints/padellm-small-en
-COPY triton_models/vllm /opt/padellm/triton/models
+COPY triton_models/${BACKEND} /opt/padellm/triton/models
 # All of the package that the model needs, where Triton's stub finds it: beside the model.
-COPY stream/__init__.py stream/generation.py /opt/padellm/triton/models/tensorrt_llm/1/stream/
-COPY stream/inference/__init__.py stream/inference/contract.py stream/inference/python_backend.py \
+COPY stream/__init__.py stream/generation.py stream/fingerprint.py /opt/padellm/triton/models/tensorrt_llm/1/stream/
+COPY stream/inference/__init__.py stream/inference/contract.py stream/inference/engine_model.py \
+    stream/inference/gpu_options.py stream/inference/python_backend.py stream/inference/repository.py \
+    stream/inference/substrings.py stream/inference/token_engine.py \
     /opt/padellm/triton/models/tensorrt_llm/1/stream/inference/
+# TensorRT-LLM reads checkpoints through transformers 4.
+COPY deploy/engine/older_config.py /opt/padellm/triton/models/tensorrt_llm/1/
+# Where `python3 -m` finds the package.
+WORKDIR /opt/padellm/triton/models/tensorrt_llm/1
 # vLLM compiles kernels into its user's home, where the next start finds them. Nothing is fetched or reported.
 # torch asks for a name, which another uid than that below would not have.
 ENV HOME=/var/cache/padellm \
@@ -32,9 +42,9 @@ EXPOSE 8000 8001 8002
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=10s --start-period=600s --retries=6 \
     CMD ["python3", "/opt/padellm/triton/one_token.py"]
-# The flags of the CPU image; loading billions of weights takes minutes.
-ENTRYPOINT ["tritonserver", \
-    "--model-repository=/opt/padellm/triton/models", \
+# A repository that states the checkpoint, then the server with the flags of the CPU image; loading billions of weights
+# takes minutes.
+ENTRYPOINT ["python3", "-m", "stream.inference.repository", "/opt/padellm/triton/models", "/tmp/models", "tritonserver", \
     "--disable-auto-complete-config", \
     "--backend-config=python,stub-timeout-seconds=1800", \
     "--backend-config=python,shm-default-byte-size=16777216", \

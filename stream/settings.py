@@ -44,10 +44,10 @@ COMPOSE_VARIABLES = frozenset(
         "PADELLM_PARTITIONS",
         "PADELLM_PROMETHEUS_PORT",
         "PADELLM_TRITON_PORT",
-        "PADELLM_VLLM_DRAFT_TOKENS",
-        "PADELLM_VLLM_DTYPE",
-        "PADELLM_VLLM_GPU_MEMORY",
-        "PADELLM_VLLM_MAX_SEQUENCES",
+        "PADELLM_GPU_DRAFT_TOKENS",
+        "PADELLM_GPU_DTYPE",
+        "PADELLM_GPU_MEMORY",
+        "PADELLM_GPU_MAX_SEQUENCES",
     }
 )
 _TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")

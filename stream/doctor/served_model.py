@@ -14,8 +14,9 @@ from stream.bundled import sample_documents
 from stream.doctor.finding import Finding, fail, ok, warn
 from stream.errors import InferenceError, InferenceRejected, InferenceUnavailable
 from stream.fingerprint import checkpoint_sha256
-from stream.generation import Completion, Generator, Prompt
-from stream.inference.triton import MODEL_NAME
+from stream.generation import Completion, Generator, ModelStamp, Prompt
+from stream.inference.triton import MODEL_NAME, stamp_in
+from stream.ner.config import NerConfig
 from stream.ner.template import PromptTemplate
 
 _DOCUMENTS = 10
@@ -30,20 +31,37 @@ _LEAST_SAVED = 0.5  # of that
 _OTHER_MODEL = "serve the folder that PADELLM_MODEL names, or set PADELLM_MODEL to the one that is served"
 
 
-async def check_served_model(
-    client: InferenceServerClient, generator: Generator, model: Path
-) -> AsyncIterator[Finding]:
+async def check_checkpoint(client: InferenceServerClient, model: Path) -> Finding | None:
+    """Compare the checkpoint that a server states with the worker's; None where it states none.
+
+    Args:
+        client: Of the server.
+        model: The worker's model folder.
+    """
+    served = stamp_in((await client.get_model_config(MODEL_NAME)).config)
+    if served is None:
+        return None
+    config = NerConfig.load(model)
+    own = ModelStamp(await asyncio.to_thread(checkpoint_sha256, model), config.name, config.version)
+    subject = "triton checkpoint"
+    if served.checkpoint == own.checkpoint:
+        return ok(subject, f"the server has this model ({own.checkpoint[:12]})")
+    renewed = served.name == own.name and served.version != own.version
+    return fail(
+        subject,
+        f"the server has another {'version' if renewed else 'checkpoint'}: {_described(served)}; "
+        f"PADELLM_MODEL is {_described(own)}",
+        f"{_OTHER_MODEL}; an engine of TensorRT-LLM is built anew with deploy/engine/build_engine.sh",
+    )
+
+
+async def check_served_model(generator: Generator, model: Path) -> AsyncIterator[Finding]:
     """Check what a server that answers does with prompts of sample documents.
 
     Args:
-        client: Of the server, for what it says of its model.
         generator: The client that the worker uses.
         model: The worker's model folder.
     """
-    config = (await client.get_model_config(MODEL_NAME)).config
-    stamp = config.parameters["checkpoint_sha256"].string_value if config.parameters else ""
-    if stamp:
-        yield await asyncio.to_thread(_engine, stamp, model)
     template = PromptTemplate.load(model)
     prompts = list(_prompts(template))
     try:
@@ -62,15 +80,8 @@ async def check_served_model(
     yield await _reference(model, prompts, completions)
 
 
-def _engine(stamp: str, model: Path) -> Finding:
-    """Compare the checkpoint that an engine was built from with the worker's."""
-    if stamp == checkpoint_sha256(model):
-        return ok("triton checkpoint", f"the engine was built from this model ({stamp[:12]})")
-    return fail(
-        "triton checkpoint",
-        f"the engine was built from another checkpoint ({stamp[:12]}) than {model}",
-        f"build it anew with deploy/engine/build_engine.sh, or {_OTHER_MODEL}",
-    )
+def _described(stamp: ModelStamp) -> str:
+    return " ".join(part for part in (stamp.name, stamp.version, f"({stamp.checkpoint[:12]})") if part)
 
 
 def _prompts(template: PromptTemplate) -> Iterator[Prompt]:

@@ -10,7 +10,7 @@ from tritonclient.utils import InferenceServerException
 
 from stream.bundled import model_folder
 from stream.doctor.finding import Finding, fail, ok
-from stream.doctor.served_model import check_served_model
+from stream.doctor.served_model import check_checkpoint, check_served_model
 from stream.errors import ConfigurationError, InferenceError
 from stream.inference.addresses import resolve
 from stream.inference.triton import MODEL_NAME, TritonGenerator, connection_trouble, tls_of_triton
@@ -77,10 +77,14 @@ async def _check_server(
     metadata = await client.get_model_metadata(MODEL_NAME, client_timeout=_DEADLINE)
     yield _tensors("triton inputs", _INPUTS, metadata.inputs)
     yield _tensors("triton outputs", _OUTPUTS, metadata.outputs)
-    answer = await _answer(generator, model_folder(settings.model))
+    model = model_folder(settings.model)
+    # First: all that follows from another checkpoint would hide it.
+    if checkpoint := await check_checkpoint(client, model):
+        yield checkpoint
+    answer = await _answer(generator, model)
     yield answer
     if not answer.fix:
-        async for finding in check_served_model(client, generator, model_folder(settings.model)):
+        async for finding in check_served_model(generator, model):
             yield finding
 
 

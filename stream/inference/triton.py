@@ -40,13 +40,12 @@ from stream.inference.answer import OUTPUTS, read_answer
 from stream.inference.breaker import BreakerState, CircuitBreaker
 from stream.inference.contract import encode_word_list
 from stream.inference.faults import kind_of_fault
+from stream.inference.repository import STAMP
 from stream.settings import Settings
 from stream.tls import TlsFiles, probe
 
 _log = structlog.get_logger(__name__)
 MODEL_NAME = "tensorrt_llm"
-# Parameters of a model's configuration that state its checkpoint, and the name and version in that.
-STAMP = "checkpoint_sha256", "checkpoint_name", "checkpoint_version"
 
 _CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", -1),
@@ -336,7 +335,7 @@ class TritonGenerator:
                 ) from error
             self._served = None
         else:
-            self._served = _stamp_in(config)
+            self._served = stamp_in(config)
         finally:
             self._stamping = None
         self._stamped_at = time.monotonic()
@@ -354,7 +353,7 @@ class TritonGenerator:
         return kind(f"{self._server} answered {code.name}: {details} (request {request_id})")
 
 
-def _stamp_in(config: Any) -> ModelStamp | None:
+def stamp_in(config: Any) -> ModelStamp | None:
     """Read the stamp among the parameters of a model's configuration."""
     stated = {name: config.parameters[name].string_value for name in STAMP if name in config.parameters}
     if not stated.get(STAMP[0]):

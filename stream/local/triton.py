@@ -5,7 +5,6 @@ Python of a fixed version. The stub takes the first ``python3`` on ``PATH`` for 
 that one sees, this environment's packages included; it needs that Python's shared library at hand.
 """
 
-import json
 import os
 import platform
 import re
@@ -18,10 +17,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from stream.errors import StackError
-from stream.fingerprint import checkpoint_sha256
-from stream.inference.triton import STAMP, TritonGenerator
+from stream.inference.repository import write_repository
+from stream.inference.triton import TritonGenerator
 from stream.local.ports import LOOPBACK, is_listening
-from stream.ner.config import NerConfig
 
 _OLDEST_GLIBC = (2, 35)
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9@%+=:,./_-]+")
@@ -91,14 +89,7 @@ class TritonServer:
         backend.mkdir(parents=True, exist_ok=True)
         for source in (*(_distribution() / "backends" / "python").iterdir(), _stub()):
             _link(backend / source.name, source)
-        for config in self.models.glob("*/config.pbtxt"):
-            model = self._repository / config.parent.name
-            for source in config.parent.glob("[0-9]*/*.py"):
-                version = model / source.parent.name
-                version.mkdir(parents=True, exist_ok=True)
-                _link(version / source.name, source.resolve())
-            stamped = config.read_text(encoding="utf-8") + self._stamp()
-            (model / config.name).write_text(stamped, encoding="utf-8")
+        write_repository(self.models, self._repository, self.checkpoint)
 
     def command(self) -> list[str]:
         """The server's command line."""
@@ -143,15 +134,6 @@ class TritonServer:
             return await client.ready()
         finally:
             await client.close()
-
-    def _stamp(self) -> str:
-        """Parameters that state the checkpoint, for events to name the model that made them."""
-        config = NerConfig.load(self.checkpoint)
-        values = checkpoint_sha256(self.checkpoint), config.name, config.version
-        return "".join(
-            f'parameters {{ key: "{name}" value: {{ string_value: {json.dumps(value)} }} }}\n'
-            for name, value in zip(STAMP, values, strict=True)
-        )
 
     @cached_property
     def _backends(self) -> Path:

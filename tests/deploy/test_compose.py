@@ -21,7 +21,6 @@ TLS = yaml.safe_load((ROOT / "compose.tls.yml").read_text(encoding="utf-8"))["se
 GPU = yaml.safe_load((ROOT / "compose.gpu.yml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILES = sorted((ROOT / "deploy").glob("*.Dockerfile"))
-VLLM = ROOT / "triton_models" / "vllm" / "tensorrt_llm" / "1"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 each_service = pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
@@ -239,7 +238,7 @@ def test_compose_engine_is_built_in_the_image_that_serves_it():
 
 def test_compose_hands_every_option_of_vllm_on():
     """Every variable that the vLLM model reads reaches its service; the model's folder is the image's."""
-    source = (VLLM / "engine.py").read_text(encoding="utf-8")
+    source = (ROOT / "stream" / "inference" / "gpu_options.py").read_text(encoding="utf-8")
     read = set(re.findall(r'"(PADELLM_\w+)"', source)) - {"PADELLM_MODEL"}
     assert set(SERVICES["triton-gpu"]["environment"]) == read
 
@@ -248,7 +247,9 @@ def test_dockerfile_of_vllm_holds_what_its_model_imports():
     """The image has every module of the package that the model needs, and those need no other."""
     dockerfile = (ROOT / "deploy" / "triton-vllm.Dockerfile").read_text(encoding="utf-8")
     copied = {Path(each) for each in re.findall(r"stream/\S+\.py", dockerfile)}
-    imported = set().union(*map(_imported, [*VLLM.glob("*.py"), *(ROOT / each for each in copied)]))
+    models = [*(ROOT / "triton_models").glob("[vl]*m*/tensorrt_llm/1/*.py")]
+    started = {Path("stream/inference/repository.py")}  # by the image itself
+    imported = started.union(*map(_imported, [*models, *(ROOT / each for each in copied)]))
     assert imported <= copied
     assert {each for each in copied if each.name != "__init__.py"} <= imported
 

@@ -120,6 +120,13 @@ FAULTS = {
         "triton checkpoint",
         "another checkpoint",
     ),
+    "stale version": (
+        lambda triton: triton.parameters.update(
+            checkpoint_sha256="0" * 64, checkpoint_name=TEMPLATE.config.name, checkpoint_version="1"
+        ),
+        "triton checkpoint",
+        "another version: padellm-small-en 1 (000000000000); PADELLM_MODEL is padellm-small-en 2",
+    ),
     "ready but broken": (break_down, "triton answer", "invalid device function"),
     "another model": (
         lambda triton: changing(triton, lambda each: replace(each, ids=TEMPLATE.count_answer_ids(3))),

@@ -30,6 +30,8 @@ _PROMPTS = st.builds(
     stop_ids=st.lists(_IDS, max_size=3).map(tuple),
 )
 
+_ENGINES = ("cpu", "vllm", "llmapi", "trtllm")
+
 
 def _config(engine: str) -> model_config_pb2.ModelConfig:
     text = (_MODELS / engine / "tensorrt_llm" / "config.pbtxt").read_text()
@@ -38,25 +40,21 @@ def _config(engine: str) -> model_config_pb2.ModelConfig:
 
 def test_triton_configurations_differ_in_the_engine_alone() -> None:
     """All engines have one contract: their files differ in backend, instance group and parameters only."""
-    configs = cpu, vllm, trtllm = _config("cpu"), _config("vllm"), _config("trtllm")
-    assert [config.backend for config in configs] == ["python", "python", "tensorrtllm"]
-    for config in configs:
+    configs = {engine: _config(engine) for engine in _ENGINES}
+    backends = {engine: config.backend for engine, config in configs.items()}
+    assert backends == dict.fromkeys(_ENGINES, "python") | {"trtllm": "tensorrtllm"}
+    for config in configs.values():
         for field in ("backend", "instance_group", "parameters"):
             config.ClearField(field)
-    assert cpu == vllm == trtllm
+        assert config == configs["cpu"]
 
 
 def test_triton_configurations_leave_only_the_engine_open() -> None:
     """Every variable of NVIDIA's template is decided; the deployment names the engine and its checkpoint."""
-    texts = {
-        engine: (_MODELS / engine / "tensorrt_llm" / "config.pbtxt").read_text()
-        for engine in ("cpu", "vllm", "trtllm")
-    }
-    assert "${" not in texts["cpu"] + texts["vllm"]
-    assert set(re.findall(r"\$\{(\w+)\}", texts["trtllm"])) == {
-        "engine_dir",
-        "checkpoint_sha256",
-    }
+    texts = {engine: (_MODELS / engine / "tensorrt_llm" / "config.pbtxt").read_text() for engine in _ENGINES}
+    engines = texts.pop("trtllm")
+    assert "${" not in "".join(texts.values())
+    assert set(re.findall(r"\$\{(\w+)\}", engines)) == {"engine_dir", "checkpoint_sha256"}
 
 
 def test_triton_configuration_declares_every_tensor_the_client_sends() -> None:

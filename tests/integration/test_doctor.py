@@ -1,12 +1,17 @@
-"""Checks of a real broker."""
+"""Checks of a real broker and of a real Triton."""
 
+import json
+import shutil
 import uuid
+from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from stream.doctor.broker import check_broker
+from stream.doctor.triton import check_triton
 from stream.settings import Settings
 
 pytestmark = pytest.mark.integration
@@ -46,3 +51,19 @@ async def test_doctor_warns_of_topics_that_lose_records(kafka: Any) -> None:
     assert entities.grade == dead.grade == "warn"
     assert "max.message.bytes" in entities.fix
     assert "cleanup.policy" in dead.fix
+
+
+async def test_doctor_knows_the_checkpoint_that_triton_serves(
+    triton: Any, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    """The worker's own model is the server's; a newer version of it in the worker is a failure."""
+    newer = Path(shutil.copytree(tiny_checkpoint, tmp_path / "newer"))
+    config = json.loads((newer / "ner_config.json").read_text(encoding="utf-8"))
+    (newer / "ner_config.json").write_text(json.dumps(config | {"version": "newer"}), encoding="utf-8")
+    found = {}
+    for model in (tiny_checkpoint, newer):
+        async with aclosing(check_triton(Settings(triton_url=triton.url, model=model))) as findings:
+            found[model] = await anext(each async for each in findings if each.subject == "triton checkpoint")
+    assert found[tiny_checkpoint].grade == "ok"
+    assert found[newer].grade == "fail"
+    assert "the server has another version" in found[newer].found

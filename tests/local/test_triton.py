@@ -13,7 +13,7 @@ from stream.bundled import model_repository
 from stream.errors import StackError
 from stream.fingerprint import checkpoint_sha256
 from stream.generation import ModelStamp
-from stream.inference.triton import _stamp_in
+from stream.inference.triton import stamp_in
 from stream.local import triton as triton_server
 from stream.local.triton import TritonServer, why_unavailable
 from stream.ner.config import NerConfig
@@ -131,7 +131,7 @@ def test_triton_server_states_the_checkpoint_that_it_serves(tmp_path: Path) -> N
     model = tmp_path / "repository" / "tensorrt_llm"
     config = text_format.Parse((model / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
     config_of_checkpoint = NerConfig.load(checkpoint)
-    assert _stamp_in(config) == ModelStamp(
+    assert stamp_in(config) == ModelStamp(
         checkpoint_sha256(checkpoint), config_of_checkpoint.name, config_of_checkpoint.version
     )
     assert {file.name for file in (model / "1").iterdir()} == {"model.py"}

@@ -32,8 +32,8 @@ class VllmTriton(TritonServer):
         return {
             **own,
             "PATH": os.pathsep.join((str(ENVIRONMENT / "bin"), own["PATH"])),
-            "PADELLM_VLLM_DTYPE": "float32",
-            "PADELLM_VLLM_MAX_SEQUENCES": "64",
+            "PADELLM_GPU_DTYPE": "float32",
+            "PADELLM_GPU_MAX_SEQUENCES": "64",
             "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
             "OMP_NUM_THREADS": str(self.threads),

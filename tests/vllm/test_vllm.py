@@ -17,6 +17,7 @@ from stream.api import open_model
 from stream.bundled import model_folder, sample_documents
 from stream.engine.decoder import Decoder, EngineOptions
 from stream.errors import InferenceError, InferenceRejected
+from stream.fingerprint import checkpoint_sha256
 from stream.generation import Completion, Prompt
 from stream.inference.contract import BATCH_REFUSED, NO_END, STREAMING_REFUSED
 from stream.inference.triton import TritonGenerator
@@ -242,7 +243,7 @@ async def _cpu_seconds(vllm: RunningVllm, *, during: float) -> float:
 
 
 async def test_vllm_serves_the_stream(vllm: RunningVllm, kafka: Any, tmp_path: Path) -> None:
-    """240 sample documents through Kafka and the worker get our engine's own entities, and no dead letter."""
+    """240 documents through Kafka and the worker get our engine's entities, and name the checkpoint."""
     documents = _documents()
     with open_model() as model:
         expected = [
@@ -270,6 +271,8 @@ async def test_vllm_serves_the_stream(vllm: RunningVllm, kafka: Any, tmp_path: P
     print(f"\n{len(events)} events, {entities} entities (ours: {sum(map(len, expected))}), {took:.0f} s")
     assert [found[number] for number in range(len(documents))] == expected
     assert len(records) == len(documents)
+    checkpoints = {event["model"]["checkpoint"] for event in events}
+    assert checkpoints == {checkpoint_sha256(model_folder(None))}
 
 
 async def test_vllm_speculates_without_another_token_and_returns_after_its_engine_died(
@@ -277,7 +280,7 @@ async def test_vllm_speculates_without_another_token_and_returns_after_its_engin
 ) -> None:
     """Speculation changes no token; a killed engine ends the server, and a new start serves again."""
     prompts = [prompt for prompt, _ in asked]
-    with serving(tmp_path, PADELLM_VLLM_DRAFT_TOKENS="5") as server:
+    with serving(tmp_path, PADELLM_GPU_DRAFT_TOKENS="5") as server:
         began = time.monotonic()
         answers = await _answers(server.url, prompts)
         same = sum(answer.ids == ours.ids for answer, (_, ours) in zip(answers, asked, strict=True))
