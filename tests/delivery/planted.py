@@ -23,7 +23,6 @@ PLANTED = (
     Planted("commit_before_publishing", "kill", 1, "lost_documents"),
     Planted("fence_nobody", "freeze", 1, "duplicates", _ONCE),
     Planted("go_on_without_an_answer", "delay_transactions", 1, "duplicates", _ONCE),
-    Planted("retry_the_end", "delay_transactions", 1, "duplicates", _ONCE),
     Planted("commit_after_the_membership", "freeze_alone", 1, "stray_commits"),
     Planted("drop_dead_letters", "baseline", 1, "lost_documents"),
     Planted("count_twice", "baseline", 1, "false_reports"),

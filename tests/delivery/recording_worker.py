@@ -8,7 +8,6 @@ import random
 import sys
 import uuid
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from typing import Any
 import faust
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
-from aiokafka.protocol.transaction import EndTxnRequest
 
 from stream.generation import Completion, Generator
 from stream.settings import Inference, Settings
@@ -28,7 +26,7 @@ from stream.worker.intake import Intake
 from stream.worker.metrics import WorkerMetrics
 from stream.worker.model import make_generator
 from stream.worker.transaction_requests import StableOffsetFetch
-from stream.worker.transactional_producer import Membership, TransactionalProducer, TransactionInDoubt
+from stream.worker.transactional_producer import Membership, TransactionalProducer
 from tests.delivery.history import (
     Assignment,
     HandlerEnd,
@@ -207,25 +205,6 @@ def go_on_without_an_answer() -> None:
     TransactionalProducer.commit = committed
 
 
-def retry_the_end() -> None:
-    """Plant an EndTxn as aiokafka has it, in its first version and repeated until an answer comes."""
-
-    async def repeated(self: TransactionalProducer) -> None:
-        request = EndTxnRequest(self._id, *self._identity, transaction_result=True)
-        while True:
-            with suppress(KafkaError, TimeoutError):
-                async with asyncio.timeout(1):
-                    answer = await self._send(self._coordinator, request)
-                if answer.error_code:
-                    raise TransactionInDoubt(f"end: {answer.error_code}")
-                return
-            await self.close()
-            self._client = AIOKafkaClient(bootstrap_servers=self._settings.broker)
-            await self._client.bootstrap()
-
-    TransactionalProducer._end = repeated
-
-
 BUGS: dict[str, Callable[[], None]] = {
     plant.__name__: plant
     for plant in (
@@ -238,7 +217,6 @@ BUGS: dict[str, Callable[[], None]] = {
         count_twice,
         score_by_chance,
         go_on_without_an_answer,
-        retry_the_end,
     )
 }
 
