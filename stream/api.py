@@ -80,6 +80,7 @@ def load(
     on_pass: OnPass | None = None,
     open_decoder: OpenDecoder = Decoder,
     threads: int | None = None,
+    int8: bool | None = None,
 ) -> LoadedModel:
     """Load a model folder, or else the settings' model, or else the bundled one.
 
@@ -88,6 +89,7 @@ def load(
         on_pass: Called with a trace of every forward pass; passes then run one after the other.
         open_decoder: Opens the decoder.
         threads: Of the engine; None: the settings'.
+        int8: Whether its products are of 8-bit integers; None: the settings'.
 
     Raises:
         CheckpointError: The folder holds no model that can be served.
@@ -98,6 +100,8 @@ def load(
     options = EngineOptions.from_settings(settings)
     if threads is not None:
         options = replace(options, threads=threads)
+    if int8 is not None:
+        options = replace(options, int8=int8)
     if on_pass is not None:
         options = replace(options, threads=1)
     engine_model = Model.load(
@@ -115,9 +119,10 @@ async def loaded(
     on_pass: OnPass | None = None,
     open_decoder: OpenDecoder = Decoder,
     threads: int | None = None,
+    int8: bool | None = None,
 ) -> AsyncIterator[LoadedModel]:
     """``load``, closed at the end, for commands that ask the generator itself."""
-    opened = load(model, on_pass=on_pass, open_decoder=open_decoder, threads=threads)
+    opened = load(model, on_pass=on_pass, open_decoder=open_decoder, threads=threads, int8=int8)
     try:
         yield opened
     finally:

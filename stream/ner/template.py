@@ -6,6 +6,7 @@ prompt's structure.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ from tokenizers import Tokenizer
 from stream.errors import CheckpointError
 from stream.generation import Prompt
 from stream.ner.config import NerConfig
+
+_SPACE = re.compile(r"\s+")
+_UNEVEN_SPACE = re.compile(r"\s\s|[^\S \n]|\A\s|\s\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +90,19 @@ class PromptTemplate:
     def encode_text(self, text: str) -> EncodedText:
         """Token ids of a plain text; nothing in it is read as a control token.
 
-        Models are trained on LF line ends, so CRLF and CR are encoded as LF; offsets stay the text's own.
+        A run of white space is read as models are trained on it: as one line end where it holds one, else as
+        one space, and at the text's ends not at all. Offsets stay the text's own; white space before the
+        first word belongs to its token.
         """
         self._tokenizer.encode_special_tokens = True
-        unix = text.replace("\r\n", " \n").replace("\r", "\n")
-        encoding = self._tokenizer.encode(unix, add_special_tokens=False)
-        return EncodedText(tuple(encoding.ids), tuple(encoding.offsets))
+        if _UNEVEN_SPACE.search(text) is None:
+            encoding = self._tokenizer.encode(text, add_special_tokens=False)
+            return EncodedText(tuple(encoding.ids), tuple(encoding.offsets))
+        read, starts = _with_even_spaces(text)
+        encoding = self._tokenizer.encode(read, add_special_tokens=False)
+        return EncodedText(
+            tuple(encoding.ids), tuple((starts[start], starts[end]) for start, end in encoding.offsets)
+        )
 
     def label_text(self, label: str, definition: str | None = None) -> str:
         """The words of the prompt for a label: its phrase, with the request's definition if there is one."""
@@ -157,6 +168,26 @@ class PromptTemplate:
                 "so a text could forge it: add it to the tokenizer as a special token and train with it"
             )
         return ids
+
+
+def _with_even_spaces(text: str) -> tuple[str, list[int]]:
+    """The text with each run of white space as one character, none at its ends.
+
+    Returns:
+        It, and where each of its characters starts in the text; one more, where the last of them ends.
+    """
+    pieces: list[str] = []
+    starts: list[int] = []
+    end = len(text.rstrip())
+    at = len(text) - len(text.lstrip())
+    for run in _SPACE.finditer(text, at, end):
+        pieces += text[at : run.start()], "\n" if run[0].splitlines() != [run[0]] else " "
+        starts += range(at, run.start() + 1)
+        at = run.end()
+    pieces.append(text[at:end])
+    starts += range(at, end + 1)
+    starts[:1] = [0]
+    return "".join(pieces), starts
 
 
 def _end_id(folder: Path, tokenizer: Tokenizer) -> int:

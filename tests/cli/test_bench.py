@@ -106,6 +106,26 @@ def test_bench_decode_names_the_strategies_when_one_is_unknown(call):
     assert "gauss_seidel" in result.stderr
 
 
+def test_bench_models_prints_the_cost_of_both_precisions(tmp_path):
+    """Each model has a time, a rate and a memory in float32 and in 8-bit integers."""
+    folder = write_tiny_checkpoint(tmp_path / "tiny")
+    arguments = ["bench", "models", "--model", str(folder), "--limit", "2", "--json"]
+    found = last_line(CliRunner().invoke(main, arguments))
+    assert [each["products"] for each in found] == ["float32", "int8"]
+    assert all(each["ms"] > 0 and each["documents_per_second"] > 0 for each in found)
+    assert all(each["memory_mb"] > 20 for each in found)
+
+
+def test_bench_drift_prints_its_figures(call):
+    """Tables for people, and one object with mentions, answers where there are none, and changes."""
+    found = last_line(call("drift", "--limit", "2", "--json"))
+    assert found["documents"] == 2
+    assert found["changes"]["as they are"]["documents_changed"] == 0
+    assert {"spaces doubled", "upper case", "labels in reverse order"} <= set(found["changes"])
+    assert {"prose", "code", "languages", "forms"} <= set(found["texts_answered"])
+    assert found["mentions"]["as they are"]["published_foreign"] == 0
+
+
 @pytest.mark.parametrize("rates", ["fast", "5,0", "-1", "inf", "nan"])
 def test_bench_serve_explains_rates(rates):
     """What is no list of rates is refused before anything starts, with an example."""

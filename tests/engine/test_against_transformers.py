@@ -1,6 +1,6 @@
 """Equality with transformers' greedy generation, token for token, on 200 documents (Gemma 3: on 20)."""
 
-import json
+import os
 import random
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import pytest
 from stream.engine.decoder import Decoder, EngineOptions
 from stream.generation import Prompt
 from tests.plain_greedy import plain_greedy
+from tests.sample_prompts import DOCUMENTS_VARIABLE, pretrained_folder, sample_prompts, sample_texts
 
 pytestmark = pytest.mark.train
 
@@ -43,15 +44,12 @@ FAMILIES = {
     },
 }  # fmt: skip
 ROOT = Path(__file__).parents[2]
-SAMPLES = ROOT / "stream/local/samples/documents.jsonl"
 BUNDLED = ROOT / "triton_models/checkpoints/padellm-small-en"
 
 
 def texts() -> list[str]:
     """Sample documents, filled up with sentences of random words."""
-    found = []
-    if SAMPLES.is_file():
-        found = [json.loads(line)["text"] for line in SAMPLES.read_text(encoding="utf-8").splitlines()]
+    found = sample_texts()
     draw = random.Random(0)
     words = ["Japan", "beat", "Syria", "in", "Tokyo", "on", "Friday", ",", "said", "FIFA", "chief", "Smith"]
     while len(found) < DOCUMENTS:
@@ -82,7 +80,7 @@ def assert_equal(folder: Path, prompts: list[Prompt], cache: Path) -> None:
     try:
         futures = decoder.submit_many(prompts)
         for prompt, future, right in zip(prompts, futures, plain_greedy(folder, prompts), strict=True):
-            completion = future.result(120)
+            completion = future.result(600)
             assert completion.ids == right.ids, prompt
             assert completion.log_probs == pytest.approx(right.log_probs, abs=1e-3)
     finally:
@@ -102,15 +100,11 @@ def test_engine_equals_transformers_with_random_weights(random_model, tmp_path):
 
 def test_engine_equals_transformers_with_the_bundled_checkpoint(tmp_path):
     """Count prompts of the sample documents, and a mention prompt for each."""
-    from stream.ner.template import PromptTemplate
+    assert_equal(BUNDLED, sample_prompts(BUNDLED, texts()), tmp_path)
 
-    template = PromptTemplate.load(BUNDLED)
-    labels = [
-        template.encode_text(template.label_text(label)).ids for label in template.config.default_labels
-    ]
-    prompts = []
-    for number, text in enumerate(texts()):
-        prefix = template.prefix_ids(template.encode_text(text).ids[: template.config.window.tokens])
-        count = template.count_prompt(prefix, labels[number % len(labels)])
-        prompts += [count, template.mention_prompt(count, 1, 1)]
-    assert_equal(BUNDLED, prompts, tmp_path)
+
+def test_engine_equals_transformers_with_the_pretrained_model(tmp_path):
+    """The adapter merged with its base: a few documents, or as many as EQUALITY_DOCUMENTS says."""
+    folder = pretrained_folder()
+    documents = int(os.environ.get(DOCUMENTS_VARIABLE, "4"))
+    assert_equal(folder, sample_prompts(folder, texts()[:documents]), tmp_path)
