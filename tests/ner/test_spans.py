@@ -1,6 +1,5 @@
 """Mention texts to spans."""
 
-import time
 import unicodedata
 from itertools import pairwise, product
 
@@ -9,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stream.ner.spans import SpanAligner, _longest_series
+from tests.bounds import bounded
 
 # Of a script without capitals, where no span is widened.
 few_letters = st.text(alphabet="가나 ", max_size=14)
@@ -163,7 +163,6 @@ def test_offsets_ground_every_normal_form(text):
 def test_offsets_wild_repetition_is_fast():
     """A dozen mentions with thousands of occurrences each align in well under a second."""
     text = "가" * 5000 + " b"
-    began = time.perf_counter()
-    spans = SpanAligner(text).align(["가", "가가", "b", "가"] * 3)
+    with bounded():
+        spans = SpanAligner(text).align(["가", "가가", "b", "가"] * 3)
     assert None not in spans
-    assert time.perf_counter() - began < 1.0

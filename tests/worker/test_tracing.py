@@ -116,7 +116,7 @@ async def test_tracing_collector_that_is_away_holds_nothing_up(make_handler, pub
     try:
         began = time.monotonic()
         await make_handler().handle(RECORD, began)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 4  # an export is given up after 5 s
         assert len(publisher.sent) == 1
     finally:
         logging.getLogger("opentelemetry").setLevel("CRITICAL")
