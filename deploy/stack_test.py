@@ -1,4 +1,6 @@
-"""Test of the images and docker-compose.yml on a real Docker engine: built, started, used, broken, removed.
+"""Test of the images and compose files on a real Docker engine: built, started, used, broken, removed.
+
+Every profile that needs no GPU: the CPU stack with monitoring, then the same over TLS.
 
 It uses the running engine. Where none runs, --install-engine (or STACK_TEST_INSTALL=1) installs Debian's
 packages and starts a private engine, which is removed at the end; without it nothing is installed.
@@ -16,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +26,10 @@ from stacktest import checks
 from stacktest.base_images import provide
 from stacktest.compose import Compose, base_images, compose_programs, image_bytes, version_of
 from stacktest.engine import Engine, install_packages, private_engine, running_engine
-from stacktest.shell import StackTestError, mounts_below
+from stacktest.shell import StackTestError, mounts_below, run
 
 from stream.local.ports import free_ports
-from stream.settings import Settings
+from stream.settings import SecurityProtocol, Settings
 
 _ROOT = Path(__file__).resolve().parents[1]
 _SAMPLES = _ROOT / "stream" / "local" / "samples" / "documents.jsonl"
@@ -35,7 +37,8 @@ _DOCUMENTS = 20
 _TRITON_LIMIT = 2_000_000_000
 _BUILD_PATIENCE = 1800.0
 _START_PATIENCE = 240.0
-_OURS = {"triton": "padellm-triton-cpu:0.2.0", "worker": "padellm-worker:0.1.0"}
+_PROFILES = "cpu,monitoring"
+_TLS = "docker-compose.yml:compose.tls.yml"
 
 
 @dataclass
@@ -129,26 +132,58 @@ def _report_engine(engine: Engine, report: Report) -> None:
 
 def _test(engine: Engine, compose_program: str | None, folder: Path, report: Report) -> None:
     programs = compose_programs(compose_program)
-    kafka_port, triton_port, health_port = free_ports(3)
+    kafka_port, triton_port, health_port, prometheus_port = free_ports(4)
     compose = Compose(
         program=programs[0],
         engine=engine,
         project=f"padellm-stack-test-{os.getpid()}",
         environment={
-            "COMPOSE_PROFILES": "cpu",
+            "COMPOSE_PROFILES": _PROFILES,
             "PADELLM_KAFKA_PORT": str(kafka_port),
             "PADELLM_TRITON_PORT": str(triton_port),
             "PADELLM_HEALTH_PORTS": str(health_port),
+            "PADELLM_PROMETHEUS_PORT": str(prometheus_port),
         },
     )
     _files_accepted(compose, programs, report)
-    stand_ins = provide(engine, base_images(_cpu(compose), _ROOT), folder, report.say)
+    configuration = _started(compose)
+    stand_ins = provide(engine, base_images(configuration, _ROOT), folder, report.say)
     report.facts["stand_ins"] = stand_ins
     report.say(f"stand-ins for base images: {', '.join(stand_ins) or 'none'}")
-    try:
-        _build(compose, report)
+    _build(compose, configuration, report)
+    with _stack(compose, report):
         _start(compose, report)
         _use(compose, Settings(broker=f"127.0.0.1:{kafka_port}"), health_port, report)
+        checks.prometheus_watches(prometheus_port)
+        report.say("Prometheus has the alerts, and figures of the worker and of Triton")
+    _use_over_tls(compose, folder / "tls", kafka_port, report)
+
+
+def _use_over_tls(compose: Compose, certificates: Path, kafka_port: int, report: Report) -> None:
+    run([_ROOT / "deploy" / "tls" / "make_certificates.sh", certificates])
+    access = {"COMPOSE_FILE": _TLS, "COMPOSE_PROFILES": "cpu", "PADELLM_TLS_DIR": str(certificates)}
+    secured = replace(compose, environment={**compose.environment, **access})
+    clear = Settings(broker=f"127.0.0.1:{kafka_port}")
+    files = {
+        "security_protocol": SecurityProtocol.SSL,
+        "ssl_ca_location": certificates / "ca.crt",
+        "ssl_certificate_location": certificates / "worker.crt",
+        "ssl_key_location": certificates / "worker.key",
+    }
+    with _stack(secured, report):
+        _start(secured, report)
+        records = checks.samples(_SAMPLES, _DOCUMENTS)
+        summary = checks.documents_become_events(clear.model_copy(update=files), records)
+        checks.broker_refuses(clear)
+    report.facts["round_trip_tls"] = summary.as_dict()
+    report.say(f"over TLS {summary.documents} documents in, {summary.events} events out; none in clear text")
+
+
+@contextmanager
+def _stack(compose: Compose, report: Report) -> Iterator[None]:
+    """Take the stack down at the end, and look for what is left."""
+    try:
+        yield
     except StackTestError:
         print(compose.logs(list(compose.containers())), file=sys.stderr)
         raise
@@ -162,7 +197,7 @@ def _files_accepted(compose: Compose, programs: list[tuple[str, ...]], report: R
     """Check that every compose program found accepts the files."""
     for program in programs:
         for profile, files in {
-            "cpu": (),
+            _PROFILES: (),
             "gpu": ("-f", "docker-compose.yml", "-f", "compose.gpu.yml"),
             "trtllm": ("-f", "docker-compose.yml", "-f", "compose.gpu.yml"),
         }.items():
@@ -170,30 +205,32 @@ def _files_accepted(compose: Compose, programs: list[tuple[str, ...]], report: R
                 program, compose.engine, compose.project, {**compose.environment, "COMPOSE_PROFILES": profile}
             )
             reader.run(*files, "config", "--quiet")
-        report.say(f"docker-compose.yml and compose.gpu.yml accepted by compose {version_of(program)}")
+        report.say(f"the compose files are accepted by compose {version_of(program)}")
     report.facts["compose"] = [version_of(program) for program in programs]
 
 
-def _cpu(compose: Compose) -> dict[str, Any]:
+def _started(compose: Compose) -> dict[str, Any]:
     """Read the file with compose, and drop the services of other profiles (compose 1.29 lists them too)."""
+    wanted = set(_PROFILES.split(","))
     services = compose.configuration()["services"]
     return {
         "services": {
-            name: each for name, each in services.items() if each.get("profiles", ["cpu"]) == ["cpu"]
+            name: each for name, each in services.items() if wanted & set(each.get("profiles", wanted))
         }
     }
 
 
-def _build(compose: Compose, report: Report) -> None:
+def _build(compose: Compose, configuration: dict[str, Any], report: Report) -> None:
     started = time.monotonic()
     compose.run("build", patience=_BUILD_PATIENCE)
-    sizes = {name: image_bytes(compose.engine, image) for name, image in _OURS.items()}
+    ours = {name: configuration["services"][name]["image"] for name in ("triton", "worker")}
+    sizes = {name: image_bytes(compose.engine, image) for name, image in ours.items()}
     report.facts["build_seconds"] = round(time.monotonic() - started, 1)
     report.facts["image_megabytes"] = {name: round(size / 1e6) for name, size in sizes.items()}
     report.say(f"images built: {', '.join(f'{name} {size / 1e6:.0f} MB' for name, size in sizes.items())}")
     if sizes["triton"] >= _TRITON_LIMIT:
         raise StackTestError(f"the Triton image has {sizes['triton'] / 1e9:.2f} GB, the limit is 2")
-    checks.worker_image_is_lean(compose, _OURS["worker"])
+    checks.worker_image_is_lean(compose, ours["worker"])
 
 
 def _start(compose: Compose, report: Report) -> None:

@@ -58,6 +58,6 @@ USER 10001:10001
 EXPOSE 8088
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=4s --start-period=30s --retries=6 \
-    CMD ["python3", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + os.environ['PADELLM_HEALTH_PORT'] + '/readyz', timeout=3)"]
+    CMD ["python3", "-m", "stream.worker.container_health"]
 ENTRYPOINT ["padellm"]
 CMD ["worker"]

@@ -1,6 +1,7 @@
 """An OTLP receiver of the tests' own, over HTTP on loopback: it keeps the spans that exporters send."""
 
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -40,11 +41,12 @@ class OtlpReceiver:
         self.url = url
         self.spans: list[ReceivedSpan] = []
 
-    def until(self, enough, patience: float = 30.0) -> list[ReceivedSpan]:
+    def until(self, enough, patience: float = 120.0) -> list[ReceivedSpan]:
         """Wait until the spans are enough."""
         deadline = time.monotonic() + patience
         while not enough(self.spans):
-            assert time.monotonic() < deadline, f"spans: {sorted({one.name for one in self.spans})}"
+            found = sorted({(one.service, one.name, one.trace) for one in self.spans})
+            assert time.monotonic() < deadline, f"spans: {found}"
             time.sleep(0.05)
         return list(self.spans)
 
@@ -57,7 +59,7 @@ def receiving() -> Iterator[OtlpReceiver]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if "json" in self.headers["Content-Type"]:  # Triton's exporter
-                receiver.spans += _of_json(json.loads(body))
+                receiver.spans += _of_json(_in_camel_case(json.loads(body)))
             else:
                 receiver.spans += _of_protobuf(_collector.ExportTraceServiceRequest.FromString(body))
             self.send_response(200)
@@ -99,9 +101,22 @@ def _of_protobuf(request: _collector.ExportTraceServiceRequest) -> Iterator[Rece
                 )
 
 
+def _in_camel_case(value: Any) -> Any:
+    """The value with its names as OTLP's JSON has them: Triton's exporter writes ``resource_spans``."""
+    if isinstance(value, list):
+        return [_in_camel_case(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        re.sub(r"_([a-z])", lambda found: found[1].upper(), name): _in_camel_case(each)
+        for name, each in value.items()
+    }
+
+
 def _of_json(request: dict[str, Any]) -> Iterator[ReceivedSpan]:
     for resource in request["resourceSpans"]:
-        named = {each["key"]: str(each["value"]) for each in resource["resource"].get("attributes", ())}
+        attributes = resource["resource"].get("attributes", ())
+        named = {each["key"]: str(next(iter(each["value"].values()), "")) for each in attributes}
         for scope in resource["scopeSpans"]:
             for span in scope["spans"]:
                 yield ReceivedSpan(

@@ -42,6 +42,11 @@ def provide(engine: Engine, images: list[str], folder: Path, say: Say) -> list[s
     return [image for image in images if _is_stand_in(engine, image)]
 
 
+def recipe_of(image: str) -> Path:
+    """The Dockerfile of an image's stand-in."""
+    return _RECIPES / f"{image.rpartition(':')[0].rpartition('/')[2]}.Dockerfile"
+
+
 def _exists(engine: Engine, image: str) -> bool:
     return succeeds(["docker", "image", "inspect", image], environment=engine.environment)
 
@@ -67,13 +72,14 @@ def _stand_in(engine: Engine, image: str, folder: Path) -> None:
         _copy_certificates(context / "certificates")
     elif repository == "apache/kafka":
         _copy_jars(context)
+    elif repository == "prom/prometheus":
+        context.mkdir()
     else:
         raise StackTestError(f"there is no stand-in for {image}")
-    recipe = _RECIPES / f"{repository.rpartition('/')[2]}.Dockerfile"
     engine.docker(
         "build",
         "--quiet",
-        f"--file={recipe}",
+        f"--file={recipe_of(image)}",
         f"--build-arg=BASE={_BASE}",
         f"--tag={image}",
         context,

@@ -1,22 +1,26 @@
 """Checks of the running stack from outside: through the broker's published port and the engine."""
 
 import asyncio
+import json
 import os
 import signal
 import time
 import urllib.request
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from stacktest.compose import Compose, Container
 from stacktest.shell import StackTestError
 from stream.errors import PadellmError
 from stream.kafka.records import OutgoingRecord, read_records
 from stream.kafka.round_trip import DocumentOutcome, Summary, round_trip
+from stream.kafka.topics import missing_topics
 from stream.settings import Settings
 
 _STALL_LIMIT = 60.0
 _RESTART_PATIENCE = 90.0
+_SCRAPE_PATIENCE = 60.0
 _BAD = OutgoingRecord(key=b"bad", value=b'{"id": "bad", "text": 5}', text="")
 
 
@@ -66,6 +70,33 @@ def pages_answer(port: int) -> None:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=5) as answer:
             if not answer.read():
                 raise StackTestError(f"/{page} is empty")
+
+
+def prometheus_watches(port: int) -> None:
+    """Wait until Prometheus has the alerts, and has scraped the worker and Triton."""
+    deadline = time.monotonic() + _SCRAPE_PATIENCE
+    while True:
+        alerts = [rule["name"] for group in _ask(port, "rules")["groups"] for rule in group["rules"]]
+        up = {each["metric"]["job"]: each["value"][1] for each in _ask(port, "query?query=up==1")["result"]}
+        if alerts and up.keys() == {"padellm-worker", "padellm-triton"}:
+            return
+        if time.monotonic() > deadline:
+            raise StackTestError(f"Prometheus has {len(alerts)} alerts, and of the jobs {sorted(up)} are up")
+        time.sleep(1)
+
+
+def _ask(port: int, what: str) -> dict[str, Any]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/{what}", timeout=5) as answer:
+        return dict(json.load(answer)["data"])
+
+
+def broker_refuses(settings: Settings) -> None:
+    """Check that a client with these settings is turned away."""
+    try:
+        asyncio.run(missing_topics(settings))
+    except PadellmError:
+        return
+    raise StackTestError(f"{settings.broker} serves a client that it should turn away")
 
 
 def all_hardened(compose: Compose) -> None:

@@ -18,6 +18,7 @@ from stream.settings import Settings, variables
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+TLS = yaml.safe_load((ROOT / "compose.tls.yml").read_text(encoding="utf-8"))["services"]
 GPU = yaml.safe_load((ROOT / "compose.gpu.yml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILES = sorted((ROOT / "deploy").glob("*.Dockerfile"))
@@ -169,11 +170,45 @@ def test_compose_triton_is_healthy_by_a_token_alone(service):
     assert _seconds(check["timeout"]) > 8  # the check's own limit
 
 
+@pytest.mark.parametrize("worker", ["worker", "worker-gpu", "worker-trtllm"])
+def test_compose_worker_that_stands_still_is_ended(worker):
+    """The health check ends a worker that a restart would help, and its restart policy starts it anew."""
+    assert SERVICES[worker]["healthcheck"]["test"][3:] == ["stream.worker.container_health", "--end-after=12"]
+    assert SERVICES[worker]["restart"] == "unless-stopped"
+
+
+def test_compose_tls_leaves_clear_text_inside_the_container_alone():
+    """With TLS every listener that others reach is encrypted, and asks for a certificate."""
+    broker = SERVICES["kafka"]["environment"] | TLS["kafka"]["environment"]
+    bound = dict(each.split("://") for each in broker["KAFKA_LISTENERS"].split(","))
+    protocols = dict(each.split(":") for each in broker["KAFKA_LISTENER_SECURITY_PROTOCOL_MAP"].split(","))
+    reached = {name for name, address in bound.items() if not address.startswith("127.0.0.1:")}
+    assert reached == {"INTERNAL", "EXTERNAL"}
+    assert {protocols[name] for name in reached} == {"SSL"}
+    assert broker["KAFKA_SSL_CLIENT_AUTH"] == "required"
+
+
+@pytest.mark.parametrize("profile", ["cpu", "gpu"])
+def test_compose_tls_reaches_every_service(profile):
+    """With TLS a client has the settings of both its connections, and Triton asks for certificates."""
+    mine = {name for name, service in SERVICES.items() if profile in service.get("profiles", [profile])}
+    assert mine <= TLS.keys()
+    for service in mine - {"kafka"}:
+        if service.startswith("triton"):
+            assert "--grpc-use-ssl-mutual=1" in TLS[service]["command"]
+        else:
+            settings = TLS[service]["environment"]
+            assert (settings["PADELLM_SECURITY_PROTOCOL"], settings["PADELLM_TRITON_SSL"]) == ("SSL", "true")
+            assert settings.keys() <= SERVICES[service]["environment"].keys()
+
+
 def test_compose_engine_folder_is_not_made_by_docker():
     """A missing engine folder ends the start, instead of becoming an empty one that belongs to root."""
     (engine,) = (each for each in SERVICES["triton-trtllm"]["volumes"] if isinstance(each, dict))
     assert engine["target"] == "/engine"
-    assert engine["bind"] == {"create_host_path": False}
+    assert engine["type"] == "bind"
+    # With it compose 2 makes the folder unless told not to, in a word that docker-compose 1.29 refuses.
+    assert "bind" not in engine
 
 
 def test_compose_fills_every_placeholder_of_the_engine_model():

@@ -1,104 +1,204 @@
-"""The dashboard and the alerts, asked of a real Prometheus that scrapes a real worker."""
+"""The dashboard and the alerts, asked of a real Prometheus that scrapes real workers."""
 
-import asyncio
 import json
 import shutil
-import subprocess
-import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from aiohttp import ClientSession
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
+from stream.kafka.topics import ensure_topics
 from stream.local.ports import free_ports
-from tests.integration.worker_fixture import Bench
+from stream.settings import EventEncoding
+from tests.inference.scripted_triton import ScriptedTriton
+from tests.integration.ill_triton import EXECUTOR_FAILED, Illness, ill_server
+from tests.integration.prometheus import MONITORING, Prometheus, hurried_rules, running_prometheus
+from tests.integration.worker_fixture import REAL, Bench, WorkerProcess
 
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.skipif(not shutil.which("prometheus"), reason="Prometheus is not installed"),
 ]
 
-FOLDER = Path(__file__).parents[2] / "deploy" / "monitoring"
-PATIENCE = 60
-# The scripted model is one, without circuit breaker and shadow, and nothing is published twice.
-NOT_MET = (
-    "padellm_breaker_state",
-    "padellm_repeats_total",
-    "padellm_server_up",
-    "padellm_server_tries_total",
-    "padellm_shadow_total",
-)
+EXPRESSIONS = {
+    target["expr"]
+    for panel in json.loads((MONITORING / "dashboard.json").read_text(encoding="utf-8"))["panels"]
+    for target in panel["targets"]
+}
+ALERTS = {rule["alert"] for rule in hurried_rules()["groups"][0]["rules"]}
 
 
-class Prometheus:
-    """A running Prometheus at a port of this machine."""
+@dataclass
+class Scene:
+    """Workers under the eyes of a Prometheus, over a model server that can fall ill."""
 
-    def __init__(self, port: int) -> None:
-        self._api = f"http://127.0.0.1:{port}/api/v1"
+    bench: Bench
+    prometheus: Prometheus
+    illness: Illness
+    triton: ScriptedTriton
+    folder: Path
 
-    async def has_numbers(self, expression: str) -> bool:
-        """Whether an expression has at least one sample that is a number."""
-        result = (await self._ask("query", query=expression)).get("result", ())
-        return any(sample["value"][1] != "NaN" for sample in result)
+    async def worker(self, **settings: Any) -> WorkerProcess:
+        """Start the worker that ships, and watch it once it is ready."""
+        worker = self.bench.start_worker(REAL, **{"triton_url": self.triton.url, **settings})
+        await worker.is_ready()
+        self.prometheus.watch(worker.health)
+        return worker
 
-    async def firing(self) -> set[str]:
-        """Names of the alerts that fire."""
-        alerts = (await self._ask("alerts")).get("alerts", ())
-        return {alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"}
+    async def publishes_anew(self) -> None:
+        """Let the worker publish events again, with other entities: those behind a document in flight."""
+        for partition in range(4):
+            await self.bench.produce(self.held, "Eva wrote", "Eva read", partition=partition)
+        await self.bench.outcomes(
+            lambda records: sum(b'"Eva"' in record.value for record in records) >= 8, patience=300
+        )
+        self.illness.blind = True
+        # The group hands out its partitions anew: what is not committed is read again.
+        await self.bench.start_worker(REAL, triton_url=self.triton.url).is_ready()
 
-    async def until(self, condition: Callable[[], Awaitable[bool]], what: str) -> None:
-        """Wait for a condition."""
-        deadline = time.monotonic() + PATIENCE
-        while not await condition():
-            assert time.monotonic() < deadline, f"waited in vain for {what}"
-            await asyncio.sleep(0.5)
-
-    async def _ask(self, what: str, **parameters: str) -> dict[str, Any]:
-        try:
-            async with (
-                ClientSession() as session,
-                session.get(f"{self._api}/{what}", params=parameters) as answer,
-            ):
-                return (await answer.json())["data"] if answer.status == 200 else {}
-        except OSError:  # it is starting
-            return {}
+    @property
+    def held(self) -> str:
+        """A text to which the model does not answer."""
+        return f"Ada WAIT-FOR {self.folder}/never"
 
 
 @pytest.fixture
-def prometheus(bench: Bench, tmp_path: Path) -> Iterator[Prometheus]:
-    """A Prometheus with the alerts, which looks every second at a worker of the bench."""
+def prometheus(tmp_path: Path) -> Iterator[Prometheus]:
+    """A Prometheus that watches nobody yet."""
+    folder = tmp_path / "prometheus"
+    folder.mkdir()
+    with running_prometheus(folder) as one:
+        yield one
+
+
+@pytest.fixture
+async def scene(
+    bench: Bench, prometheus: Prometheus, tiny_model: Path, tmp_path: Path
+) -> AsyncIterator[Scene]:
+    """All parts, without a worker."""
+    async with ill_server(tiny_model) as (illness, triton):
+        yield Scene(bench, prometheus, illness, triton, tmp_path)
+
+
+async def test_monitoring_every_panel_has_data(scene: Scene, tiny_model: Path):
+    """Each expression of the dashboard has numbers of a worker with several servers and a shadow."""
+    shadow = {"shadow_share": 1.0, "shadow_topic": f"{scene.bench.settings.group}-shadow"}
+    async with ill_server(tiny_model) as (too, other), ill_server(tiny_model) as (_, second):
+        shadow["shadow_triton_url"] = second.url
+        await ensure_topics(scene.bench.settings.model_copy(update=shadow))
+        await scene.worker(triton_url=f"{scene.triton.url},{other.url}", **shadow)
+        async with scene.bench.producer() as producer:
+            await producer.send_and_wait(scene.bench.settings.documents_topic, b"no JSON")
+        scene.illness.words = too.words = EXECUTOR_FAILED
+        await scene.bench.produce(*(f"Ada{n} wrote" for n in range(40)))
+        await scene.prometheus.until(
+            lambda: scene.prometheus.has_numbers('padellm_retries_total{of="model"} > 0'), "a second try"
+        )
+        scene.illness.words = too.words = None
+        await scene.publishes_anew()
+        for expression in sorted(EXPRESSIONS):
+            await scene.prometheus.until(
+                lambda each=expression: scene.prometheus.has_numbers(each), f"numbers of {expression}"
+            )
+
+
+async def _model_is_sick(scene: Scene) -> None:
+    scene.illness.words = EXECUTOR_FAILED
+    await scene.bench.produce("Ada wrote")
+
+
+async def _model_refuses_all(scene: Scene) -> None:
+    scene.illness.words = "something is wrong"
+    await scene.bench.produce(*(f"Ada{n} wrote" for n in range(5)))
+
+
+async def _documents_are_held(scene: Scene) -> None:
+    await scene.bench.produce(*[scene.held] * 100)
+
+
+async def _producer_sends_rubbish(scene: Scene) -> None:
+    async with scene.bench.producer() as producer:
+        await producer.send_and_wait(scene.bench.settings.documents_topic, b"no JSON")
+
+
+async def _document_kills_the_server(scene: Scene) -> None:
+    await scene.bench.produce("Ada KILL")
+
+
+async def _another_worker_joins_and_answers_differ(scene: Scene) -> None:
+    await scene.publishes_anew()
+
+
+async def _retention_overtakes_a_stopped_worker(scene: Scene) -> None:
+    place = TopicPartition(scene.bench.settings.documents_topic, 0)
+    await scene.bench.produce("Ada wrote", partition=0)
+    await scene.bench.until_committed({0: 1})
+    scene.bench.workers[0].terminate()
+    await scene.bench.produce(*(f"Ada{n} wrote" for n in range(9)), partition=0)
+    admin = AIOKafkaAdminClient(bootstrap_servers=scene.bench.settings.broker)
+    await admin.start()
+    try:
+        await admin.delete_records({place: RecordsToDelete(before_offset=8)})
+    finally:
+        await admin.close()
+    await scene.worker()  # whose first scrape comes after the loss, as one of every 15 seconds would
+
+
+async def _service_fails_itself(scene: Scene) -> None:
+    scene.bench.workers[0].terminate()
+    worker = scene.bench.start_worker()  # over the model that a text can order to raise anything
+    await worker.is_ready()
+    scene.prometheus.watch(worker.health)
+    await scene.bench.produce("Ada FAULT")
+
+
+async def _registry_is_away(scene: Scene) -> None:
     (port,) = free_ports(1)
-    target = {"targets": [bench.start_worker().health.removeprefix("http://")]}
-    config = {
-        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-        "rule_files": [str(FOLDER / "alerts.yml")],
-        "scrape_configs": [{"job_name": "padellm-worker", "static_configs": [target]}],
-    }
-    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
-    options = ["--config.file=prometheus.yml", f"--storage.tsdb.path={tmp_path}/data", "--log.level=error"]
-    command = ["prometheus", *options, f"--web.listen-address=127.0.0.1:{port}"]
-    with subprocess.Popen(command, cwd=tmp_path) as server:
-        yield Prometheus(port)
-        server.terminate()
+    settings = {"schema_registry_url": f"http://127.0.0.1:{port}", "event_encoding": EventEncoding.AVRO}
+    scene.prometheus.watch(scene.bench.start_worker(REAL, triton_url=scene.triton.url, **settings).health)
 
 
-async def test_monitoring_panels_and_alerts_follow_a_running_worker(bench: Bench, prometheus: Prometheus):
-    """Every panel has data of a running worker; an alert fires once its cause has happened, not before."""
-    await bench.workers[0].is_ready()
-    await bench.produce("Ada met Alan.", "Ada REJECT")
-    await bench.outcomes(lambda records: len(records) == 2)
-    panels = json.loads((FOLDER / "dashboard.json").read_text())["panels"]
-    expressions = {target["expr"] for panel in panels for target in panel["targets"]}
-    expressions = {each for each in expressions if not any(name in each for name in NOT_MET)}
-    for expression in expressions:
-        await prometheus.until(lambda each=expression: prometheus.has_numbers(each), expression)
-    assert await prometheus.firing() == set()
-    await bench.produce("Ada FAULT")
+async def _broker_is_away(scene: Scene) -> None:
+    (port,) = free_ports(1)
+    settings = {"broker": f"127.0.0.1:{port}"}
+    scene.prometheus.watch(scene.bench.start_worker(REAL, triton_url=scene.triton.url, **settings).health)
 
-    async def fires() -> bool:
-        return await prometheus.firing() == {"PadellmInternalErrors"}
 
-    await prometheus.until(fires, "the alert")
+FAULTS: dict[Callable[[Scene], Awaitable[None]], set[str]] = {
+    _model_is_sick: {"PadellmModelUnavailable"},
+    _model_refuses_all: {"PadellmRefusedAlike"},
+    _documents_are_held: {"PadellmLagGrows", "PadellmNotProgressing", "PadellmStalled"},
+    _producer_sends_rubbish: {"PadellmDeadLetterShare"},
+    _document_kills_the_server: {"PadellmModelServerDies"},
+    _another_worker_joins_and_answers_differ: {"PadellmDivergentRepeats", "PadellmRebalances"},
+    _retention_overtakes_a_stopped_worker: {"PadellmWorkerDown", "PadellmRecordsDeletedUnread"},
+    _service_fails_itself: {"PadellmInternalErrors"},
+    _registry_is_away: {"PadellmRegistryUnavailable"},
+    _broker_is_away: {"PadellmBrokerUnavailable"},
+}
+
+
+def test_monitoring_has_a_fault_for_every_alert():
+    """No alert is without a fault."""
+    assert set.union(*FAULTS.values()) == ALERTS
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__.strip("_"))
+async def test_alerts_fire_under_their_faults(scene: Scene, fault: Callable[[Scene], Awaitable[None]]):
+    """No alert fires while a worker is well, and those of a fault do under it; every panel can be asked."""
+    await scene.worker()
+    well = "min(padellm_part_up) == 1 and sum(up) == 1"
+    await scene.prometheus.until(lambda: scene.prometheus.has_numbers(well), "the first scrape")
+    assert await scene.prometheus.firing() == set()
+    await fault(scene)
+    for alert in FAULTS[fault]:
+
+        async def fires(alert: str = alert) -> bool:
+            return alert in await scene.prometheus.firing()
+
+        await scene.prometheus.until(fires, alert)
+    assert [each for each in EXPRESSIONS if not await scene.prometheus.takes(each)] == []

@@ -1,4 +1,4 @@
-"""The worker that ships, on a real broker, against a model server that falls ill: a script over real gRPC.
+"""The worker that ships, on a real broker, against a model server that falls ill.
 
 ``SICK_SECONDS=60 SICK_DOCUMENTS=2000`` makes the illness as long as it is in earnest.
 """
@@ -8,16 +8,11 @@ import json
 import logging
 import os
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
-import grpc
 import pytest
 
-from stream.generation import Completion, Prompt
-from tests.inference.scripted_triton import Refusal, ScriptedTriton, scripted_triton
-from tests.integration.scripted_worker import ScriptedGenerator
+from tests.integration.ill_triton import EXECUTOR_FAILED, ill_server
 from tests.integration.worker_fixture import REAL, Bench, event_ids
 
 _log = logging.getLogger(__name__)
@@ -25,57 +20,16 @@ pytestmark = pytest.mark.integration
 
 _SICK_SECONDS = float(os.environ.get("SICK_SECONDS", "4"))
 _SICK_DOCUMENTS = int(os.environ.get("SICK_DOCUMENTS", "200"))
-_EXECUTOR_FAILED = (
-    "Executor failed process requestId 3 due to the following error: Encountered an error in forwardAsync "
-    "function: [TensorRT-LLM][ERROR] CUDA runtime error in cudaMemcpyAsync: unspecified launch failure"
-)
-
-
-class Illness:
-    """Script of a server that answers from the prompts' texts as long as it is well.
-
-    Attributes:
-        words: INTERNAL with these words is its answer to every prompt; None while it is well.
-        deaths: How often it died of a text with ``KILL``.
-    """
-
-    def __init__(self, model: Path) -> None:
-        self._generator = ScriptedGenerator(model)
-        self.words: str | None = None
-        self.deaths = 0
-        self.triton: ScriptedTriton
-        self._reviving: asyncio.Task[None] | None = None
-
-    async def answer(self, prompt: Prompt) -> Completion:
-        """Answer, fail or die."""
-        if self.words is not None:
-            raise Refusal(grpc.StatusCode.INTERNAL, self.words)
-        if len(prompt.ids) == 1:  # the client's question of whether it is ready
-            return Completion((), ())
-        if "KILL" in self._generator._text(prompt):
-            if self._reviving is None or self._reviving.done():
-                self.deaths += 1
-                self._reviving = asyncio.create_task(self.triton.die_and_return(0.5))
-            await asyncio.Event().wait()
-        return await self._generator.generate(prompt)
-
-
-@asynccontextmanager
-async def _ill_server(model: Path) -> AsyncIterator[tuple[Illness, ScriptedTriton]]:
-    illness = Illness(model)
-    async with scripted_triton(illness.answer) as triton:
-        illness.triton = triton
-        yield illness, triton
 
 
 async def test_sick_triton_loses_nothing_and_makes_no_dead_letter(bench: Bench, tiny_model: Path):
     """A server that answers `Executor failed ...` under load and recovers: each document has its event."""
-    async with _ill_server(tiny_model) as (illness, triton):
+    async with ill_server(tiny_model) as (illness, triton):
         worker = bench.start_worker(REAL, triton_url=triton.url)
         await worker.is_ready()
         await bench.produce(*(f"Ada{n} wrote" for n in range(_SICK_DOCUMENTS)))
         await bench.outcomes(lambda records: len(records) >= _SICK_DOCUMENTS // 20)
-        illness.words = _EXECUTOR_FAILED
+        illness.words = EXECUTOR_FAILED
         began = time.monotonic()
         while (await worker.page("/readyz"))[0] != 503:
             assert time.monotonic() < began + 10
@@ -113,7 +67,7 @@ async def test_sick_triton_loses_nothing_and_makes_no_dead_letter(bench: Bench, 
 
 async def test_sick_triton_documents_refused_alike_wait(bench: Bench, tiny_model: Path):
     """Unknown words for all documents are an outage, too: an alarm, and no dead letter after the recovery."""
-    async with _ill_server(tiny_model) as (illness, triton):
+    async with ill_server(tiny_model) as (illness, triton):
         worker = bench.start_worker(REAL, triton_url=triton.url, max_in_flight=8)
         await worker.is_ready()
         illness.words = "something is wrong"
@@ -132,7 +86,7 @@ async def test_sick_triton_documents_refused_alike_wait(bench: Bench, tiny_model
 
 async def test_sick_triton_dies_of_one_document(bench: Bench, tiny_model: Path):
     """A document that kills the server is a dead letter after a few deaths, and all others are events."""
-    async with _ill_server(tiny_model) as (illness, triton):
+    async with ill_server(tiny_model) as (illness, triton):
         worker = bench.start_worker(REAL, triton_url=triton.url)
         await worker.is_ready()
         texts = [f"Ada{n} wrote" for n in range(60)]

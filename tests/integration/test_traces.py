@@ -1,0 +1,87 @@
+"""A document's trace from its producer through both rounds, with Triton's own spans in it, to the event."""
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from stream.local.reaper import Reaper
+from stream.local.triton import TritonServer, why_unavailable
+from tests.integration.triton_fixture import RunningTriton
+from tests.integration.worker_fixture import REAL, Bench
+from tests.otlp_receiver import OtlpReceiver, receiving
+
+pytestmark = pytest.mark.integration
+
+TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+
+
+@pytest.fixture
+def receiver():
+    """An OTLP receiver over HTTP."""
+    with receiving() as one:
+        yield one
+
+
+@pytest.fixture
+def traced_triton(tmp_path: Path, tiny_checkpoint: Path, receiver: OtlpReceiver):
+    """A server that exports its own spans."""
+    if reason := why_unavailable():
+        pytest.skip(reason)
+
+    class TracedTriton(TritonServer):
+        def command(self) -> list[str]:
+            options = (
+                "mode=opentelemetry",
+                f"opentelemetry,url={receiver.url}/v1/traces",
+                "opentelemetry,resource=service.name=triton",
+                "opentelemetry,bsp_schedule_delay=200",
+                "rate=1",
+                "level=TIMESTAMPS",
+            )
+            return [*super().command(), *(f"--trace-config={option}" for option in options)]
+
+    with Reaper() as reaper:
+        server = RunningTriton(tmp_path / "triton", tiny_checkpoint, reaper, kind=TracedTriton)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
+
+
+async def test_traces_join_producer_worker_and_triton(
+    bench: Bench, traced_triton: RunningTriton, tiny_checkpoint: Path, receiver: OtlpReceiver
+):
+    """One trace holds the producer's id, the worker's steps and Triton's requests; the event hands it on."""
+    worker = bench.start_worker(
+        REAL, triton_url=traced_triton.url, model=tiny_checkpoint, otlp_endpoint=receiver.url
+    )
+    await worker.is_ready()
+    async with bench.producer() as producer:
+        await producer.send_and_wait(
+            bench.settings.documents_topic,
+            b'{"text": "Ada wrote the first program.", "labels": ["person", "place"]}',
+            key=b"a",
+            headers=[("traceparent", f"00-{TRACE}-{PARENT}-01".encode())],
+        )
+    (event,) = await bench.outcomes(lambda records: len(records) >= 1)
+    assert worker.terminate() == 0  # exports what is left
+    await asyncio.to_thread(
+        receiver.until, lambda spans: any(one.service == "triton" and one.trace == TRACE for one in spans)
+    )
+    await asyncio.to_thread(traced_triton.stop)
+    spans = [one for one in receiver.spans if one.trace == TRACE]
+    steps = {one.name: one for one in spans if one.service == "padellm-worker"}
+    whole = steps[f"process {bench.settings.documents_topic}"]
+    assert whole.parent == PARENT
+    assert {"decode", "count", "publish"} <= steps.keys()
+    assert {one.parent for one in steps.values()} - {PARENT} == {whole.span}
+    rounds = {steps[name].span: name for name in ("count", "mention") if name in steps}
+    requests = Counter(
+        rounds[one.parent] for one in spans if one.service == "triton" and one.parent in rounds
+    )
+    assert requests["count"] == 2  # one a label
+    headers = [value.decode() for name, value in event.headers if name == "traceparent"]
+    assert headers == [f"00-{TRACE}-{whole.span}-01"]
