@@ -21,8 +21,8 @@ _FLUSH_EVERY = 20
 class TextExtractor(Protocol):
     """Extraction of one document, such as ``stream.ner.extractor.Extractor``."""
 
-    async def extract(self, document: Document) -> Extraction:
-        """Find the entities of one document."""
+    async def extract(self, document: Document, *, sure: float | None = None) -> Extraction:
+        """Find the entities of one document, of all labels or of those that the model is sure of."""
         ...
 
 
@@ -143,7 +143,7 @@ async def _extraction(
     document = Document(text=one.text, labels=task.labels, policy=task.policy, threshold=task.threshold)
     async with places:
         try:
-            return await extractor.extract(document)
+            return await extractor.extract(document, sure=task.sure)
         except InferenceUnavailable:
             raise
         except InferenceError as error:
@@ -164,14 +164,12 @@ def _add(
         output.add_bad(problem)
         report.problems.append(problem)
         return
-    kept = [label for label in found.labels if task.sure is None or found.certainty[label] >= task.sure]
     entities = [
         {"start": each.start, "end": each.end, "text": each.text, "label": each.label, "score": each.score}
         for each in found.entities
-        if each.label in kept
     ]
     field_of = {} if one.field is None else {"field": one.field}
-    labels_of = {} if task.sure is None else {"labels": kept}
+    labels_of = {} if task.sure is None else {"labels": found.labels}
     output.add({"id": one.id, **field_of, "text": one.text, "entities": entities, **labels_of})
     report.texts += 1
     report.entities += len(entities)

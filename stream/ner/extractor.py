@@ -55,15 +55,21 @@ class Extractor:
         self._labels = LabelPrompts(template)
         self._decoder = decoder or ParallelDecoder(generator, template)
 
-    async def extract(self, document: Document) -> Extraction:
+    async def extract(self, document: Document, *, sure: float | None = None) -> Extraction:
         """Find the entities of one document.
+
+        Args:
+            document: The text and what is asked for.
+            sure: Keep a label only where the model gives each of its answers, a count of none too, at least
+                this probability, in [0, 1]; ``labels`` then names those kept. None: keep all.
 
         Raises:
             stream.errors.InferenceError: The model did not answer; nothing of the document is returned.
         """
         began = time.perf_counter()
+        raw = await self.ask(document)
         extraction = postprocess(
-            await self.ask(document),
+            raw if sure is None else raw.sure(sure),
             policy=document.policy or self.policy,
             threshold=self.threshold if document.threshold is None else document.threshold,
             calibration=self.calibration,

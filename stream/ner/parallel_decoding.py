@@ -74,7 +74,8 @@ class WindowResult:
         capped: Labels whose count reached the model's limit.
         count_ms: Time until the last count was back.
         mention_ms: Time from then until the last mention was back.
-        certainty: Label to the lowest probability among its answers, in [0, 1]; 0 where one is unusable.
+        certainty: Label to the lowest probability among its answers, in [0, 1]; 0 where the text does not
+            hold a mention, and absent where the count is unreadable.
     """
 
     window: Window
@@ -93,11 +94,6 @@ class LabelAnswer:
 
     count: Count
     mentions: list[Mention]
-
-    @property
-    def certainty(self) -> float:
-        """The lowest probability of an answer, in [0, 1]."""
-        return min([self.count.score, *(mention.score for mention in self.mentions)])
 
 
 class WindowDecoder(Protocol):
@@ -173,7 +169,6 @@ def add_answer(result: WindowResult, aligner: SpanAligner, label: str, answer: L
         answer: The model's answer.
     """
     window, count = result.window, answer.count
-    result.certainty[label] = 0.0
     if count.number is None:
         result.removed.append(
             Removed(
@@ -189,9 +184,9 @@ def add_answer(result: WindowResult, aligner: SpanAligner, label: str, answer: L
     result.counts[label] = count.number
     seen: set[tuple[int, int]] = set()
     spans = aligner.align([mention.text for mention in answer.mentions])
-    if None not in spans:
-        result.certainty[label] = answer.certainty
+    certainty = count.score
     for mention, span in zip(answer.mentions, spans, strict=True):
+        certainty = min(certainty, 0.0 if span is None else mention.score)
         if span is None:
             result.removed.append(
                 Removed(text=mention.text, label=label, score=mention.score, reason=RemovalReason.UNGROUNDED)
@@ -215,3 +210,4 @@ def add_answer(result: WindowResult, aligner: SpanAligner, label: str, answer: L
         result.entities.append(
             Entity(text=text, label=label, start=start, end=end, score=mention.score, count_score=count.score)
         )
+    result.certainty[label] = certainty

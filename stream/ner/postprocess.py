@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from stream.contract.messages import Coverage, Entity, Policy, Removed
@@ -101,16 +101,25 @@ class RawExtraction:
                 counts |= dict.fromkeys((label.name, *label.also), sum(readable))
         return counts
 
-    def certainty(self) -> dict[str, float]:
-        """For each label the lowest probability among its answers, in [0, 1], as the model gives it.
+    def sure(self, probability: float) -> "RawExtraction":
+        """The answers for the labels of which the model is sure.
 
-        It is 0 where an answer is no count, or a mention that the text does not hold.
+        Args:
+            probability: Lowest that the model may have given any answer for a label, in [0, 1].
         """
-        return {
-            name: min((reading.certainty.get(label.name, 0.0) for reading in self.windows), default=0.0)
+        labels = [
+            label
             for label in self.labels
-            for name in (label.name, *label.also)
-        }
+            if all(one.certainty.get(label.name, 0.0) >= probability for one in self.windows)
+        ]
+        names = {name for label in labels for name in (label.name, *label.also)}
+        windows_read = [
+            replace(one, entities=[entity for entity in one.entities if entity.label in names], removed=[])
+            for one in self.windows
+        ]
+        return replace(
+            self, names=[name for name in self.names if name in names], labels=labels, windows=windows_read
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +134,6 @@ class Extraction:
         counts: ``RawExtraction.counts``.
         timings: Milliseconds; ``count`` and ``mention`` of the slowest window, ``total`` of everything.
         model: The model that answered, where that is known.
-        certainty: ``RawExtraction.certainty``.
     """
 
     entities: list[Entity]
@@ -135,7 +143,6 @@ class Extraction:
     counts: dict[str, int]
     timings: dict[str, float]
     model: ModelStamp | None = None
-    certainty: dict[str, float] = field(default_factory=dict)
 
 
 def postprocess(
@@ -165,7 +172,6 @@ def postprocess(
             "count": max((reading.count_ms for reading in raw.windows), default=0.0),
             "mention": max((reading.mention_ms for reading in raw.windows), default=0.0),
         },
-        certainty=raw.certainty(),
     )
 
 

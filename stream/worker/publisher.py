@@ -215,13 +215,12 @@ class Publisher:
         acknowledged = await producer.send(
             message.topic, key=message.key, value=message.value, headers=list(message.headers)
         )
-        cluster = producer.client.cluster
         # An idempotent producer retries without end and without a word; a stopped one never answers.
         while not (await asyncio.wait({acknowledged}, timeout=_SILENCE))[0]:
             if self._producer is not producer:
                 acknowledged.cancel()
                 raise KafkaError("the producer was replaced before the acknowledgement")
-            missing = cluster.partitions_for_topic(message.topic) is None
+            missing = producer.client.cluster.partitions_for_topic(message.topic) is None
             self._broker.failed(
                 operation,
                 explained(UnknownTopicOrPartitionError(), message.topic)

@@ -32,7 +32,7 @@ class FirstWord:
     def __init__(self) -> None:
         self.asked = []
 
-    async def extract(self, document):
+    async def extract(self, document, *, sure=None):
         """One entity."""
         self.asked.append(document.text)
         await asyncio.sleep(len(document.text) % 7 / 1000)
@@ -100,16 +100,14 @@ def test_job_goes_on_where_it_was_cut(tmp_path_factory, cut):
 class Unsure(FirstWord):
     """Finds nobody in any text, and is less sure of the place."""
 
-    async def extract(self, _document):
-        """No entity under two labels."""
-        certainty = {"person": 0.9, "place": 0.7}
-        names = list(certainty)
-        coverage = Coverage(windows=1, characters=1)
-        return Extraction([], [], coverage, names, dict.fromkeys(names, 0), {}, certainty=certainty)
+    async def extract(self, _document, *, sure=None):
+        """No entity under the labels with enough certainty."""
+        names = [name for name, certainty in (("person", 0.9), ("place", 0.7)) if certainty >= sure]
+        return Extraction([], [], Coverage(windows=1, characters=1), names, dict.fromkeys(names, 0), {})
 
 
 def test_job_keeps_the_labels_that_the_model_is_sure_of(texts, tmp_path):
-    """A training set names for each text the labels whose answers all have the probability asked for."""
+    """A training set names for each text the labels that the model is sure of."""
     annotate([texts], tmp_path / "out.jsonl", extractor=Unsure(), sure=0.8)
     documents = list(read_documents(tmp_path / "out.jsonl"))
     assert {document.labels for document in documents} == {("person",)}
@@ -142,7 +140,7 @@ def test_job_goes_on_after_the_model_was_gone(tmp_path):
     file.write_text("".join(f"Ada{number}\n" for number in range(5)) + "Eva GONE\n")
 
     class Mended(FirstWord):
-        async def extract(self, document):
+        async def extract(self, document, *, sure=None):
             mended = document.text.replace("GONE", "x")
             return await super().extract(document.model_copy(update={"text": mended}))
 

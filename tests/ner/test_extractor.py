@@ -147,7 +147,7 @@ def test_extractor_reports_what_it_cannot_use():
     ]
 
 
-def test_extractor_tells_how_sure_it_is_of_a_label():
+def test_extractor_keeps_the_labels_it_is_sure_of():
     """A label is as sure as its least probable answer, and not at all where an answer is unusable."""
     template = tiny_template()
     answers = {"person": ["Ann", "Bob"], "location": [], "organization": ["Nobody"]}
@@ -157,8 +157,16 @@ def test_extractor_tells_how_sure_it_is_of_a_label():
         score=lambda label, mention: 0.25 if mention == "Bob" else 0.75,
         count_score=0.5,
     )
-    result = extract(Document(text="Ann Bob", labels=list(answers)), oracle, template)
-    assert result.certainty == pytest.approx({"person": 0.25, "location": 0.5, "organization": 0.0})
+    extractor = Extractor(oracle, template)
+    document = Document(text="Ann Bob", labels=list(answers))
+
+    def sure(probability):
+        kept = asyncio.run(extractor.extract(document, sure=probability))
+        return kept.labels, spans(kept), list(kept.counts)
+
+    assert sure(0.2) == (["person", "location"], [(0, 3, "person"), (4, 7, "person")], ["person", "location"])
+    assert sure(0.3) == (["location"], [], ["location"])
+    assert sure(0.6) == ([], [], [])
 
 
 def test_extractor_reports_counts_at_the_models_limit():
