@@ -217,10 +217,10 @@ class Publisher:
         )
         # An idempotent producer retries without end and without a word; a stopped one never answers.
         while not (await asyncio.wait({acknowledged}, timeout=_SILENCE))[0]:
+            missing = producer.client.cluster.partitions_for_topic(message.topic) is None
             if self._producer is not producer:
                 acknowledged.cancel()
                 raise KafkaError("the producer was replaced before the acknowledgement")
-            missing = producer.client.cluster.partitions_for_topic(message.topic) is None
             self._broker.failed(
                 operation,
                 explained(UnknownTopicOrPartitionError(), message.topic)
