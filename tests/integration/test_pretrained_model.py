@@ -16,12 +16,13 @@ from tests.sample_prompts import DOCUMENTS_VARIABLE, pretrained_folder, sample_p
 
 pytestmark = [pytest.mark.integration, pytest.mark.skipif(why_unavailable() is not None, reason="no Triton")]
 
+_AT_ONCE = 16  # all of them would take longer than a request may on a busy machine
 _DOCUMENTS = int(os.environ.get(DOCUMENTS_VARIABLE, "0"))
 
 
 @pytest.mark.skipif(not _DOCUMENTS, reason=f"{DOCUMENTS_VARIABLE}=200 runs it; the tiny model shows the same")
 def test_triton_serves_the_pretrained_model_token_for_token(tmp_path: Path) -> None:
-    """All prompts at once get the tokens of the engine in this process, and its log-probabilities."""
+    """Prompts, several at once, get the tokens of the engine in this process, and its log-probabilities."""
     folder = pretrained_folder()
     prompts = sample_prompts(folder, sample_texts()[:_DOCUMENTS])
     decoder = Decoder.load(folder, EngineOptions())
@@ -43,7 +44,13 @@ def test_triton_serves_the_pretrained_model_token_for_token(tmp_path: Path) -> N
 
 async def _ask(url: str, prompts: list[Prompt]) -> list[Completion]:
     generator = TritonGenerator(url)
+    places = asyncio.Semaphore(_AT_ONCE)
+
+    async def ask(prompt: Prompt) -> Completion:
+        async with places:
+            return await generator.generate(prompt)
+
     try:
-        return list(await asyncio.gather(*map(generator.generate, prompts)))
+        return list(await asyncio.gather(*map(ask, prompts)))
     finally:
         await generator.close()
