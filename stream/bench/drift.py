@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -151,16 +151,7 @@ def summary(drift: Drift) -> dict[str, Any]:
         "int8": settings.int8,
         "constrained": settings.constrained,
         "documents": drift.documents,
-        "mentions": {
-            name: {
-                "written": each.written,
-                "foreign": each.foreign,
-                "ungrounded": each.ungrounded,
-                "published": each.published,
-                "published_foreign": each.published_foreign,
-            }
-            for name, each in drift.mentions.items()
-        },
+        "mentions": {name: asdict(each) for name, each in drift.mentions.items()},
         "invented": {name: _counted(each) for name, each in drift.invented.items()},
         "texts_answered": {name: _counted(each) for name, each in drift.texts_answered.items()},
         "changes": {

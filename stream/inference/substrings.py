@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Self
 
 from tokenizers import Tokenizer
 
@@ -21,6 +23,11 @@ class Substrings:
         self._tokenizer = tokenizer
         added = tokenizer.get_added_tokens_decoder()
         self._controls = {number for number, token in added.items() if token.special}
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Of a checkpoint's folder."""
+        return cls(Tokenizer.from_file(str(folder / "tokenizer.json")))
 
     def grammar(self, prompt: Prompt) -> str | None:
         """Grammar (llguidance) of the answers to a prompt; None where they are free, as counts are."""

@@ -18,7 +18,6 @@ from engine import BLOCK, engine_arguments, sampling_arguments  # noqa: E402
 from older_config import write_view  # noqa: E402
 from tensorrt_llm import LLM, SamplingParams  # noqa: E402
 from tensorrt_llm.llmapi import GuidedDecodingParams, KvCacheConfig, RequestError  # noqa: E402
-from tokenizers import Tokenizer  # noqa: E402
 
 from stream.generation import Completion, Prompt  # noqa: E402
 from stream.inference.contract import CacheUse  # noqa: E402
@@ -40,11 +39,7 @@ class LlmApiEngine:
     def __init__(self, options: GpuOptions) -> None:
         config = json.loads((options.model / "config.json").read_text(encoding="utf-8"))
         self.limits = PromptLimits(config["vocab_size"], config["max_position_embeddings"])
-        self._substrings = (
-            Substrings(Tokenizer.from_file(str(options.model / "tokenizer.json")))
-            if options.constrained
-            else None
-        )
+        self._substrings = Substrings.load(options.model) if options.constrained else None
         self._folder = tempfile.TemporaryDirectory(prefix="padellm-")
         # TensorRT-LLM reads the checkpoint through transformers 4.
         view = Path(self._folder.name) / "model"

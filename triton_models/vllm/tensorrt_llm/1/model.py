@@ -11,7 +11,6 @@ from typing import Any
 locale.setlocale(locale.LC_ALL, "C.UTF-8")
 
 from engine import engine_arguments, sampling_arguments  # noqa: E402
-from tokenizers import Tokenizer  # noqa: E402
 from vllm import SamplingParams  # noqa: E402
 from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: E402
 from vllm.platforms import current_platform  # noqa: E402
@@ -37,11 +36,7 @@ class VllmEngine:
     def __init__(self, options: GpuOptions) -> None:
         arguments = engine_arguments(options, on_cpu=current_platform.is_cpu())
         self._block: int = arguments["block_size"]
-        self._substrings = (
-            Substrings(Tokenizer.from_file(str(options.model / "tokenizer.json")))
-            if options.constrained
-            else None
-        )
+        self._substrings = Substrings.load(options.model) if options.constrained else None
         self._numbers = iter(range(2**63))
         self._engine = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
         model = self._engine.model_config
