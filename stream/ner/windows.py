@@ -1,8 +1,9 @@
 """Overlapping windows of a long text, each short enough for the model.
 
-Windows are counted in tokens, cut at word boundaries (at a sentence end where one is near) and hold absolute
-code-point offsets. They are made lazily, a piece of text at a time, so that a text of any length costs the
-memory of a few windows and never holds an event loop for longer than one window takes to encode.
+Windows are counted in tokens, cut at a sentence end or else at a word boundary, and hold absolute code-point
+offsets. Two share some tokens where the cut parts a sentence. They are made lazily, a piece of text at a
+time, so that a text of any length costs the memory of a few windows and never holds an event loop for longer
+than one window takes to encode.
 """
 
 import re
@@ -20,7 +21,11 @@ _MOST_CHARACTERS_PER_TOKEN = 64
 _NOT_SPACE = re.compile(r"\S")
 _WORD_START = re.compile(r"(?<!\S)\S")
 _WORD_END = re.compile(r"\S(?!\S)")
-_SENTENCE_END = re.compile(r"""[.!?…]["'”’)\]]*(?!\S)|[。！？；]["'”’」』）]*|\S(?=\s*\n)""")
+# A full stop behind one to four letters of which the first is a capital may be an abbreviation's.
+_SENTENCE_END = re.compile(
+    r"""(?:[!?…]|(?<!\b[A-Z])(?<!\b[A-Z]\w)(?<!\b[A-Z]\w\w)(?<!\b[A-Z]\w\w\w)\.)["'”’)\]]*(?!\S)"""
+    r"""|[。！？；]["'”’」』）]*|\S(?=\s*\n)"""
+)
 _ZERO_WIDTH_JOINER = "\u200d"
 _JOINERS = frozenset("\u200c\u200d\ufe0e\ufe0f")
 _LONGEST_GRAPHEME = 32
@@ -91,9 +96,9 @@ def _window_at(
     """
     tokens, overlap = template.config.window.tokens, template.config.window.overlap
     end, encoded = _reach(text, start, guess, template)
-    limit = end
+    limit, ends_sentence = end, False
     while end != len(text) or len(encoded.ids) > tokens:
-        end = _cut(text, start, limit, beyond)
+        end, ends_sentence = _cut(text, start, limit, beyond)
         encoded = template.encode_text(text[start:end])
         excess = len(encoded.ids) - tokens
         if excess <= 0 or end - start == 1:
@@ -103,7 +108,8 @@ def _window_at(
     window = Window(start, end, encoded.ids, opens=beyond == _NOTHING, closes=following is None)
     if following is None:
         return window, end
-    shared = min(overlap, len(encoded.ids) // 2)
+    # The rest of a sentence is read with the wrong count; only what a cut may part is read twice.
+    shared = 0 if ends_sentence else min(overlap, len(encoded.ids) // 2)
     wanted = start + max(1, encoded.offsets[-shared][0]) if shared else end
     if text[wanted:end].isspace() or wanted == end:
         return window, following.start()
@@ -124,17 +130,17 @@ def _reach(text: str, start: int, guess: int, template: PromptTemplate) -> tuple
         characters *= 2
 
 
-def _cut(text: str, start: int, limit: int, beyond: int) -> int:
-    """The end of a window that can reach ``limit``: a sentence end, a word end, or else a grapheme's."""
+def _cut(text: str, start: int, limit: int, beyond: int) -> tuple[int, bool]:
+    """The end of a window that can reach ``limit``, and whether a sentence ends there."""
     length = limit - start
-    for boundary, share in ((_SENTENCE_END, 3), (_WORD_END, 2)):
-        lowest = max(limit - length // share, beyond + 1)
+    for boundary, share in ((_SENTENCE_END, 2 / 3), (_WORD_END, 1 / 2)):
+        lowest = max(limit - int(length * share), beyond + 1)
         # One more character lets the patterns see what follows the limit; a match may not take it.
         ends = [match.end() for match in boundary.finditer(text, max(start, lowest - 1), limit + 1)]
         within = [end for end in ends if lowest <= end <= limit]
         if within:
-            return within[-1]
-    return _between_graphemes(text, limit, lowest=max(start, beyond) + 1)
+            return within[-1], boundary is _SENTENCE_END
+    return _between_graphemes(text, limit, lowest=max(start, beyond) + 1), False
 
 
 def _overlap_start(text: str, start: int, wanted: int, end: int) -> int:

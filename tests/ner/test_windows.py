@@ -86,10 +86,19 @@ def test_windows_never_part_a_word(words):
 
 
 def test_windows_end_with_a_sentence_where_one_is_near():
-    """A window ends after a full stop in its last third rather than at its last word."""
+    """A window ends after a full stop in its last two thirds, and the next begins behind it."""
     text = "One two three four five six. Seven eight nine ten eleven twelve thirteen."
-    first = next(windows(text, tiny_template(tokens=36, overlap=8)))
+    first, second, *_ = windows(text, tiny_template(tokens=36, overlap=8))
     assert text[: first.end] == "One two three four five six."
+    assert text[second.start :].startswith("Seven")
+
+
+def test_windows_share_what_follows_an_abbreviation():
+    """A full stop behind a short capitalised word ends no sentence, so the name is whole in some window."""
+    text = "We were told of it again by the U.S. Army and by nobody else in the whole of that year."
+    for tokens in range(16, 60):
+        cut = [text[one.start : one.end] for one in windows(text, tiny_template(tokens=tokens, overlap=8))]
+        assert any("the U.S. Army" in one for one in cut) or tokens < 2 * len("U.S. Army"), (tokens, cut)
 
 
 def test_windows_part_no_character_from_its_marks():
