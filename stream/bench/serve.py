@@ -18,7 +18,7 @@ from stream.engine.decoder import EngineOptions
 from stream.evaluation.tables import terminal_table
 from stream.generation import Generator
 from stream.inference.in_process import InProcessGenerator
-from stream.inference.servers import triton_generator
+from stream.inference.servers import server_generator
 from stream.local.plan import while_running
 from stream.ner.extractor import Extractor
 from stream.ner.template import PromptTemplate
@@ -151,7 +151,7 @@ class _Ways:
         )
 
     def _triton(self) -> Generator:
-        return triton_generator(self._settings)
+        return server_generator(self._settings)
 
     async def _through_kafka(self, documents: Sequence[Document], rate: float | None) -> Serving:
         return await through_kafka(documents, self._settings, rate=rate)

@@ -68,6 +68,10 @@ async def _check_up() -> list["Finding"]:
         from stream.doctor.triton import check_triton
 
         findings.extend([finding async for finding in check_triton(settings)])
+    if settings.inference is Inference.VLLM:
+        from stream.doctor.vllm import check_vllm
+
+        findings.extend([finding async for finding in check_vllm(settings)])
     return findings
 
 

@@ -1,10 +1,11 @@
-"""The model behind a Triton: its checkpoint, ends, lengths, and answers beside those of the engine here."""
+"""The model behind a server: its checkpoint, ends, lengths, and answers beside those of the engine here."""
 
 import asyncio
 import json
 import random
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -55,19 +56,31 @@ async def check_checkpoint(client: InferenceServerClient, model: Path) -> Findin
     )
 
 
-async def check_served_model(generator: Generator, model: Path) -> AsyncIterator[Finding]:
-    """Check what a server that answers does with prompts of sample documents.
+async def check_served_model(generator: Generator, model: Path, server: str) -> AsyncIterator[Finding]:
+    """Check what a server answers, to one prompt and then to prompts of sample documents.
 
     Args:
         generator: The client that the worker uses.
         model: The worker's model folder.
+        server: What the subjects call the server.
     """
+    async for finding in _findings(generator, model):
+        yield replace(finding, subject=f"{server} {finding.subject}")
+
+
+async def _findings(generator: Generator, model: Path) -> AsyncIterator[Finding]:
     template = PromptTemplate.load(model)
     prompts = list(_prompts(template))
     try:
+        took = await _seconds(generator, prompts[0])
+        yield ok("answer", f"a count prompt took {took * 1000:.0f} ms")
+    except InferenceError as error:
+        yield fail("answer", str(error), "see its log; `padellm up` keeps that in .padellm/logs/triton.log")
+        return
+    try:
         completions = await asyncio.gather(*map(generator.generate, prompts))
     except InferenceError as error:
-        yield fail("triton answers", str(error), "see Triton's log")
+        yield fail("answers", str(error), "see its log")
         return
     finding = _answers(template, completions)
     yield finding
@@ -94,7 +107,7 @@ def _prompts(template: PromptTemplate) -> Iterator[Prompt]:
 
 
 def _answers(template: PromptTemplate, completions: Sequence[Completion]) -> Finding:
-    subject = "triton answers"
+    subject = "answers"
     counts = [template.parse_count(completion.ids) for completion in completions]
     if None in counts:
         found = f"{counts.count(None)} of {len(counts)} answers to count prompts are no count"
@@ -125,19 +138,19 @@ async def _ends(
     )
     if endless * 2 > len(asked):
         found = f"{endless} of {len(asked)} mentions go on to the limit, past the end id {template.end_id}"
-        return fail("triton ends", found, f"the server heeds another end id: {_OTHER_MODEL}")
-    return ok("triton ends", f"{len(asked)} mentions end by themselves")
+        return fail("ends", found, f"the server heeds another end id: {_OTHER_MODEL}")
+    return ok("ends", f"{len(asked)} mentions end by themselves")
 
 
 async def _length(generator: Generator, longest: int, prompt: Prompt) -> Finding:
     """Send a prompt that by itself is longer than the model: only a server that truncates answers it."""
-    subject, length = "triton length", longest + 1
+    subject, length = "length", longest + 1
     try:
         await generator.generate(Prompt(prompt.ids[:1] * length, 1, prompt.end_id))
     except InferenceRejected:
         return ok(subject, f"a prompt of {length} tokens is refused, not cut")
     except InferenceError as error:
-        return warn(subject, f"a prompt of {length} tokens: {error}", "see Triton's log")
+        return warn(subject, f"a prompt of {length} tokens: {error}", "see its log")
     return fail(
         subject,
         f"a prompt of {length} tokens is longer than the model, and gets an answer: the server cuts prompts",
@@ -150,7 +163,7 @@ async def _reuse(generator: Generator, template: PromptTemplate, length: int) ->
 
     The shortest of several times counts, since others at the server make it only longer.
     """
-    subject = "triton reuse"
+    subject = "reuse"
     with sample_documents().open(encoding="utf-8") as lines:
         known = template.encode_text(" ".join(json.loads(line)["text"] for line in lines)).ids
     labels = [template.encode_text(template.label_text(name)).ids for name in template.config.default_labels]
@@ -162,7 +175,7 @@ async def _reuse(generator: Generator, template: PromptTemplate, length: int) ->
             first.append(await _seconds(generator, template.count_prompt(prefix, labels[0])))
             second.append(await _seconds(generator, template.count_prompt(prefix, labels[-1])))
     except InferenceError as error:
-        return warn(subject, f"a prompt of {length} tokens: {error}", "see Triton's log")
+        return warn(subject, f"a prompt of {length} tokens: {error}", "see its log")
     reading, saved = min(first) - min(short), min(first) - min(second)
     took = (
         f"a prompt of {length} tokens takes {min(first) * 1000:.0f} ms, "
@@ -187,7 +200,7 @@ async def _seconds(generator: Generator, prompt: Prompt) -> float:
 
 async def _reference(model: Path, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Finding:
     """Compare the answers with those of the engine of this package, where it is installed."""
-    subject = "triton reference"
+    subject = "reference"
     if await asyncio.to_thread(_bytes, model) > _LARGEST_REFERENCE:
         return ok(subject, "not compared: the model is too large for the engine of this package")
     try:

@@ -1,8 +1,6 @@
 """The Triton server: its model's readiness, tensors and answers."""
 
-import time
 from collections.abc import AsyncIterator, Iterable
-from pathlib import Path
 
 import grpc
 from tritonclient.grpc.aio import InferenceServerClient
@@ -11,10 +9,10 @@ from tritonclient.utils import InferenceServerException
 from stream.bundled import model_folder
 from stream.doctor.finding import Finding, fail, ok
 from stream.doctor.served_model import check_checkpoint, check_served_model
-from stream.errors import ConfigurationError, InferenceError
+from stream.errors import ConfigurationError
 from stream.inference.addresses import resolve
-from stream.inference.triton import MODEL_NAME, TritonGenerator, connection_trouble, tls_of_triton
-from stream.ner.template import PromptTemplate
+from stream.inference.grpc_generator import connection_trouble, tls_of_servers
+from stream.inference.triton import MODEL_NAME, TritonGenerator
 from stream.settings import Settings
 
 # Tensors that the client sends and reads (stream.inference.triton).
@@ -31,13 +29,12 @@ _INPUTS = {
 _OUTPUTS = {"output_ids": "INT32", "sequence_length": "INT32", "output_log_probs": "FP32"}
 _LOAD_MODEL = "start this server with the model repository triton_models/cpu, or with the TensorRT-LLM engine"
 _START = "start it with padellm up, set PADELLM_TRITON_URL=host:port, or PADELLM_INFERENCE=in-process"
-_TEXT = "Angela Merkel visited Paris."
 _DEADLINE = 5.0
 
 
 async def check_triton(settings: Settings) -> AsyncIterator[Finding]:
     """Check each server: that the model is ready, has the contract's tensors, and answers as it should."""
-    tls = tls_of_triton(settings)
+    tls = tls_of_servers(settings)
     try:
         credentials = grpc.ssl_channel_credentials(*tls.pem()) if tls is not None else None
     except ConfigurationError as error:
@@ -81,11 +78,8 @@ async def _check_server(
     # First: all that follows from another checkpoint would hide it.
     if checkpoint := await check_checkpoint(client, model):
         yield checkpoint
-    answer = await _answer(generator, model)
-    yield answer
-    if not answer.fix:
-        async for finding in check_served_model(generator, model):
-            yield finding
+    async for finding in check_served_model(generator, model, "triton"):
+        yield finding
 
 
 def _tensors(subject: str, expected: dict[str, str], declared: Iterable[object]) -> Finding:
@@ -95,19 +89,3 @@ def _tensors(subject: str, expected: dict[str, str], declared: Iterable[object])
         names = ", ".join(wrong)
         return fail(subject, f"differ from the contract: {names}", "serve triton_models/ of this version")
     return ok(subject, f"{len(expected)} as in the contract")
-
-
-async def _answer(generator: TritonGenerator, model: Path) -> Finding:
-    """Send one real prompt."""
-    template = PromptTemplate.load(model)
-    label = template.encode_text(template.label_text(template.config.default_labels[0])).ids
-    prompt = template.count_prompt(template.prefix_ids(template.encode_text(_TEXT).ids), label)
-    started = time.perf_counter()
-    try:
-        await generator.generate(prompt)
-    except InferenceError as error:
-        return fail(
-            "triton answer", str(error), "see Triton's log; `padellm up` keeps it in .padellm/logs/triton.log"
-        )
-    took = f"a count prompt took {(time.perf_counter() - started) * 1000:.0f} ms"
-    return ok("triton answer", took)

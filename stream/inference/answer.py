@@ -10,7 +10,7 @@ from stream.generation import Completion
 
 _TYPES = {"output_ids": "INT32", "sequence_length": "INT32", "output_log_probs": "FP32"}
 OUTPUTS = tuple(_TYPES)
-_ROUNDING = 0.01  # by which a log-probability may exceed 0
+ROUNDING = 0.01  # by which a log-probability may exceed 0
 
 
 def read_answer(response: Any, *, request_id: str, most: int) -> Completion:
@@ -46,7 +46,7 @@ def read_answer(response: Any, *, request_id: str, most: int) -> Completion:
     log_probs = _first("output_log_probs", _numbers("f", "output_log_probs", raw), length)
     if any(one < 0 for one in ids):
         raise InferenceBreach(f"output_ids has padding within its {length} tokens")
-    if not all(math.isfinite(one) and one <= _ROUNDING for one in log_probs):
+    if not all(math.isfinite(one) and one <= ROUNDING for one in log_probs):
         raise InferenceBreach("output_log_probs holds a number that is no logarithm of a probability")
     return Completion(tuple(ids), tuple(log_probs))
 

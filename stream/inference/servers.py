@@ -24,9 +24,16 @@ from stream.errors import (
 from stream.generation import Completion, Generator, Origin, Prompt, origin
 from stream.inference.addresses import Address, changes, resolve, split
 from stream.inference.breaker import BreakerState
+from stream.inference.grpc_generator import (
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    GrpcGenerator,
+    Tries,
+    tls_of_servers,
+)
 from stream.inference.roster import Member, Roster
-from stream.inference.triton import FIRST_PAUSE, LONGEST_PAUSE, Tries, TritonGenerator, tls_of_triton
-from stream.settings import Settings
+from stream.inference.triton import TritonGenerator
+from stream.settings import Inference, Settings
 
 _log = structlog.get_logger(__name__)
 _RESOLVED_EVERY = 5.0
@@ -36,7 +43,7 @@ OnState = Callable[[BreakerState], None]
 
 
 class Server(Protocol):
-    """Client of one server, such as ``TritonGenerator``."""
+    """Client of one server, such as a ``GrpcGenerator``."""
 
     @property
     def trouble(self) -> str | None:
@@ -90,7 +97,7 @@ class _Course:
     refused: tuple[Member, InferenceUnclear] | None = None
 
 
-class TritonServers:
+class ModelServers:
     """A ``stream.generation.Generator`` over several servers; created and used in one event loop.
 
     The prompts of one origin stay on one server, which has their shared prefixes in its cache, until that
@@ -150,7 +157,7 @@ class TritonServers:
 
         Raises:
             InferenceOutage: No server is in service.
-            InferenceError: As ``TritonGenerator.generate``, with the tries at all servers counted together.
+            InferenceError: As ``GrpcGenerator.generate``, with the tries at all servers counted together.
         """
         course = _Course(Tries(self._deadline))
         for pause in pauses(first=FIRST_PAUSE, longest=LONGEST_PAUSE):
@@ -357,7 +364,7 @@ def _outcome(error: InferenceError) -> str:
     return "failed" if isinstance(error, InferenceUnavailable | InferenceTimeout) else "refused"
 
 
-def triton_generator(
+def server_generator(
     settings: Settings,
     *,
     on_breaker_change: OnState | None = None,
@@ -368,19 +375,24 @@ def triton_generator(
 
     Args:
         settings: Effective settings.
-        on_breaker_change: As for ``TritonServers``.
-        on_lost: As for ``TritonGenerator``.
-        watch: As for ``TritonServers``; told nothing where one address is given.
+        on_breaker_change: As for ``ModelServers``.
+        on_lost: As for ``GrpcGenerator``.
+        watch: As for ``ModelServers``; told nothing where one address is given.
 
     Raises:
         ConfigurationError: A file for TLS is missing, unreadable or wrong.
     """
+    client: type[GrpcGenerator] = TritonGenerator
+    if settings.inference is Inference.VLLM:
+        from stream.inference.vllm import VllmGenerator  # noqa: PLC0415 - needs the extra [vllm]
 
-    def connect(address: Address, on_change: OnState | None) -> TritonGenerator:
-        return TritonGenerator(
+        client = VllmGenerator
+
+    def connect(address: Address, on_change: OnState | None) -> GrpcGenerator:
+        return client(
             address.url,
             host=address.host,
-            tls=tls_of_triton(settings),
+            tls=tls_of_servers(settings),
             in_flight=settings.triton_in_flight,
             on_breaker_change=on_change,
             on_lost=on_lost,
@@ -388,5 +400,5 @@ def triton_generator(
 
     given = settings.triton_url
     if changes(given) or len(split(given)) > 1:
-        return TritonServers(given, connect, on_breaker_change=on_breaker_change, watch=watch)
+        return ModelServers(given, connect, on_breaker_change=on_breaker_change, watch=watch)
     return connect(Address(given), on_breaker_change)

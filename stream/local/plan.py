@@ -105,7 +105,8 @@ class Plan:
     def addresses(self) -> dict[str, str]:
         """Addresses, topics and log folder by name."""
         settings = self.settings
-        triton = {"triton": settings.triton_url} if settings.inference is Inference.TRITON else {}
+        place = settings.inference
+        triton = {} if place is Inference.IN_PROCESS else {place.value: settings.triton_url}
         rows = {"entity_rows": settings.entity_rows_topic} if settings.entity_rows_topic else {}
         return {
             "broker": settings.broker,
@@ -137,6 +138,11 @@ def make_plan(
         CheckpointError: The settings' model folder holds no model; or they name none, and none is bundled.
         ConfigurationError: A protection is set for a server that they do not name, or a schema registry.
     """
+    if settings.inference is Inference.VLLM and "triton_url" not in settings.model_fields_set:
+        raise ConfigurationError(
+            "this stack starts no vLLM: set PADELLM_TRITON_URL to the host:port of yours, or leave out "
+            "PADELLM_INFERENCE=vllm"
+        )
     if settings.schema_registry_url is not None:
         raise ConfigurationError(
             "this stack has no schema registry and speaks plain JSON: unset PADELLM_SCHEMA_REGISTRY_URL, or "

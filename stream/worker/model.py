@@ -138,10 +138,10 @@ async def make_generator(settings: Settings, folder: Path, metrics: WorkerMetric
     """
     if settings.inference is Inference.IN_PROCESS:
         return await asyncio.to_thread(_load_engine, settings, folder)
-    from stream.inference.servers import triton_generator  # noqa: PLC0415 - half a second of gRPC
+    from stream.inference.servers import server_generator  # noqa: PLC0415 - half a second of gRPC
 
     metrics.breaker("closed")
-    return triton_generator(
+    return server_generator(
         settings, on_breaker_change=metrics.breaker, on_lost=_note_lost_prompt, watch=metrics
     )
 

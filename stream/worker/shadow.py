@@ -119,11 +119,11 @@ async def shadow_of(settings: Settings, metrics: WorkerMetrics) -> AsyncIterator
     if settings.shadow_triton_url is None:
         yield None
         return
-    from stream.inference.servers import triton_generator  # noqa: PLC0415 - half a second of gRPC
+    from stream.inference.servers import server_generator  # noqa: PLC0415 - half a second of gRPC
 
     folder = await asyncio.to_thread(model_folder, settings.shadow_model or settings.model)
     template = await asyncio.to_thread(PromptTemplate.load, folder)
-    generator = triton_generator(settings.model_copy(update={"triton_url": settings.shadow_triton_url}))
+    generator = server_generator(settings.model_copy(update={"triton_url": settings.shadow_triton_url}))
     # Metrics of its own: the worker's are of the model that makes the events.
     model = serve_with(settings, template, generator, WorkerMetrics(), lambda: None)
     topic = _DifferenceTopic(settings)

@@ -16,7 +16,7 @@ from stream.generation import Completion, Prompt, asked_for
 from stream.inference import addresses, servers
 from stream.inference.addresses import Address
 from stream.inference.breaker import BreakerState
-from stream.inference.servers import TritonServers
+from stream.inference.servers import ModelServers
 from stream.inference.triton import TritonGenerator
 from tests.inference.scripted_triton import Refusal, ScriptedTriton, scripted_triton
 
@@ -56,7 +56,7 @@ class Farm:
         self.states: list[BreakerState] = []
         self.served: dict[str, bool] = {}
         self.tries: Counter[tuple[str, str]] = Counter()
-        self.client = TritonServers(
+        self.client = ModelServers(
             ",".join(triton.url for triton in tritons),
             lambda address, on_change: TritonGenerator(
                 address.url, on_breaker_change=on_change, breaker_pause=0.1
@@ -271,7 +271,7 @@ def test_servers_answer_every_prompt_whatever_order_servers_fail_and_return_in(p
 
     async def run():
         connected = iter(plans)
-        client = TritonServers(
+        client = ModelServers(
             ",".join(f"host-{number}:8001" for number in range(len(plans))),
             lambda _address, on_change: FakeServer(on_change, list(next(connected))),
         )
@@ -299,7 +299,7 @@ async def test_servers_follow_a_name(monkeypatch):
     monkeypatch.setattr(servers, "_RESOLVED_EVERY", 0.02)
     one, two = Model(7), Model(8)
     async with scripted_triton(one.answer) as first, scripted_triton(two.answer) as second:
-        client = TritonServers(
+        client = ModelServers(
             "dns:///models:8001", lambda address, on_change: TritonGenerator(address.url, host=address.host)
         )
 

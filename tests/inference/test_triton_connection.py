@@ -8,7 +8,7 @@ import pytest
 
 from stream.errors import InferenceUnavailable
 from stream.generation import Prompt
-from stream.inference import triton as client
+from stream.inference import grpc_generator as client
 from stream.inference.breaker import BreakerState
 from stream.inference.triton import TritonGenerator
 from tests.inference.relayed_triton import ANSWER, RelayedTriton
@@ -94,7 +94,7 @@ async def test_triton_client_gives_a_silent_connection_up(
     await asyncio.sleep(0.3)  # until gRPC's own ping of a new connection is answered
     triton.silent = True
     began = time.monotonic()
-    infer = generator._infer(_PROMPT, generator._request_for(_PROMPT), timeout=30.0)
+    infer = generator._infer(_PROMPT, 30.0)
     with pytest.raises(InferenceUnavailable, match="ping"):
         await infer
     assert time.monotonic() - began < 10

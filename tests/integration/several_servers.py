@@ -19,7 +19,7 @@ from stream.contract.messages import Document
 from stream.engine.decoder import EngineOptions
 from stream.generation import Completion, Prompt
 from stream.inference.in_process import InProcessGenerator
-from stream.inference.servers import triton_generator
+from stream.inference.servers import server_generator
 from stream.local.reaper import Reaper
 from stream.ner.extractor import Extractor
 from stream.ner.template import PromptTemplate
@@ -135,7 +135,7 @@ async def reuse(servers: int, documents: Sequence[Document], *, in_flight: int =
             return (await stack.enter_async_context(scripted_triton(answer))).url
 
         settings = Settings(triton_url=",".join([await serve(engine) for engine in engines]))
-        client = triton_generator(settings)
+        client = server_generator(settings)
         extractor = Extractor(client, PromptTemplate.load(folder))
         places = asyncio.Semaphore(in_flight)
 

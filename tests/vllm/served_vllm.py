@@ -18,6 +18,14 @@ from tests.integration.running_service import RunningService
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "triton_models" / "vllm"
 ENVIRONMENT = Path(os.environ.get("VLLM_VENV", ROOT / ".venv-vllm"))
+CPU_OPTIONS = {
+    "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    # Compiling a sampling function with g++ takes longer than all the tests.
+    "TORCH_COMPILE_DISABLE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "HF_HUB_OFFLINE": "1",
+}
 
 
 @dataclass(frozen=True)
@@ -34,13 +42,8 @@ class VllmTriton(TritonServer):
             "PATH": os.pathsep.join((str(ENVIRONMENT / "bin"), own["PATH"])),
             "PADELLM_GPU_DTYPE": "float32",
             "PADELLM_GPU_MAX_SEQUENCES": "64",
-            "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
-            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
             "OMP_NUM_THREADS": str(self.threads),
-            # Compiling a sampling function with g++ takes longer than all the tests.
-            "TORCH_COMPILE_DISABLE": "1",
-            "VLLM_NO_USAGE_STATS": "1",
-            "HF_HUB_OFFLINE": "1",
+            **CPU_OPTIONS,
             **self.options,
         }
 

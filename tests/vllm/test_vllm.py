@@ -1,10 +1,8 @@
 """The ``tensorrt_llm`` contract, kept by vLLM on a CPU in a real Triton; `make test-vllm` runs it."""
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +11,7 @@ import psutil
 import pytest
 from tritonclient.utils import InferenceServerException
 
-from stream.api import open_model
-from stream.bundled import model_folder, sample_documents
-from stream.engine.decoder import Decoder, EngineOptions
+from stream.bundled import model_folder
 from stream.errors import InferenceError, InferenceRejected
 from stream.fingerprint import checkpoint_sha256
 from stream.generation import Completion, Prompt
@@ -23,13 +19,11 @@ from stream.inference.contract import BATCH_REFUSED, NO_END, STREAMING_REFUSED
 from stream.inference.triton import TritonGenerator
 from stream.ner.template import PromptTemplate
 from tests.integration.nvidia_client import infer
-from tests.integration.worker_fixture import REAL, bench_at
+from tests.vllm.answers import TOLERANCE, assert_same, streamed
 from tests.vllm.served_vllm import RunningVllm, serving
 
 pytestmark = pytest.mark.vllm
 
-_PROMPTS = 300
-_TOLERANCE = 1e-3  # of a log-probability in float32
 _BLOCK = 32  # tokens, the smallest of vLLM on a CPU
 
 
@@ -38,43 +32,6 @@ def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningVllm]:
     """The server that most tests share."""
     with serving(tmp_path_factory.mktemp("vllm")) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def template() -> PromptTemplate:
-    """The prompts of the model."""
-    return PromptTemplate.load(model_folder(None))
-
-
-@pytest.fixture(scope="module")
-def asked(template: PromptTemplate) -> list[tuple[Prompt, Completion]]:
-    """Count and mention prompts of the first sample documents, each with our engine's answer."""
-    decoder = Decoder.load(model_folder(None), EngineOptions(threads=1))
-    try:
-        return list(islice(_asked(decoder, template), _PROMPTS))
-    finally:
-        decoder.close()
-
-
-def _asked(decoder: Decoder, template: PromptTemplate) -> Iterator[tuple[Prompt, Completion]]:
-    labels = [template.encode_text(template.label_text(name)).ids for name in template.config.default_labels]
-    for document in _documents():
-        prefix = template.prefix_ids(template.encode_text(document["text"]).ids)
-        counting = [template.count_prompt(prefix, label) for label in labels]
-        counts = [future.result() for future in decoder.submit_many(counting)]
-        yield from zip(counting, counts, strict=True)
-        mentions = [
-            template.mention_prompt(prompt, count, k)
-            for prompt, answer in zip(counting, counts, strict=True)
-            for count in [template.parse_count(answer.ids) or 0]
-            for k in range(1, count + 1)
-        ]
-        answers = [future.result() for future in decoder.submit_many(mentions)]
-        yield from zip(mentions, answers, strict=True)
-
-
-def _documents() -> list[dict[str, str]]:
-    return [json.loads(line) for line in sample_documents().read_text(encoding="utf-8").splitlines()]
 
 
 @pytest.fixture
@@ -93,22 +50,10 @@ async def _answers(url: str, prompts: list[Prompt]) -> list[Completion]:
         await generator.close()
 
 
-async def test_vllm_answers_as_our_engine(
-    vllm: RunningVllm, asked: list[tuple[Prompt, Completion]], record_property: Any
-) -> None:
+async def test_vllm_answers_as_our_engine(vllm: RunningVllm, asked: list[tuple[Prompt, Completion]]) -> None:
     """300 prompts get our engine's own tokens, with log-probabilities within a thousandth."""
     answers = await _answers(vllm.url, [prompt for prompt, _ in asked])
-    same = sum(answer.ids == ours.ids for answer, (_, ours) in zip(answers, asked, strict=True))
-    worst = max(
-        abs(one - other)
-        for answer, (_, ours) in zip(answers, asked, strict=True)
-        for one, other in zip(answer.log_probs, ours.log_probs, strict=False)
-    )
-    print(
-        f"\n{same} of {len(asked)} answers have our tokens; log-probabilities differ by {worst:.1e} at most"
-    )
-    assert same == len(asked) == _PROMPTS
-    assert worst < _TOLERANCE
+    assert_same(answers, asked)
 
 
 async def test_vllm_reads_a_text_once(vllm: RunningVllm, asked: list[tuple[Prompt, Completion]]) -> None:
@@ -138,8 +83,8 @@ async def test_vllm_shapes_are_those_of_tensorrt_llm(
     answer = await _infer(vllm, prompt)
     assert answer["output_ids"].tolist() == [[list(ours.ids)]]
     assert answer["sequence_length"].tolist() == [[len(ours.ids)]]
-    assert answer["output_log_probs"] == pytest.approx(np.array([[ours.log_probs]]), abs=_TOLERANCE)
-    assert answer["cum_log_probs"] == pytest.approx(np.array([[sum(ours.log_probs)]]), abs=_TOLERANCE)
+    assert answer["output_log_probs"] == pytest.approx(np.array([[ours.log_probs]]), abs=TOLERANCE)
+    assert answer["cum_log_probs"] == pytest.approx(np.array([[sum(ours.log_probs)]]), abs=TOLERANCE)
     whole = await _infer(vllm, prompt, exclude_input_in_output=np.array([[False]]))
     assert whole["output_ids"].tolist() == [[list(prompt.ids + ours.ids)]]
 
@@ -244,33 +189,7 @@ async def _cpu_seconds(vllm: RunningVllm, *, during: float) -> float:
 
 async def test_vllm_serves_the_stream(vllm: RunningVllm, kafka: Any, tmp_path: Path) -> None:
     """240 documents through Kafka and the worker get our engine's entities, and name the checkpoint."""
-    documents = _documents()
-    with open_model() as model:
-        expected = [
-            [(entity.label, entity.start, entity.end) for entity in extraction.entities]
-            for extraction in model.extract_many([document["text"] for document in documents])
-        ]
-    async for bench in bench_at(kafka.bootstrap, model_folder(None), tmp_path):
-        worker = bench.start_worker(REAL, triton_url=vllm.url)
-        await worker.is_ready()
-        began = time.monotonic()
-        await bench.produce(*(document["text"] for document in documents))
-        records = await bench.outcomes(lambda records: len(records) >= len(documents), patience=600)
-        took = time.monotonic() - began
-        worker.terminate()
-        events = [
-            json.loads(record.value) for record in records if record.topic == bench.settings.entities_topic
-        ]
-    found = {
-        int(event["document_id"].removeprefix("doc-")): [
-            (entity["label"], entity["start"], entity["end"]) for entity in event["entities"]
-        ]
-        for event in events
-    }
-    entities = sum(map(len, found.values()))
-    print(f"\n{len(events)} events, {entities} entities (ours: {sum(map(len, expected))}), {took:.0f} s")
-    assert [found[number] for number in range(len(documents))] == expected
-    assert len(records) == len(documents)
+    events = await streamed(kafka.bootstrap, tmp_path, triton_url=vllm.url)
     checkpoints = {event["model"]["checkpoint"] for event in events}
     assert checkpoints == {checkpoint_sha256(model_folder(None))}
 
@@ -283,16 +202,8 @@ async def test_vllm_speculates_without_another_token_and_returns_after_its_engin
     with serving(tmp_path, PADELLM_GPU_DRAFT_TOKENS="5") as server:
         began = time.monotonic()
         answers = await _answers(server.url, prompts)
-        same = sum(answer.ids == ours.ids for answer, (_, ours) in zip(answers, asked, strict=True))
-        worst = max(
-            abs(one - other)
-            for answer, (_, ours) in zip(answers, asked, strict=True)
-            for one, other in zip(answer.log_probs, ours.log_probs, strict=False)
-        )
-        took = time.monotonic() - began
-        print(f"\nspeculating: {same} of {len(asked)} the same, {worst:.1e} at most, {took:.0f} s")
-        assert same == len(asked)
-        assert worst < _TOLERANCE
+        print(f"\nspeculating, {time.monotonic() - began:.0f} s:")
+        assert_same(answers, asked)
         process = psutil.Process(server.pid)
         server.engine().kill()
         died = time.monotonic()
