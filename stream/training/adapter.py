@@ -1,4 +1,4 @@
-"""The trained part of a run on a frozen checkpoint: an adapter in PEFT's format."""
+"""The trained part of a run on a frozen checkpoint: an adapter in PEFT's format, written and read."""
 
 import json
 from collections.abc import Mapping
@@ -6,11 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from stream.bases.adapter import ADAPTER_WEIGHTS, ADDED_TOKENS
+from stream.bases.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, ADDED_TOKENS
+from stream.errors import CheckpointError
 from stream.ner.config import FILE_NAME
 from stream.training.recipe import Recipe
 from stream.training.tokenizer import CheckpointTokenizer
@@ -37,15 +39,52 @@ def write_adapter(
     """
     folder = folder / "adapter"
     folder.mkdir()
-    trained = {name for name, value in causal.named_parameters() if value.requires_grad}
-    state = {
-        f"base_model.model.{name.replace(f'.{_ADAPTER}', '')}": weights[name].to("cpu", torch.float16)
-        for name in trained
-    }
+    state = {stored: weights[name].to("cpu", torch.float16) for stored, name in _names(causal).items()}
     save_file(state, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
     adapter = replace(causal.peft_config[_ADAPTER], inference_mode=True)
     adapter.base_model_name_or_path = recipe.init_from.name if recipe.init_from else None
     adapter.save_pretrained(folder)
-    added = {tokenizer.tokenizer.id_to_token(number): number for number in tokenizer.added}
-    (folder / ADDED_TOKENS).write_text(json.dumps(added, indent=2) + "\n", encoding="utf-8")
+    (folder / ADDED_TOKENS).write_text(json.dumps(_added(tokenizer), indent=2) + "\n", encoding="utf-8")
     (folder / FILE_NAME).write_text(recipe.ner.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def read_adapter(causal: PreTrainedModel, folder: Path, tokenizer: CheckpointTokenizer) -> None:
+    """Put a written adapter into a model that has a fresh one of its shape.
+
+    Args:
+        causal: As ``add_adapters`` left it.
+        folder: As ``write_adapter`` wrote it.
+        tokenizer: Names the control tokens.
+
+    Raises:
+        CheckpointError: The folder cannot be read, or the adapter is of another shape, scale or tokens.
+    """
+    try:
+        state = load_file(folder / ADAPTER_WEIGHTS)
+        config, added = (json.loads((folder / name).read_bytes()) for name in (ADAPTER_CONFIG, ADDED_TOKENS))
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"{folder} holds no adapter to go on from: {error}") from error
+    fresh = causal.peft_config[_ADAPTER]
+    if (config.get("r"), config.get("lora_alpha")) != (fresh.r, fresh.lora_alpha):
+        raise CheckpointError(
+            f"{folder} has rank {config.get('r')} and alpha {config.get('lora_alpha')}: [lora] must say the same"
+        )
+    if added != _added(tokenizer):
+        raise CheckpointError(f"{folder} has other control tokens: [ner.template] and max_count must be its own")
+    parameters, names = dict(causal.named_parameters()), _names(causal)
+    shapes = {stored: parameters[name].shape for stored, name in names.items()}
+    if shapes != {stored: tensor.shape for stored, tensor in state.items()}:
+        raise CheckpointError(f"{folder} adapts other layers: its base and [lora] targets must be this run's")
+    with torch.no_grad():
+        for stored, name in names.items():
+            parameters[name].copy_(state[stored])
+
+
+def _names(causal: PreTrainedModel) -> dict[str, str]:
+    """The name in PEFT's file of every trained parameter, and the model's own."""
+    trained = [name for name, value in causal.named_parameters() if value.requires_grad]
+    return {f"base_model.model.{name.replace(f'.{_ADAPTER}', '')}": name for name in trained}
+
+
+def _added(tokenizer: CheckpointTokenizer) -> dict[str, int]:
+    return {tokenizer.tokenizer.id_to_token(number): number for number in tokenizer.added}

@@ -112,12 +112,33 @@ def swap_names(sentence: TrainingText, names: Names, share: float, rng: Random) 
 
 def upper_case(sentence: TrainingText) -> TrainingText:
     """The sentence in capitals, where that changes no length."""
-    text = sentence.text.upper()
-    return (
-        TrainingText(text, sentence.mentions, sentence.inventory)
-        if len(text) == len(sentence.text)
-        else sentence
-    )
+    return _respelt(sentence, sentence.text.upper())
+
+
+def lower_case(sentence: TrainingText) -> TrainingText:
+    """The sentence in small letters, where that changes no length."""
+    return _respelt(sentence, sentence.text.lower())
+
+
+def _respelt(sentence: TrainingText, text: str) -> TrainingText:
+    if len(text) != len(sentence.text):
+        return sentence
+    return TrainingText(text, sentence.mentions, sentence.inventory)
+
+
+def wrap(sentence: TrainingText, width: int) -> TrainingText:
+    """The sentence with a line end for the last space that fits in each line of ``width`` characters."""
+    text, start = list(sentence.text), 0
+    space = -1
+    for place, character in enumerate(sentence.text):
+        if place - start >= width and space >= start:
+            text[space] = "\n"
+            start = space + 1
+        if character == " ":
+            space = place
+        elif character == "\n":
+            start = place + 1
+    return TrainingText("".join(text), sentence.mentions, sentence.inventory)
 
 
 def join(sentences: Sequence[TrainingText], separator: str = " ") -> TrainingText:

@@ -22,6 +22,7 @@ from stream.training.sections import StageConfig
 _PARAGRAPH_TOKENS = 128
 _TRIES = 20
 _NEW_LINES = 0.2
+_LINE_WIDTHS = (24, 80)  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ class Sampler:
 
     def _sentence(self, corpus: Corpus, strength: float, rng: Random) -> TrainingText:
         options = self._recipe.augmentation
-        length = rng.choice((2, 3)) if rng.random() < strength * options.joined else 1
+        length = rng.choice((2, 3, 4)) if rng.random() < strength * options.joined else 1
         start = rng.randrange(len(corpus.sentences))
         drawn: Sequence[TrainingText] = corpus.sentences[start : start + length]
         if corpus is self._data.corpora[0] and rng.random() < strength * options.swapped_documents:
@@ -126,7 +127,12 @@ class Sampler:
         elif rng.random() < strength * options.raw:
             drawn = [parenthesise(s) for s in drawn]
         sentence = augment.join(drawn, "\n" if rng.random() < _NEW_LINES else " ")
-        return augment.upper_case(sentence) if rng.random() < options.upper_case else sentence
+        if rng.random() < options.wrapped:
+            sentence = augment.wrap(sentence, rng.randint(*_LINE_WIDTHS))
+        draw = rng.random()
+        if draw < options.upper_case:
+            return augment.upper_case(sentence)
+        return augment.lower_case(sentence) if draw < options.upper_case + options.lower_case else sentence
 
     def _swap(self, sentence: TrainingText, rng: Random) -> TrainingText:
         options = self._recipe.augmentation

@@ -1,5 +1,6 @@
 """The sections of a training recipe; every number has its bounds."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -119,11 +120,13 @@ class AugmentationConfig(Section):
 
     Attributes:
         raw: Share of the texts whose spelling is that of raw text, with punctuation attached.
-        joined: Share of the texts that are two or three consecutive sentences.
+        joined: Share of the texts that are two to four consecutive sentences.
         swapped_documents: Share of the main corpus's texts in which names are swapped.
         swapped_mentions: Share of the names that are swapped there.
         foreign_names: Share of these texts whose new names are those of the other corpora.
         upper_case: Share of the texts in capitals.
+        lower_case: Share of the texts in small letters.
+        wrapped: Share of the texts whose lines end within sentences, as in e-mail.
         max_text_tokens: Longest text; a longer one is drawn again.
         max_labels: Most labels that a text is asked for.
         max_absent: Most of these that the text has no mention of; default: what ``max_labels`` leaves.
@@ -141,6 +144,8 @@ class AugmentationConfig(Section):
     swapped_mentions: Share = 0.5
     foreign_names: Share = 0.5
     upper_case: Share = 0.03
+    lower_case: Share = 0.0
+    wrapped: Share = 0.0
     max_text_tokens: int = Field(default=160, ge=8)
     max_labels: int = Field(default=5, ge=1)
     max_absent: int | None = Field(default=None, ge=0)
@@ -272,9 +277,12 @@ class AdapterConfig(Section):
         alpha: An adapter's product is scaled by ``alpha / rank``.
         dropout: On an adapter's input, in training only.
         targets: Names of the linear layers that get adapters, as ``q_proj``; default: all but the head.
+        initial: Folder of an adapter to go on from, of the same base, rank, scale, layers and control tokens;
+            default: a fresh one, which changes nothing at first.
     """
 
     rank: int = Field(default=16, ge=1)
     alpha: float = Field(default=32.0, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     targets: tuple[str, ...] = ()
+    initial: Path | None = None

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from stream.engine.model.checkpoint import CONFIG_FILE
 from stream.engine.model.config import refuse_unserved
 from stream.errors import CheckpointError, ConfigurationError
+from stream.training.adapter import read_adapter
 from stream.training.adapted_products import fuse_adapters
 from stream.training.causal import build_model, decoder_layers, load_causal
 from stream.training.export import export
@@ -49,6 +50,8 @@ def starting_model(recipe: Recipe, tokenizer: CheckpointTokenizer, device: torch
         if recipe.lora:
             # FSDP parts weights of one type only.
             add_adapters(model, recipe.lora, list(tokenizer.added), rounded=recipe.sharded)
+            if recipe.lora.initial:
+                read_adapter(model, recipe.lora.initial, tokenizer)
             if device.type == "cpu" and not recipe.sharded:
                 fuse_adapters(model)
         return model.to(device)
