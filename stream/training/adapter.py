@@ -42,6 +42,7 @@ def write_adapter(
     state = {stored: weights[name].to("cpu", torch.float16) for stored, name in _names(causal).items()}
     save_file(state, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"})
     adapter = replace(causal.peft_config[_ADAPTER], inference_mode=True)
+    adapter.target_modules = sorted(adapter.target_modules)  # a set, whose order no two runs share
     adapter.base_model_name_or_path = recipe.init_from.name if recipe.init_from else None
     adapter.save_pretrained(folder)
     (folder / ADDED_TOKENS).write_text(json.dumps(_added(tokenizer), indent=2) + "\n", encoding="utf-8")
@@ -65,12 +66,13 @@ def read_adapter(causal: PreTrainedModel, folder: Path, tokenizer: CheckpointTok
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{folder} holds no adapter to go on from: {error}") from error
     fresh = causal.peft_config[_ADAPTER]
-    if (config.get("r"), config.get("lora_alpha")) != (fresh.r, fresh.lora_alpha):
-        raise CheckpointError(
-            f"{folder} has rank {config.get('r')} and alpha {config.get('lora_alpha')}: [lora] must say the same"
-        )
+    rank, alpha = config.get("r"), config.get("lora_alpha")
+    if (rank, alpha) != (fresh.r, fresh.lora_alpha):
+        raise CheckpointError(f"{folder} has rank {rank} and alpha {alpha}: [lora] must say the same")
     if added != _added(tokenizer):
-        raise CheckpointError(f"{folder} has other control tokens: [ner.template] and max_count must be its own")
+        raise CheckpointError(
+            f"{folder} has other control tokens: [ner.template] and max_count must be its own"
+        )
     parameters, names = dict(causal.named_parameters()), _names(causal)
     shapes = {stored: parameters[name].shape for stored, name in names.items()}
     if shapes != {stored: tensor.shape for stored, tensor in state.items()}:

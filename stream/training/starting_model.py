@@ -11,8 +11,8 @@ from transformers import PreTrainedModel
 from stream.engine.model.checkpoint import CONFIG_FILE
 from stream.engine.model.config import refuse_unserved
 from stream.errors import CheckpointError, ConfigurationError
-from stream.training.adapter import read_adapter
 from stream.training.adapted_products import fuse_adapters
+from stream.training.adapter import read_adapter
 from stream.training.causal import build_model, decoder_layers, load_causal
 from stream.training.export import export
 from stream.training.lora import add_adapters

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.training.augment import detokenise, join, names_by_phrase, parenthesise, swap_names, upper_case
+from stream.training.augment import (
+    detokenise,
+    join,
+    lower_case,
+    names_by_phrase,
+    parenthesise,
+    swap_names,
+    upper_case,
+    wrap,
+)
 from tests.training.synthetic import sentence
 
 ADA = sentence("Ada saw Oslo .", ("Ada", "person"), ("Oslo", "location"))
@@ -56,6 +65,29 @@ def test_augment_upper_case_keeps_offsets():
     assert spelled(upper_case(ADA)) == ["ADA", "OSLO"]
     sharp = sentence("Ada in der Straße", ("Ada", "person"))
     assert upper_case(sharp) is sharp
+
+
+def test_augment_lower_case_keeps_offsets():
+    """Small letters are set only where no character becomes two."""
+    assert spelled(lower_case(ADA)) == ["ada", "oslo"]
+    dotted = sentence("Ada in İzmir", ("Ada", "person"))
+    assert lower_case(dotted) is dotted
+
+
+@given(st.lists(WORDS, min_size=1, max_size=40), st.integers(1, 20))
+def test_augment_wrapped_lines_are_no_longer_than_they_must(words, width):
+    """Spaces become line ends, nothing else changes, and only a word longer than a line is longer than it."""
+    before = sentence(" ".join(words))
+    after = wrap(before, width)
+    assert after.text.replace("\n", " ") == before.text
+    assert all(len(line) <= width or " " not in line.strip() for line in after.text.split("\n"))
+
+
+def test_augment_wrapped_lines_keep_offsets():
+    """A mention may go over the end of a line; its place stays."""
+    wrapped = wrap(sentence("Ada saw New York .", ("Ada", "person"), ("New York", "location")), 12)
+    assert wrapped.text == "Ada saw New\nYork ."
+    assert spelled(wrapped) == ["Ada", "New\nYork"]
 
 
 def test_augment_names_are_collected_by_phrase():

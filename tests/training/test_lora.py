@@ -2,7 +2,7 @@
 
 import pytest
 
-from stream.errors import ConfigurationError
+from stream.errors import CheckpointError, ConfigurationError
 from tests.training.changes import changed, starting_from
 from tests.training.foreign import write_foreign
 from tests.training.synthetic import recipe, write_data
@@ -156,3 +156,48 @@ def test_lora_state_of_another_model_is_refused(data, tmp_path):
     folder = write_foreign(tmp_path / "foreign", "llama")
     with pytest.raises(ConfigurationError, match="use another output folder"):
         Trainer(changed(starting_from(folder, data, tmp_path / "run"), lora=ADAPTERS))
+
+
+def test_lora_goes_on_from_a_written_adapter(data, tmp_path):
+    """A run that starts with an adapter's folder serves what the run that wrote it served."""
+    import torch
+
+    from stream.training.trainer import Trainer
+
+    folder = write_foreign(tmp_path / "foreign", "llama", tie_word_embeddings=True)
+    plan = changed(starting_from(folder, data, tmp_path / "first"), lora=ADAPTERS)
+    first = trained(plan)
+    written = plan.output / "checkpoint" / "adapter"
+    going_on = starting_from(folder, data, tmp_path / "second")
+    second = Trainer(changed(going_on, lora=ADAPTERS | {"initial": str(written)}))
+    fresh = Trainer(changed(starting_from(folder, data, tmp_path / "fresh"), lora=ADAPTERS))
+    ids = torch.tensor([first.template.prefix_ids(first.template.encode_text("Ada met Alan .").ids)])
+    with torch.inference_mode():
+        before, after, unlike = (
+            trainer.model.causal.eval()(input_ids=ids).logits.float() for trainer in (first, second, fresh)
+        )
+    # It is written in float16.
+    assert (after - before).abs().max() < 1e-2 < (unlike - before).abs().max()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"rank": 8}, "rank 4 and alpha 16.0"),
+        ({"alpha": 8.0}, "rank 4 and alpha 16.0"),
+        ({"targets": ["q_proj"]}, "adapts other layers"),
+        ({"initial": "nowhere"}, "nowhere holds no adapter"),
+    ],
+    ids=["rank", "alpha", "layers", "no folder"],
+)
+def test_lora_refuses_an_adapter_of_another_shape(data, tmp_path, change, words):
+    """An adapter that this run would not have written is refused, with the setting to change."""
+    from stream.training.trainer import Trainer
+
+    folder = write_foreign(tmp_path / "foreign", "llama", tie_word_embeddings=True)
+    plan = changed(starting_from(folder, data, tmp_path / "first"), lora=ADAPTERS)
+    trained(plan, steps=1)
+    initial = {"initial": str(plan.output / "checkpoint" / "adapter")}
+    other = changed(starting_from(folder, data, tmp_path / "second"), lora=ADAPTERS | initial | change)
+    with pytest.raises(CheckpointError, match=words):
+        Trainer(other)
