@@ -8,6 +8,7 @@ import pytest
 
 from stream.local.reaper import Reaper
 from stream.local.triton import TritonServer, why_unavailable
+from tests.integration.otel_collector import PROGRAM, collecting
 from tests.integration.triton_fixture import RunningTriton
 from tests.integration.worker_fixture import REAL, Bench
 from tests.otlp_receiver import OtlpReceiver, receiving
@@ -24,8 +25,20 @@ def receiver():
         yield one
 
 
+@pytest.fixture(params=["directly", "through a collector"])
+def exported_to(request: pytest.FixtureRequest, tmp_path: Path, receiver: OtlpReceiver):
+    """The base address that spans are exported to: the receiver's, or that of a real collector before it."""
+    if request.param == "directly":
+        yield receiver.url
+        return
+    if PROGRAM is None:
+        pytest.skip("otelcol (an OpenTelemetry Collector) is not installed")
+    with collecting(tmp_path, receiver.url) as url:
+        yield url
+
+
 @pytest.fixture
-def traced_triton(tmp_path: Path, tiny_checkpoint: Path, receiver: OtlpReceiver):
+def traced_triton(tmp_path: Path, tiny_checkpoint: Path, exported_to: str):
     """A server that exports its own spans."""
     if reason := why_unavailable():
         pytest.skip(reason)
@@ -34,7 +47,7 @@ def traced_triton(tmp_path: Path, tiny_checkpoint: Path, receiver: OtlpReceiver)
         def command(self) -> list[str]:
             options = (
                 "mode=opentelemetry",
-                f"opentelemetry,url={receiver.url}/v1/traces",
+                f"opentelemetry,url={exported_to}/v1/traces",
                 "opentelemetry,resource=service.name=triton",
                 "opentelemetry,bsp_schedule_delay=200",
                 "rate=1",
@@ -52,11 +65,15 @@ def traced_triton(tmp_path: Path, tiny_checkpoint: Path, receiver: OtlpReceiver)
 
 
 async def test_traces_join_producer_worker_and_triton(
-    bench: Bench, traced_triton: RunningTriton, tiny_checkpoint: Path, receiver: OtlpReceiver
+    bench: Bench,
+    traced_triton: RunningTriton,
+    tiny_checkpoint: Path,
+    receiver: OtlpReceiver,
+    exported_to: str,
 ):
     """One trace holds the producer's id, the worker's steps and Triton's requests; the event hands it on."""
     worker = bench.start_worker(
-        REAL, triton_url=traced_triton.url, model=tiny_checkpoint, otlp_endpoint=receiver.url
+        REAL, triton_url=traced_triton.url, model=tiny_checkpoint, otlp_endpoint=exported_to
     )
     await worker.is_ready()
     async with bench.producer() as producer:
