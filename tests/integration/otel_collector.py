@@ -1,6 +1,6 @@
 """A real OpenTelemetry Collector between what exports spans and the tests' receiver.
 
-``otelcol`` must be installed, with the OTLP receiver and the OTLP exporter over HTTP: any distribution has them.
+``otelcol`` must be installed. It needs the OTLP receiver and the OTLP exporter over HTTP.
 """
 
 import shutil
