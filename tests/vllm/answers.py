@@ -61,7 +61,7 @@ def assert_same(answers: Sequence[Completion], asked: Asked) -> None:
     assert worst < TOLERANCE
 
 
-async def streamed(bootstrap: str, folder: Path, **settings: str) -> list[dict[str, Any]]:
+async def streamed(bootstrap: str, folder: Path, **settings: Any) -> list[dict[str, Any]]:
     """The events of the 240 sample documents, through Kafka and a worker with our engine's entities.
 
     Args:

@@ -74,7 +74,7 @@ async def test_vllm_grpc_serves_on_beside_refused_requests(
 
 async def test_vllm_grpc_serves_the_stream(vllm: RunningVllmGrpc, kafka: Any, tmp_path: Path) -> None:
     """240 documents through Kafka and the worker get our engine's entities."""
-    events = await streamed(kafka.bootstrap, tmp_path, inference="vllm", triton_url=vllm.url)
+    events = await streamed(kafka.bootstrap, tmp_path, inference=Inference.VLLM, triton_url=vllm.url)
     assert {event["model"]["name"] for event in events} == {"padellm-small-en"}
 
 
