@@ -1,6 +1,6 @@
 """Measure each GPU backend on this machine, one after the other: `make bench-gpu`.
 
-Each profile's Triton is started with compose, measured with `padellm bench live`, and taken down. The figures
+Each backend's Triton is started with compose, measured with `padellm bench live`, and taken down. The figures
 go to a file, one JSON object a backend, with the GPU's name. TensorRT-LLM is measured where its engine has
 been built.
 
@@ -13,31 +13,58 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 ENGINE = ROOT / "deploy" / "engine" / "build" / "engine"
-BACKENDS = {"gpu": "triton-gpu", "trtllm": "triton-trtllm"}
+_LLMAPI = {
+    "PADELLM_GPU_BACKEND": "llmapi",
+    "PADELLM_GPU_IMAGE": "nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3",
+}
+
+
+@dataclass(frozen=True)
+class Backend:
+    """How compose starts a backend.
+
+    Attributes:
+        profile: Profile of compose.
+        service: Its Triton.
+        variables: Of the environment, for the image.
+    """
+
+    profile: str
+    service: str
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+BACKENDS = {
+    "vllm": Backend("gpu", "triton-gpu"),
+    "llmapi": Backend("gpu", "triton-gpu", _LLMAPI),
+    "trtllm": Backend("trtllm", "triton-trtllm"),
+}
 _PATIENCE = 1800.0  # seconds for an image to be built and billions of weights to be loaded
 
 
-def compose(profile: str, model: Path | None) -> tuple[list[str], dict[str, str]]:
-    """The command line of compose, and its environment, for a profile and a model."""
+def compose(backend: Backend, model: Path | None) -> tuple[list[str], dict[str, str]]:
+    """The command line of compose, and its environment, for a backend and a model."""
     files = ["docker-compose.yml", "compose.gpu.yml", *(["compose.model.yml"] if model else [])]
     command = ["docker", "compose", *(part for file in files for part in ("-f", file))]
-    variables = {"COMPOSE_PROFILES": profile, **({"PADELLM_MODEL_DIR": str(model)} if model else {})}
-    return command, {**os.environ, **variables}
+    folder = {"PADELLM_MODEL_DIR": str(model)} if model else {}
+    return command, {**os.environ, "COMPOSE_PROFILES": backend.profile, **backend.variables, **folder}
 
 
-def measure(profile: str, data: Path | None, model: Path | None) -> list[dict[str, object]]:
+def measure(backend: Backend, data: Path | None, model: Path | None) -> list[dict[str, object]]:
     """Start one backend, measure it, and take it down.
 
     Raises:
         RuntimeError: It does not get healthy.
         subprocess.CalledProcessError: Compose or the measurement failed.
     """
-    command, environment = compose(profile, model)
-    service = BACKENDS[profile]
+    command, environment = compose(backend, model)
+    service = backend.service
 
     def run(*arguments: str) -> str:
         done = subprocess.run(
@@ -92,13 +119,13 @@ def main() -> None:
     name = gpu()
     model = asked.model.resolve() if asked.model else None
     data = asked.data.resolve() if asked.data else None
-    for profile in BACKENDS:
-        if profile == "trtllm" and not ENGINE.is_dir():
+    for title, backend in BACKENDS.items():
+        if title == "trtllm" and not ENGINE.is_dir():
             print(f"trtllm: left out, since {ENGINE} has not been built (deploy/engine/build_engine.sh)")
             continue
-        runs = measure(profile, data, model)
+        runs = measure(backend, data, model)
         with asked.output.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"gpu": name, "profile": profile, "runs": runs}) + "\n")
+            file.write(json.dumps({"gpu": name, "backend": title, "runs": runs}) + "\n")
     print(f"figures: {asked.output}")
 
 
