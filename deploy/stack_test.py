@@ -153,9 +153,9 @@ def _test(engine: Engine, compose_program: str | None, folder: Path, report: Rep
     _build(compose, configuration, report)
     with _stack(compose, report):
         _start(compose, report)
-        _use(compose, Settings(broker=f"127.0.0.1:{kafka_port}"), health_port, report)
-        checks.prometheus_watches(prometheus_port)
+        checks.prometheus_watches(prometheus_port)  # first: at its end the use stops the worker
         report.say("Prometheus has the alerts, and figures of the worker and of Triton")
+        _use(compose, Settings(broker=f"127.0.0.1:{kafka_port}"), health_port, report)
     _use_over_tls(compose, folder / "tls", kafka_port, report)
 
 
