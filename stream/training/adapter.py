@@ -89,4 +89,4 @@ def _names(causal: PreTrainedModel) -> dict[str, str]:
 
 
 def _added(tokenizer: CheckpointTokenizer) -> dict[str, int]:
-    return {tokenizer.tokenizer.id_to_token(number): number for number in tokenizer.added}
+    return {str(tokenizer.tokenizer.id_to_token(number)): number for number in tokenizer.added}
