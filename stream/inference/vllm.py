@@ -10,12 +10,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import grpc.aio
-from smg_grpc_proto import vllm_engine_pb2, vllm_engine_pb2_grpc
 
-from stream.errors import InferenceBreach
+from stream.errors import ConfigurationError, InferenceBreach
 from stream.generation import Completion, Prompt
 from stream.inference.answer import ROUNDING
 from stream.inference.grpc_generator import GrpcGenerator
+
+try:
+    from smg_grpc_proto import vllm_engine_pb2, vllm_engine_pb2_grpc
+except ImportError as error:
+    raise ConfigurationError(
+        "PADELLM_INFERENCE=vllm needs smg-grpc-proto: pip install 'padellm-stream[vllm]'"
+    ) from error
 
 _READY_DEADLINE = 2.0
 # A request that the engine gave up, which is no answer.

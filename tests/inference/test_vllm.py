@@ -1,5 +1,6 @@
 """The client of vLLM's own server, against a real gRPC server that a script answers for."""
 
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -7,15 +8,21 @@ from typing import Any
 import grpc.aio
 import pytest
 
-from stream.errors import InferenceBreach, InferenceRejected, InferenceSick, InferenceUnclear
+from stream.errors import (
+    ConfigurationError,
+    InferenceBreach,
+    InferenceRejected,
+    InferenceSick,
+    InferenceUnclear,
+)
 from stream.generation import Completion, Prompt
 from stream.inference.servers import ModelServers, server_generator
-from stream.inference.vllm import VllmGenerator, request_for
 from stream.settings import Inference, Settings
 from tests.inference.scripted_triton import Refusal
 
-pb2 = pytest.importorskip("smg_grpc_proto").vllm_engine_pb2
-services = pytest.importorskip("smg_grpc_proto").vllm_engine_pb2_grpc
+protocol = pytest.importorskip("smg_grpc_proto", reason="needs the extra vllm")
+pb2, services = protocol.vllm_engine_pb2, protocol.vllm_engine_pb2_grpc
+from stream.inference.vllm import VllmGenerator, request_for  # noqa: E402 - needs the protocol
 
 _END, _STOP = 2, 9
 _PROMPT = Prompt((5, 6, 7), 4, _END, (_STOP,))
@@ -175,3 +182,11 @@ async def test_vllm_is_chosen_by_the_setting() -> None:
     assert {type(server) for server in several._servers.values()} == {VllmGenerator}
     await one.close()
     await several.close()
+
+
+def test_vllm_without_its_extra_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the protocol's package is missing, the error says how to install it."""
+    monkeypatch.setitem(sys.modules, "smg_grpc_proto", None)
+    monkeypatch.delitem(sys.modules, "stream.inference.vllm")
+    with pytest.raises(ConfigurationError, match=r"padellm-stream\[vllm\]"):
+        server_generator(Settings(inference=Inference.VLLM, triton_url="127.0.0.1:1"))

@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 
 from stream.doctor.finding import Grade
-from stream.doctor.vllm import check_vllm
 from stream.errors import InferenceError, InferenceUnavailable
 from stream.generation import Completion, Prompt
 from stream.inference.contract import NO_END
-from stream.inference.vllm import VllmGenerator
 from stream.settings import Inference, Settings
 from tests.vllm.answers import assert_same, streamed
+
+pytest.importorskip("smg_grpc_proto", reason="needs the extra vllm")
+from stream.doctor.vllm import check_vllm
+from stream.inference.vllm import VllmGenerator
 from tests.vllm.served_vllm_grpc import RunningVllmGrpc, serving_grpc
 
 pytestmark = pytest.mark.vllm
