@@ -75,7 +75,7 @@ async def _findings(generator: Generator, model: Path) -> AsyncIterator[Finding]
         took = await _seconds(generator, prompts[0])
         yield ok("answer", f"a count prompt took {took * 1000:.0f} ms")
     except InferenceError as error:
-        yield fail("answer", str(error), "see its log; `padellm up` keeps that in .padellm/logs/triton.log")
+        yield fail("answer", str(error), "see its log; that of `padellm up` is .padellm/logs/triton.log")
         return
     try:
         completions = await asyncio.gather(*map(generator.generate, prompts))

@@ -11,13 +11,15 @@ from stream.inference.grpc_generator import connection_trouble, tls_of_servers
 from stream.inference.vllm import VllmGenerator
 from stream.settings import Settings
 
-_START = "start it with vllm serve --grpc (docs/serving.md), or set PADELLM_TRITON_URL=host:port"
+_START = "start vllm.entrypoints.grpc_server (docs/serving.md), or set PADELLM_TRITON_URL=host:port"
 
 
 async def check_vllm(settings: Settings) -> AsyncIterator[Finding]:
     """Check each server: that it is ready, and answers as it should."""
     try:
         tls = tls_of_servers(settings)
+        if tls is not None:
+            tls.pem()  # refuses a wrong file once, and not for each server
         addresses = await resolve(settings.triton_url)
     except ConfigurationError as error:
         yield fail("vllm", str(error), "correct the setting or the file that it names")
@@ -27,11 +29,7 @@ async def check_vllm(settings: Settings) -> AsyncIterator[Finding]:
         yield fail("vllm", found, "correct PADELLM_TRITON_URL, or the name's entry in the DNS")
         return
     for address in addresses:
-        try:
-            generator = VllmGenerator(address.url, host=address.host, tls=tls)
-        except ConfigurationError as error:
-            yield fail("vllm", str(error), "correct the setting or the file that it names")
-            return
+        generator = VllmGenerator(address.url, host=address.host, tls=tls)
         try:
             if not await generator.ready():
                 trouble = await connection_trouble(address.url, tls) or "not ready"

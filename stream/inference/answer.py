@@ -10,7 +10,7 @@ from stream.generation import Completion
 
 _TYPES = {"output_ids": "INT32", "sequence_length": "INT32", "output_log_probs": "FP32"}
 OUTPUTS = tuple(_TYPES)
-ROUNDING = 0.01  # by which a log-probability may exceed 0
+_ROUNDING = 0.01  # by which a log-probability may exceed 0
 
 
 def read_answer(response: Any, *, request_id: str, most: int) -> Completion:
@@ -46,9 +46,14 @@ def read_answer(response: Any, *, request_id: str, most: int) -> Completion:
     log_probs = _first("output_log_probs", _numbers("f", "output_log_probs", raw), length)
     if any(one < 0 for one in ids):
         raise InferenceBreach(f"output_ids has padding within its {length} tokens")
-    if not all(math.isfinite(one) and one <= ROUNDING for one in log_probs):
+    if not are_log_probabilities(log_probs):
         raise InferenceBreach("output_log_probs holds a number that is no logarithm of a probability")
     return Completion(tuple(ids), tuple(log_probs))
+
+
+def are_log_probabilities(numbers: Sequence[float]) -> bool:
+    """Whether each number is a logarithm of a probability, but for rounding."""
+    return all(math.isfinite(one) and one <= _ROUNDING for one in numbers)
 
 
 def _check_declaration(output: Any) -> None:

@@ -5,9 +5,9 @@ import itertools
 import secrets
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import grpc
 import grpc.aio
@@ -156,20 +156,13 @@ class GrpcGenerator(ABC):
         """
 
     @abstractmethod
-    async def _ask(
-        self,
-        prompt: Prompt,
-        request_id: str,
-        deadline: float,
-        metadata: tuple[tuple[str, str], ...] | None,
-    ) -> Completion:
+    async def _ask(self, prompt: Prompt, request_id: str, call: Mapping[str, Any]) -> Completion:
         """Ask the server to continue a prompt, once.
 
         Args:
             prompt: What to continue.
             request_id: Id of the request.
-            deadline: Seconds for the answer.
-            metadata: Headers of the call.
+            call: Arguments of gRPC's call: its time-out and its metadata.
 
         Raises:
             grpc.aio.AioRpcError: The server did not answer.
@@ -301,9 +294,8 @@ class GrpcGenerator(ABC):
         request_id = f"padellm/{'direct' if asked_for is None else asked_for.name}/{next(self._ids)}"
         self._calls += 1
         try:
-            completion = await self._ask(
-                prompt, request_id, deadline, tuple(tracing.carrier().items()) or None
-            )
+            metadata = tuple(tracing.carrier().items()) or None
+            completion = await self._ask(prompt, request_id, {"timeout": deadline, "metadata": metadata})
         except grpc.aio.AioRpcError as error:
             raise self._translated(error, request_id) from error
         except InferenceBreach as breach:

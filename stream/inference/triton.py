@@ -8,6 +8,7 @@ classes, with one template per kind of prompt: 5 µs each, where its ``InferInpu
 import asyncio
 import time
 from array import array
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -48,17 +49,9 @@ class TritonGenerator(GrpcGenerator):
         model = await self._stub.ModelReady(asked, timeout=_READY_DEADLINE)
         return bool(server.ready and model.ready)
 
-    async def _ask(
-        self,
-        prompt: Prompt,
-        request_id: str,
-        deadline: float,
-        metadata: tuple[tuple[str, str], ...] | None,
-    ) -> Completion:
+    async def _ask(self, prompt: Prompt, request_id: str, call: Mapping[str, Any]) -> Completion:
         model = await self._model()
-        response = await self._stub.ModelInfer(
-            _request(prompt, request_id), timeout=deadline, metadata=metadata
-        )
+        response = await self._stub.ModelInfer(_request(prompt, request_id), **call)
         completion = read_answer(response, request_id=request_id, most=prompt.max_new_tokens)
         return completion if model is None else replace(completion, model=model)
 

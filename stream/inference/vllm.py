@@ -1,19 +1,18 @@
-"""gRPC client of vLLM's own server, in the protocol of the SMG gateway (``vllm serve --grpc``).
+"""gRPC client of vLLM's own server, in the protocol of the SMG gateway.
 
 One call continues one prompt of token ids: ``vllm_engine.proto`` of smg-grpc-proto. The server names its
 model's folder and no hash of it, so completions bear no stamp. It takes requests without a bound:
 ``in_flight`` is the only one.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import grpc.aio
 
 from stream.errors import ConfigurationError, InferenceBreach
 from stream.generation import Completion, Prompt
-from stream.inference.answer import ROUNDING
+from stream.inference.answer import are_log_probabilities
 from stream.inference.grpc_generator import GrpcGenerator
 
 try:
@@ -41,15 +40,8 @@ class VllmGenerator(GrpcGenerator):
         asked = vllm_engine_pb2.HealthCheckRequest()
         return bool((await self._stub.HealthCheck(asked, timeout=_READY_DEADLINE)).healthy)
 
-    async def _ask(
-        self,
-        prompt: Prompt,
-        request_id: str,
-        deadline: float,
-        metadata: tuple[tuple[str, str], ...] | None,
-    ) -> Completion:
-        call = self._stub.Generate(request_for(prompt, request_id), timeout=deadline, metadata=metadata)
-        parts = [part async for part in call]
+    async def _ask(self, prompt: Prompt, request_id: str, call: Mapping[str, Any]) -> Completion:
+        parts = [part async for part in self._stub.Generate(request_for(prompt, request_id), **call)]
         if len(parts) != 1 or not parts[0].HasField("complete"):
             raise InferenceBreach(f"{len(parts)} messages came in place of one whole answer")
         return read_complete(parts[0].complete, prompt)
@@ -92,6 +84,6 @@ def read_complete(complete: Any, prompt: Prompt) -> Completion:
     if len(log_probs) < len(ids):
         raise InferenceBreach(f"{len(ids)} tokens came with {len(log_probs)} log-probabilities")
     log_probs = log_probs[: len(ids)]
-    if not all(math.isfinite(one) and one <= ROUNDING for one in log_probs):
+    if not are_log_probabilities(log_probs):
         raise InferenceBreach("a log-probability is no logarithm of a probability")
     return Completion(tuple(ids), tuple(log_probs))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from random import Random
+from textwrap import TextWrapper
 
 from stream.training.corpora import PhraseMention, TrainingText
 
@@ -127,18 +128,15 @@ def _respelt(sentence: TrainingText, text: str) -> TrainingText:
 
 
 def wrap(sentence: TrainingText, width: int) -> TrainingText:
-    """The sentence with a line end for the last space that fits in each line of ``width`` characters."""
-    text, start = list(sentence.text), 0
-    space = -1
-    for place, character in enumerate(sentence.text):
-        if place - start >= width and space >= start:
-            text[space] = "\n"
-            start = space + 1
-        if character == " ":
-            space = place
-        elif character == "\n":
-            start = place + 1
-    return TrainingText("".join(text), sentence.mentions, sentence.inventory)
+    """The sentence with lines of at most ``width`` characters, words aside, where that changes no length."""
+    wrapper = TextWrapper(
+        width,
+        expand_tabs=False,
+        replace_whitespace=False,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return _respelt(sentence, "\n".join(map(wrapper.fill, sentence.text.split("\n"))))
 
 
 def join(sentences: Sequence[TrainingText], separator: str = " ") -> TrainingText:

@@ -28,7 +28,7 @@ _END, _STOP = 2, 9
 _PROMPT = Prompt((5, 6, 7), 4, _END, (_STOP,))
 
 
-class ScriptedVllm(services.VllmEngineServicer):  # type: ignore[misc]  # generated without types
+class ScriptedVllm(services.VllmEngineServicer):
     """Answers each request with the messages of its script.
 
     Attributes:
