@@ -52,7 +52,7 @@ def read_answer(response: Any, *, request_id: str, most: int) -> Completion:
 
 
 def are_log_probabilities(numbers: Sequence[float]) -> bool:
-    """Whether each number is a logarithm of a probability, but for rounding."""
+    """Tell whether each number is a logarithm of a probability, but for rounding."""
     return all(math.isfinite(one) and one <= _ROUNDING for one in numbers)
 
 
