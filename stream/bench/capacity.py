@@ -110,6 +110,7 @@ async def _round(
     extractor: Extractor, copies: Iterator[list[Document]], seed: int
 ) -> tuple[dict[int, float], list[Checked]]:
     """Rates by level, then one run at each share of the highest, with arrivals at random times."""
+    # All documents at every level, for the first of a file are not like the rest.
     rates = {level: await _closed(extractor, next(copies), level) for level in LEVELS}
     station = Station(rates)
     checked = []
@@ -123,9 +124,7 @@ async def _round(
 
 
 async def _closed(extractor: Extractor, documents: Sequence[Document], level: int) -> float:
-    # With few in flight a document takes as long as many do together: a share of them tells as much.
-    some = documents[: max(_WARM_UP, len(documents) * min(level, 8) // 8)]
-    return (await serve_saturated(extractor, some, in_flight=level)).documents_per_second
+    return (await serve_saturated(extractor, documents, in_flight=level)).documents_per_second
 
 
 def show(capacity: Capacity) -> None:

@@ -45,8 +45,9 @@ class EngineModel:
         """Start the engine, and let it answer once."""
         self._watcher = prepare_process()
         config = json.loads(args["model_config"])
-        self._limit = int(config["dynamic_batching"]["default_queue_policy"]["max_queue_size"])
-        self._exclude_input = config["parameters"]["exclude_input_in_output"]["string_value"] == "true"
+        parameters = {name: each["string_value"] for name, each in config["parameters"].items()}
+        self._limit = int(parameters["max_queue_size"])
+        self._exclude_input = parameters["exclude_input_in_output"] == "true"
         self._exchanges: dict[asyncio.Task[None], Exchange] = {}
         self._closing = Event()
         self._repliers = ThreadPoolExecutor(_REPLIERS)

@@ -23,13 +23,13 @@ _QUEUE = 4
 
 @pytest.fixture
 def narrow_triton(tmp_path: Path, tiny_checkpoint: Path) -> Iterator[RunningTriton]:
-    """A server whose queues take four requests."""
+    """A server whose engine takes four requests."""
     model = tmp_path / "models" / "tensorrt_llm"
     model.mkdir(parents=True)
     (model / "1").symlink_to(MODELS / "tensorrt_llm" / "1")
     text = (MODELS / "tensorrt_llm" / "config.pbtxt").read_text()
-    assert "max_queue_size: 4096" in text
-    (model / "config.pbtxt").write_text(text.replace("max_queue_size: 4096", f"max_queue_size: {_QUEUE}"))
+    assert text.count('"4096"') == 1
+    (model / "config.pbtxt").write_text(text.replace('"4096"', f'"{_QUEUE}"'))
     with Reaper() as reaper:
         server = RunningTriton(tmp_path / "triton", tiny_checkpoint, reaper, models=model.parent)
         try:

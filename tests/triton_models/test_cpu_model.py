@@ -75,8 +75,10 @@ def test_cpu_model_reads_its_options_as_the_worker_does(
     monkeypatch.setattr(model, "Thread", lambda target: SimpleNamespace(start=lambda: None))
     monkeypatch.setattr(model.gc, "freeze", lambda: None)
     config = {
-        "dynamic_batching": {"default_queue_policy": {"max_queue_size": 5}},
-        "parameters": {"exclude_input_in_output": {"string_value": "true"}},
+        "parameters": {
+            "exclude_input_in_output": {"string_value": "true"},
+            "max_queue_size": {"string_value": "5"},
+        },
     }
     model.TritonPythonModel().initialize({"model_config": json.dumps(config)})
     assert loaded == [(tmp_path, replace(options, graph_cache=Path("/c")))]

@@ -19,8 +19,10 @@ from stream.inference.token_engine import EngineDied, PromptLimits
 from tests.triton_models.stub import Request
 
 CONFIG = {
-    "dynamic_batching": {"default_queue_policy": {"max_queue_size": 3}},
-    "parameters": {"exclude_input_in_output": {"string_value": "true"}},
+    "parameters": {
+        "exclude_input_in_output": {"string_value": "true"},
+        "max_queue_size": {"string_value": "3"},
+    },
 }
 _INPUTS = {
     "input_lengths": np.array([[3]], np.int32),

@@ -54,8 +54,9 @@ class TritonPythonModel:
         """Load the model that ``stream.settings`` names; all engine settings are read there."""
         self._watcher = prepare_process()
         config = json.loads(args["model_config"])
-        self._limit = int(config["dynamic_batching"]["default_queue_policy"]["max_queue_size"])
-        self._exclude_input = config["parameters"]["exclude_input_in_output"]["string_value"] == "true"
+        parameters = {name: each["string_value"] for name, each in config["parameters"].items()}
+        self._limit = int(parameters["max_queue_size"])
+        self._exclude_input = parameters["exclude_input_in_output"] == "true"
         settings = Settings()
         self._decoder = Decoder.load(model_folder(settings.model), EngineOptions.from_settings(settings))
         # By future, without a reference from the future to its exchange: in a cycle the exchange's sender
