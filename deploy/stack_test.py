@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from stacktest import checks
-from stacktest.base_images import provide
+from stacktest.base_images import overlay, provide
 from stacktest.compose import Compose, base_images, compose_programs, image_bytes, version_of
 from stacktest.engine import Engine, install_packages, private_engine, running_engine
 from stacktest.shell import StackTestError, mounts_below, run
@@ -38,7 +38,7 @@ _TRITON_LIMIT = 2_000_000_000
 _BUILD_PATIENCE = 1800.0
 _START_PATIENCE = 240.0
 _PROFILES = "cpu,monitoring"
-_TLS = "docker-compose.yml:compose.tls.yml"
+_FILE, _TLS_FILE = "docker-compose.yml", "compose.tls.yml"
 
 
 @dataclass
@@ -138,6 +138,7 @@ def _test(engine: Engine, compose_program: str | None, folder: Path, report: Rep
         engine=engine,
         project=f"padellm-stack-test-{os.getpid()}",
         environment={
+            "COMPOSE_FILE": _FILE,
             "COMPOSE_PROFILES": _PROFILES,
             "PADELLM_KAFKA_PORT": str(kafka_port),
             "PADELLM_TRITON_PORT": str(triton_port),
@@ -150,6 +151,9 @@ def _test(engine: Engine, compose_program: str | None, folder: Path, report: Rep
     stand_ins = provide(engine, base_images(configuration, _ROOT), folder, report.say)
     report.facts["stand_ins"] = stand_ins
     report.say(f"stand-ins for base images: {', '.join(stand_ins) or 'none'}")
+    stand_in_file = folder / "stand-ins.json"
+    stand_in_file.write_text(json.dumps(overlay(configuration["services"], stand_ins, _ROOT)))
+    compose = compose.over(stand_in_file)
     _build(compose, configuration, report)
     with _stack(compose, report):
         _start(compose, report)
@@ -161,8 +165,9 @@ def _test(engine: Engine, compose_program: str | None, folder: Path, report: Rep
 
 def _use_over_tls(compose: Compose, certificates: Path, kafka_port: int, report: Report) -> None:
     run([_ROOT / "deploy" / "tls" / "make_certificates.sh", certificates])
-    access = {"COMPOSE_FILE": _TLS, "COMPOSE_PROFILES": "cpu", "PADELLM_TLS_DIR": str(certificates)}
-    secured = replace(compose, environment={**compose.environment, **access})
+    access = {"COMPOSE_PROFILES": "cpu", "PADELLM_TLS_DIR": str(certificates)}
+    over = compose.over(_ROOT / _TLS_FILE)
+    secured = replace(over, environment={**over.environment, **access})
     clear = Settings(broker=f"127.0.0.1:{kafka_port}")
     files = {
         "security_protocol": SecurityProtocol.SSL,

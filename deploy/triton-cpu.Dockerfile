@@ -1,7 +1,7 @@
 # Triton without a GPU: the server and python backend of the nvidia-pytriton wheel, and this project's CPU engine behind
 # the `tensorrt_llm` model contract. Build from the repository root:
 #   docker build -f deploy/triton-cpu.Dockerfile -t padellm-triton-cpu .
-ARG PYTHON_IMAGE=python:3.11.15-slim-bookworm
+ARG PYTHON_IMAGE=python:3.11.15-slim-bookworm@sha256:d29f48a31a8b408ed19272ca1e7b10ebae13b240a27e862d3d4217c528e2e0c3
 
 FROM ${PYTHON_IMAGE} AS build
 WORKDIR /build

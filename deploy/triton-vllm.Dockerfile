@@ -4,7 +4,7 @@
 # The same over TensorRT-LLM's LLM API (triton_models/llmapi), which has not run yet:
 #   docker build -f deploy/triton-vllm.Dockerfile -t padellm-triton-llmapi --build-arg BACKEND=llmapi \
 #     --build-arg TRITON_IMAGE=nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3 .
-ARG PYTHON_IMAGE=python:3.11.15-slim-bookworm
+ARG PYTHON_IMAGE=python:3.11.15-slim-bookworm@sha256:d29f48a31a8b408ed19272ca1e7b10ebae13b240a27e862d3d4217c528e2e0c3
 ARG TRITON_IMAGE=nvcr.io/nvidia/tritonserver:26.08-vllm-python-py3
 
 # The pretrained English model: its base is fetched here, by its hash, and merged with our adapter; no start fetches anything.

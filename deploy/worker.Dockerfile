@@ -1,7 +1,7 @@
 # The worker: takes documents from Kafka, asks Triton, publishes entity events. Core dependencies and the extras avro and otel only.
 # Also runs `padellm topics` and the other commands that need no engine. Build from the repository root:
 #   docker build -f deploy/worker.Dockerfile -t padellm-worker .
-ARG PYTHON_IMAGE=python:3.11.15-slim-bookworm
+ARG PYTHON_IMAGE=python:3.11.15-slim-bookworm@sha256:d29f48a31a8b408ed19272ca1e7b10ebae13b240a27e862d3d4217c528e2e0c3
 
 FROM ${PYTHON_IMAGE} AS build
 WORKDIR /build

@@ -1,11 +1,14 @@
 """Base images of the project's own: pulled, or replaced by stand-ins where no registry can be reached.
 
-A stand-in has the same tag, so that the project's files stay as they are, and the label ``stand-in=true``.
-It is built from Debian packages, Kafka's published jars and the machine's own certificate authorities.
+A stand-in has the same tag, and is built from Debian packages, Kafka's published jars and the machine's own
+certificate authorities. The project's files name images by digest too, which none built here can have, so an
+overlay names the stand-ins.
 """
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from stacktest.engine import Engine, Say
 from stacktest.shell import StackTestError, run, succeeds
@@ -29,33 +32,49 @@ def provide(engine: Engine, images: list[str], folder: Path, say: Say) -> list[s
         say: Called with lines about the progress.
 
     Returns:
-        The stand-ins among them.
+        Those that stand-ins are there for.
 
     Raises:
         StackTestError: One can neither be pulled nor replaced.
     """
-    missing = [image for image in images if not _exists(engine, image)]
-    unreachable = [image for image in missing if not _pull(engine, image, say)]
+    unreachable = [each for each in images if not _exists(engine, each) and not _pull(engine, each, say)]
     for image in unreachable:
-        say(f"{image} cannot be pulled: building a stand-in")
-        _stand_in(engine, image, folder)
-    return [image for image in images if _is_stand_in(engine, image)]
+        if not _exists(engine, tag_of(image)):
+            say(f"{image} cannot be pulled: building a stand-in")
+            _stand_in(engine, tag_of(image), folder)
+    return unreachable
+
+
+def overlay(services: Mapping[str, Any], stand_ins: list[str], root: Path) -> dict[str, Any]:
+    """A compose file that puts stand-ins in the place of the images that the services run or are built on."""
+    changes: dict[str, Any] = {}
+    for name, service in services.items():
+        if "build" not in service:
+            if service["image"] in stand_ins:
+                changes[name] = {"image": tag_of(service["image"])}
+        elif (base := base_of(root / service["build"]["dockerfile"])) in stand_ins:
+            changes[name] = {"build": {"args": {"PYTHON_IMAGE": tag_of(base)}}}
+    return {"services": changes}
+
+
+def base_of(dockerfile: Path) -> str:
+    """The image of Python that a Dockerfile begins with."""
+    lines = dockerfile.read_text(encoding="utf-8").splitlines()
+    return next(line.partition("=")[2] for line in lines if line.startswith("ARG PYTHON_IMAGE="))
+
+
+def tag_of(image: str) -> str:
+    """An image's name and tag, without its digest."""
+    return image.partition("@")[0]
 
 
 def recipe_of(image: str) -> Path:
     """The Dockerfile of an image's stand-in."""
-    return _RECIPES / f"{image.rpartition(':')[0].rpartition('/')[2]}.Dockerfile"
+    return _RECIPES / f"{tag_of(image).rpartition(':')[0].rpartition('/')[2]}.Dockerfile"
 
 
 def _exists(engine: Engine, image: str) -> bool:
     return succeeds(["docker", "image", "inspect", image], environment=engine.environment)
-
-
-def _is_stand_in(engine: Engine, image: str) -> bool:
-    return (
-        engine.docker("image", "inspect", "--format", '{{index .Config.Labels "stand-in"}}', image).strip()
-        == "true"
-    )
 
 
 def _pull(engine: Engine, image: str, say: Say) -> bool:

@@ -4,10 +4,11 @@ import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from stacktest.base_images import base_of
 from stacktest.engine import Engine
 from stacktest.shell import StackTestError, run, succeeds
 
@@ -90,6 +91,11 @@ class Compose:
         environment = {**self.engine.environment, **self.environment, "COMPOSE_PROJECT_NAME": self.project}
         return run([*self.program, *arguments], environment=environment, patience=patience)
 
+    def over(self, file: Path) -> "Compose":
+        """The same with another file laid over those that COMPOSE_FILE names."""
+        files = f"{self.environment['COMPOSE_FILE']}:{file}"
+        return replace(self, environment={**self.environment, "COMPOSE_FILE": files})
+
     def configuration(self) -> dict[str, Any]:
         """Read the file with compose."""
         import yaml  # noqa: PLC0415 - a test dependency
@@ -168,7 +174,5 @@ def base_images(configuration: Mapping[str, Any], root: Path) -> list[str]:
     services = configuration["services"].values()
     built = {service["image"] for service in services if "build" in service}
     pulled = {service["image"] for service in services} - built
-    recipes = {service["build"]["dockerfile"] for service in services if "build" in service}
-    lines = [line for recipe in recipes for line in (root / recipe).read_text(encoding="utf-8").splitlines()]
-    begun = {line.partition("=")[2] for line in lines if line.startswith("ARG PYTHON_IMAGE=")}
+    begun = {base_of(root / service["build"]["dockerfile"]) for service in services if "build" in service}
     return sorted(pulled | begun)

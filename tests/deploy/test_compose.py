@@ -69,7 +69,7 @@ def test_compose_port_is_published_on_loopback(service):
 @each_service
 def test_compose_image_tag_is_pinned(service):
     """Every image has a version for its tag."""
-    tag = service["image"].rpartition(":")[2]
+    tag = service["image"].partition("@")[0].rpartition(":")[2]
     assert re.match(r"v?\d+\.\d+", tag)
 
 
@@ -228,7 +228,15 @@ def test_compose_broker_keeps_a_bounded_log():
 
 def test_compose_broker_is_the_version_of_the_embedded_one():
     """The compose stack and `padellm up` run the same Kafka."""
-    assert SERVICES["kafka"]["image"] == f"apache/kafka:{VERSION}"
+    assert SERVICES["kafka"]["image"].partition("@")[0] == f"apache/kafka:{VERSION}"
+
+
+def test_compose_images_of_others_are_pinned_by_digest():
+    """What a registry gives under a tag may change; NVIDIA's images have tags alone (deploy/README.md)."""
+    pulled = {service["image"] for service in SERVICES.values() if "build" not in service}
+    foreign = {image for image in pulled if not image.startswith(("nvcr.io/nvidia/", "padellm-"))}
+    assert {image.partition(":")[0] for image in foreign} == {"apache/kafka", "prom/prometheus"}
+    assert all(re.fullmatch(r"[^@]+:[^@]+@sha256:[0-9a-f]{64}", image) for image in foreign)
 
 
 def test_compose_engine_is_built_in_the_image_that_serves_it():
@@ -305,7 +313,7 @@ def test_dockerfile_final_stage_is_unprivileged_and_watched(dockerfile):
 def test_dockerfile_base_is_pinned_and_builder_may_be_old(dockerfile):
     """The base has a full version, and nothing needs a newer builder than that of Docker 20.10."""
     text = dockerfile.read_text(encoding="utf-8")
-    ours = r"PYTHON_IMAGE=python:3\.11\.\d+-slim-bookworm"
+    ours = r"PYTHON_IMAGE=python:3\.11\.\d+-slim-bookworm@sha256:[0-9a-f]{64}"
     nvidias = r"TRITON_IMAGE=nvcr\.io/nvidia/tritonserver:\d+\.\d+-vllm-python-py3"
     bases = re.findall(rf"^ARG ({ours}|{nvidias})$", text, flags=re.MULTILINE)
     assert set(re.findall(r"^FROM (\S+)", text, flags=re.MULTILINE)) == {

@@ -49,8 +49,23 @@ def test_compose_base_images_are_what_no_service_builds():
     started = {"cpu", "monitoring"}
     chosen = {name: each for name, each in services.items() if started & set(each.get("profiles", started))}
     images = base_images({"services": chosen}, ROOT)
-    assert [image.rpartition(":")[0] for image in images] == ["apache/kafka", "prom/prometheus", "python"]
+    assert [image.partition(":")[0] for image in images] == ["apache/kafka", "prom/prometheus", "python"]
     assert all(recipe_of(image).is_file() for image in images)
+
+
+def test_stack_test_lays_stand_ins_over_pinned_images():
+    """Where an image cannot be pulled by its digest, services run its stand-in, or are built on it."""
+    import yaml
+    from stacktest.base_images import base_of, overlay
+
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
+    chosen = {name: services[name] for name in ("kafka", "topics", "prometheus")}
+    pinned = [services["kafka"]["image"], base_of(ROOT / services["topics"]["build"]["dockerfile"])]
+    kafka, python = (image.partition("@")[0] for image in pinned)
+    assert overlay(chosen, pinned, ROOT) == {
+        "services": {"kafka": {"image": kafka}, "topics": {"build": {"args": {"PYTHON_IMAGE": python}}}}
+    }
+    assert overlay(chosen, [], ROOT) == {"services": {}}
 
 
 def test_stack_test_has_its_documents():
