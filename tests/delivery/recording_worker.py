@@ -148,10 +148,10 @@ def fence_nobody() -> None:
 def drop_dead_letters() -> None:
     """Plant a worker that lets documents without an event go."""
 
-    async def dropped(*_: Any) -> None:
+    async def dropped(*_: Any, **__: Any) -> None:
         pass
 
-    DeadLetters.publish = dropped
+    DeadLetters._publish_fitting = dropped
 
 
 def count_twice() -> None:
