@@ -36,6 +36,7 @@ from stream.training.run_state import RunState, put_weights, whole_weights
 from stream.training.sampler import Sampler
 from stream.training.scoring import figures, score_checkpoint
 from stream.training.starting_model import pretrained_folder, starting_model
+from stream.training.stop_signal import StopSignal
 from stream.training.tree_check import check_tree_attention
 
 _LOG_STEPS = 100
@@ -104,8 +105,11 @@ class Trainer:
         """Pre-train if the recipe asks for it, train to its end, export, and score the development set."""
         self._pretrain()
         self._catch_up()
-        with compiled(decoder_layers(self.model.causal), self.processes.device), self.progress:
-            self._train()
+        # Each of several processes would save another step, so they end at once.
+        held = StopSignal() if self.processes.count == 1 else nullcontext()
+        layers = decoder_layers(self.model.causal)
+        with compiled(layers, self.processes.device), self.progress, held as stop:
+            self._train(stop)
         if self.stopping.keeps_best:
             self._save_state()
             self._catch_up()
@@ -152,7 +156,7 @@ class Trainer:
         weights = load_causal(folder, self.tokenizer, "eager").state_dict()
         put_weights(self.model.causal, weights, folder, sharded=self.processes.sharded)
 
-    def _train(self) -> None:
+    def _train(self, stop: StopSignal | None) -> None:
         if self._is_enough():
             return
         saved = started = time.monotonic()
@@ -162,6 +166,10 @@ class Trainer:
             self.state.seconds += time.monotonic() - started
             started = time.monotonic()
             self.progress.advance(self.step)
+            if stop is not None and stop.number is not None:
+                self._save_state()
+                log.info("training stopped and saved: the same command goes on", step=self.step)
+                stop.obey()
             if self.step % _LOG_STEPS == 0:
                 self._log("step", **means.read(self.processes.sum))
                 means = StepMeans()

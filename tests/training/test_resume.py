@@ -78,8 +78,7 @@ def test_resume_after_kills_gives_the_same_weights(tmp_path):
     finished(file, whole)
     killed_when_there(file, parts, parts / "pretrained" / "config.json")
     killed_when_there(file, parts, parts / "state.pt")
-    resumed_from = torch.load(parts / "state.pt", weights_only=True)["counters"][0]
-    assert 0 < resumed_from < 200
+    assert 0 < steps_done(parts) < 200
     finished(file, parts)
     one, other = (torch.load(run / "state.pt", weights_only=True) for run in (whole, parts))
     assert one["counters"][0] == other["counters"][0] == 200
@@ -90,6 +89,27 @@ def test_resume_after_kills_gives_the_same_weights(tmp_path):
     assert weights[0].read_bytes() == weights[1].read_bytes()
     assert events(whole) == events(parts)
     assert not list(parts.glob(".*"))
+
+
+@pytest.mark.parametrize("death", [signal.SIGTERM, signal.SIGINT])
+def test_resume_a_stopped_run_loses_no_step(tmp_path, death):
+    """A run that is asked to stop saves the step that it is at, which may be long after the last export."""
+    data = write_data(tmp_path / "data")
+    file = write_recipe(tmp_path / "recipe.toml", data, tmp_path / "none", steps=100_000)
+    run = started(file, tmp_path / "run", "export_steps=50000")
+    log = tmp_path / "run" / "metrics.jsonl"
+    wait_for(run, lambda: log.exists() and '"event": "step"' in log.read_text())
+    assert not (tmp_path / "run" / "state.pt").exists()
+    os.kill(run.pid, death)
+    assert run.wait(timeout=60) != 0
+    assert steps_done(tmp_path / "run") >= 100
+
+
+def steps_done(output: Path) -> int:
+    """Steps of the state that a run would resume from."""
+    import torch
+
+    return torch.load(output / "state.pt", weights_only=True)["counters"][0]
 
 
 def test_resume_forgets_what_a_run_without_a_state_logged(tmp_path):
