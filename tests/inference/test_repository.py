@@ -37,7 +37,7 @@ def test_repository_states_the_checkpoint_that_is_served(tmp_path: Path, backend
     ]
     model = tmp_path / "models" / "tensorrt_llm"
     config = text_format.Parse((model / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
-    assert stamp_in(config) == ModelStamp(checkpoint_sha256(folder), "padellm-small-en", "3")
+    assert stamp_in(config) == ModelStamp(checkpoint_sha256(folder), "padellm-small-en", "4")
     original = MODELS / backend / "tensorrt_llm" / "1" / "model.py"
     assert (model / "1" / "model.py").read_bytes() == original.read_bytes()
 
