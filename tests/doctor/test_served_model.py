@@ -125,7 +125,7 @@ FAULTS = {
             checkpoint_sha256="0" * 64, checkpoint_name=TEMPLATE.config.name, checkpoint_version="1"
         ),
         "triton checkpoint",
-        "another version: padellm-small-en 1 (000000000000); PADELLM_MODEL is padellm-small-en 3",
+        f"padellm-small-en 1 (000000000000); PADELLM_MODEL is padellm-small-en {TEMPLATE.config.version}",
     ),
     "ready but broken": (break_down, "triton answer", "invalid device function"),
     "another model": (
