@@ -111,7 +111,8 @@ async def _round(
 ) -> tuple[dict[int, float], list[Checked]]:
     """Rates by level, then one run at each share of the highest, with arrivals at random times."""
     # All documents at every level, for the first of a file are not like the rest.
-    rates = {level: await _closed(extractor, next(copies), level) for level in LEVELS}
+    closed = {level: await serve_saturated(extractor, next(copies), in_flight=level) for level in LEVELS}
+    rates = {level: serving.documents_per_second for level, serving in closed.items()}
     station = Station(rates)
     checked = []
     for share in SHARES:
@@ -121,10 +122,6 @@ async def _round(
         times = await serve_unevenly(extractor, next(copies), rate=rate, seed=seed)
         checked.append(Checked(rate, 1000 * float(np.mean(times)), load.mean_ms))
     return rates, checked
-
-
-async def _closed(extractor: Extractor, documents: Sequence[Document], level: int) -> float:
-    return (await serve_saturated(extractor, documents, in_flight=level)).documents_per_second
 
 
 def show(capacity: Capacity) -> None:

@@ -6,7 +6,6 @@ A folder of ``triton_models`` brings the engine.
 
 import asyncio
 import gc
-import json
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from stream.inference.python_backend import (
     FINISHED,
     Exchange,
     end_process,
+    parameters,
     prepare_process,
     take,
 )
@@ -44,10 +44,9 @@ class EngineModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Start the engine, and let it answer once."""
         self._watcher = prepare_process()
-        config = json.loads(args["model_config"])
-        parameters = {name: each["string_value"] for name, each in config["parameters"].items()}
-        self._limit = int(parameters["max_queue_size"])
-        self._exclude_input = parameters["exclude_input_in_output"] == "true"
+        options = parameters(args)
+        self._limit = int(options["max_queue_size"])
+        self._exclude_input = options["exclude_input_in_output"] == "true"
         self._exchanges: dict[asyncio.Task[None], Exchange] = {}
         self._closing = Event()
         self._repliers = ThreadPoolExecutor(_REPLIERS)

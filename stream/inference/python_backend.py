@@ -3,6 +3,7 @@
 ``triton_python_backend_utils`` exists in the backend's stub alone.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -114,6 +115,12 @@ def send(sender: Any, reply: Any) -> None:
         sender.send(reply, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
     except Exception as fault:  # noqa: BLE001 - an abandoned request must not stop the sending thread
         pb_utils.Logger.log_warn(f"a response could not be sent: {fault!r}")
+
+
+def parameters(args: dict[str, str]) -> dict[str, str]:
+    """The parameters of a model's ``config.pbtxt``, from what ``initialize`` is given."""
+    config = json.loads(args["model_config"])
+    return {name: each["string_value"] for name, each in config["parameters"].items()}
 
 
 def prepare_process() -> "subprocess.Popen[bytes]":

@@ -29,7 +29,6 @@ class StopSignal:
 
     def obey(self) -> None:
         """End as the signal would have ended the process."""
-        self._restore()
         if self.number is not None:
             signal.raise_signal(self.number)
 

@@ -7,7 +7,6 @@ request's response sender when it is done, in any order.
 """
 
 import gc
-import json
 import time
 from concurrent.futures import CancelledError, Future
 from queue import SimpleQueue
@@ -24,6 +23,7 @@ from stream.inference.python_backend import (
     FINISHED,
     Exchange,
     end_process,
+    parameters,
     prepare_process,
     take,
 )
@@ -53,10 +53,9 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Load the model that ``stream.settings`` names; all engine settings are read there."""
         self._watcher = prepare_process()
-        config = json.loads(args["model_config"])
-        parameters = {name: each["string_value"] for name, each in config["parameters"].items()}
-        self._limit = int(parameters["max_queue_size"])
-        self._exclude_input = parameters["exclude_input_in_output"] == "true"
+        options = parameters(args)
+        self._limit = int(options["max_queue_size"])
+        self._exclude_input = options["exclude_input_in_output"] == "true"
         settings = Settings()
         self._decoder = Decoder.load(model_folder(settings.model), EngineOptions.from_settings(settings))
         # By future, without a reference from the future to its exchange: in a cycle the exchange's sender
