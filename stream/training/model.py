@@ -76,16 +76,28 @@ class TrainingModel(nn.Module):  # type: ignore[misc]
         causal: The model that is exported in the end.
         phrases: Number of phrases with BIO tags of their own.
         max_count: Highest mention index.
+        none: Id that answers a count prompt with 0; None where the format has no counts.
         dropout: Share dropped of embeddings and of what attention and feed-forward add, in training only.
     """
 
     def __init__(
-        self, causal: PreTrainedModel, *, phrases: int, max_count: int, weights: LossConfig, dropout: float
+        self,
+        causal: PreTrainedModel,
+        *,
+        phrases: int,
+        max_count: int,
+        none: int | None,
+        weights: LossConfig,
+        dropout: float,
     ) -> None:
         super().__init__()
         self.causal = causal
         self.weights = weights
         self._window = sliding_window(causal)
+        bias = torch.zeros(causal.get_output_embeddings().weight.shape[0])
+        if none is not None:
+            bias[none] = weights.none_bias
+        self.register_buffer("_answer_bias", bias, persistent=False)
         hidden = causal.config.get_text_config().hidden_size
         self.tagging = nn.Linear(hidden, 1 + 2 * phrases, dtype=causal.dtype)
         self.mention_index = nn.Linear(hidden, 1 + max_count, dtype=causal.dtype)
@@ -102,7 +114,7 @@ class TrainingModel(nn.Module):  # type: ignore[misc]
         """
         states = self._hidden_states(batch)
         last = states[-1]
-        parts = {"answers": self._predict(last, batch.answers)}
+        parts = {"answers": self._predict(last, batch.answers, self._answer_bias)}
         weights = self.weights
         if weights.language_model:
             parts["language_model"] = self._predict(last, batch.next_tokens)
@@ -151,8 +163,8 @@ class TrainingModel(nn.Module):  # type: ignore[misc]
         )
         return (*output.hidden_states[:-1], output.last_hidden_state)
 
-    def _predict(self, states: Tensor, targets: NDArray[np.int64]) -> Tensor:
-        return _loss(self.causal.get_output_embeddings(), states, targets)
+    def _predict(self, states: Tensor, targets: NDArray[np.int64], bias: Tensor | float = 0.0) -> Tensor:
+        return _loss(self.causal.get_output_embeddings(), states, targets, bias)
 
     def _tagging_loss(self, states: Tensor, batch: PackedBatch) -> Tensor:
         """Cross-entropy over the tags of phrases that the text's corpus annotates; others are left open."""
@@ -182,12 +194,12 @@ class TrainingModel(nn.Module):  # type: ignore[misc]
             module.register_forward_hook(drop)
 
 
-def _loss(head: nn.Module, states: Tensor, targets: NDArray[np.int64]) -> Tensor:
+def _loss(head: nn.Module, states: Tensor, targets: NDArray[np.int64], bias: Tensor | float = 0.0) -> Tensor:
     """Mean cross-entropy over the tokens that have a target; the head sees no others."""
     if not (targets != IGNORED).any():
         return states.sum() * 0.0
     chosen, wanted = _chosen(states, targets)
-    return nn.functional.cross_entropy(_logits(head, chosen), wanted)
+    return nn.functional.cross_entropy(_logits(head, chosen) + bias, wanted)
 
 
 def _logits(head: nn.Module, states: Tensor) -> Tensor:

@@ -95,6 +95,8 @@ class LossConfig(Section):
     """Weights of the losses beside the answers' own, whose weight is 1; 0 leaves a loss out.
 
     Attributes:
+        none_bias: Added to the logit of a count of none, in training alone (logit adjustment, arXiv
+            2007.07314): what is served answers none less readily, for more recall. Baselines have no counts.
         language_model: Next token of the text.
         tagging: BIO tags, by an auxiliary head that is thrown away.
         tagging_layer: The layer that this head reads; 0 is the embedding.
@@ -102,6 +104,7 @@ class LossConfig(Section):
         mention_index_layer: The layer that this head reads.
     """
 
+    none_bias: float = Field(default=0.0, ge=0)
     language_model: float = Field(default=0.3, ge=0)
     tagging: float = Field(default=0.5, ge=0)
     tagging_layer: int = Field(default=2, ge=0)

@@ -6,7 +6,7 @@ import pytest
 from stream.baselines.config import Baseline
 from stream.training.packing import IGNORED, pack
 from stream.training.reformulation import separate_examples
-from tests.training.synthetic import reformulator, sentence
+from tests.training.synthetic import reformulator, sentence, template
 
 FORMATS = [None, *Baseline]
 ARCHITECTURES = ["mistral", "qwen2", "qwen3", "gemma3_text", "phi3"]
@@ -92,7 +92,7 @@ def test_packing_loss_and_gradients_equal_separate_sequences(trees, architecture
         architecture=architecture, hidden=32, layers=3, heads=2, feed_forward=64, max_positions=256
     )
     causal = in_float64(build_model(shape, VOCABULARY, 1, 0))
-    model = TrainingModel(causal, phrases=2, max_count=12, weights=LossConfig(), dropout=0.0)
+    model = TrainingModel(causal, phrases=2, max_count=12, none=3, weights=LossConfig(), dropout=0.0)
     packed = model.answer_loss(pack(trees, 64))
     packed.backward()
     gradients = {name: p.grad.clone() for name, p in causal.named_parameters()}
@@ -107,6 +107,40 @@ def test_packing_loss_and_gradients_equal_separate_sequences(trees, architecture
     assert abs(packed.item() - separate.item()) < 1e-10
     for name, parameter in causal.named_parameters():
         assert (gradients[name] - parameter.grad).abs().max() < 1e-10, name
+
+
+@pytest.mark.train
+def test_packing_bias_on_none_is_in_the_loss_alone():
+    """The loss is that of logits with the bias on a count of none; the model's own logits stay."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    from stream.training.causal import build_model
+    from stream.training.model import TrainingModel
+    from stream.training.sections import LossConfig, ModelConfig
+
+    torch.manual_seed(0)
+    shape = ModelConfig(hidden=32, layers=3, heads=2, feed_forward=64, max_positions=256)
+    causal = in_float64(build_model(shape, VOCABULARY, 1, 0))
+    (none,) = template().count_answer_ids(0)
+    batch = pack(TREES, 64)
+    assert (batch.answers == none).any()
+    losses, logits = [], []
+    for bias in (0.0, 1.5):
+        weights = LossConfig(language_model=0, tagging=0, mention_index=0, none_bias=bias)
+        model = TrainingModel(causal, phrases=2, max_count=12, none=none, weights=weights, dropout=0.0)
+        losses.append(model(batch).parts["answers"].item())
+        logits.append(causal(torch.tensor([TREES[0].root])).logits)
+    assert torch.equal(*logits)
+    targets = [e.answer for t in TREES for e in separate_examples(t)]
+    prompts = [e.prompt for t in TREES for e in separate_examples(t)]
+    wanted, every = torch.zeros((), dtype=torch.float64), sum(map(len, targets))
+    for prompt, answer in zip(prompts, targets, strict=True):
+        guesses = causal(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1].clone()
+        guesses[:, none] += 1.5
+        wanted = wanted + cross_entropy(guesses, torch.tensor(answer), reduction="sum")
+    assert losses[1] == pytest.approx(wanted.item() / every, abs=1e-9)
+    assert losses[1] != losses[0]
 
 
 def in_float64(causal):
