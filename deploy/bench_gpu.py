@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parents[1]
 ENGINE = ROOT / "deploy" / "engine" / "build" / "engine"
 _LLMAPI = {
     "PADELLM_GPU_BACKEND": "llmapi",
-    "PADELLM_GPU_IMAGE": "nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3",
+    "PADELLM_GPU_IMAGE": "nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3"
+    "@sha256:b097871d05da2e63178d1b91fd1199bc395f653ade4f05ab227c463ea7437007",
 }
 
 

@@ -3,7 +3,7 @@
 #   docker build -f deploy/triton-vllm.Dockerfile -t padellm-triton-vllm .
 # The same over TensorRT-LLM's LLM API (triton_models/llmapi), which has not run yet:
 #   docker build -f deploy/triton-vllm.Dockerfile -t padellm-triton-llmapi --build-arg BACKEND=llmapi \
-#     --build-arg TRITON_IMAGE=nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3 .
+#     --build-arg TRITON_IMAGE=nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3@sha256:b097871d05da2e63178d1b91fd1199bc395f653ade4f05ab227c463ea7437007 .
 ARG PYTHON_IMAGE=python:3.11.15-slim-bookworm@sha256:d29f48a31a8b408ed19272ca1e7b10ebae13b240a27e862d3d4217c528e2e0c3
 ARG TRITON_IMAGE=nvcr.io/nvidia/tritonserver:26.08-vllm-python-py3
 

@@ -6,7 +6,8 @@
 #
 #   docker run --rm --gpus all --shm-size=2g --ulimit memlock=-1 --ulimit stack=67108864 \
 #     --user "$(id -u):$(id -g)" --env HOME=/tmp --env USER=padellm --volume "$PWD:/src" --workdir /src \
-#     nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3 deploy/engine/build_engine.sh
+#     nvcr.io/nvidia/tritonserver:26.07-trtllm-python-py3@sha256:b097871d05da2e63178d1b91fd1199bc395f653ade4f05ab227c463ea7437007 \
+#     deploy/engine/build_engine.sh
 #
 # A MODEL_DIR or CALIBRATION outside the repository needs a --volume of its own.
 #

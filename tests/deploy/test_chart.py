@@ -267,7 +267,7 @@ def test_chart_triton_is_healthy_by_a_token(case):
 
 def test_chart_serves_an_engine_as_compose_does():
     """TensorRT-LLM's image, command, user and configuration are those of the compose stack."""
-    (compose,) = (each for each in COMPOSE.values() if each["image"].endswith("-trtllm-python-py3"))
+    (compose,) = (each for each in COMPOSE.values() if "-trtllm-python-py3@" in each["image"])
     assert _triton("trtllm")["image"] == compose["image"]
     command = compose["command"][-1].replace("$$", "$")
     assert _triton("trtllm")["command"][2] == f'{command} "$@"'
