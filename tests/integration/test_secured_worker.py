@@ -25,6 +25,7 @@ from stream.kafka.replay import plan_replay, replayed_positions, send_again
 from stream.kafka.topics import ensure_topics, missing_topics, topic_names
 from stream.settings import Settings, environment
 from tests.integration.secured_kafka import SESSION, RunningSecuredKafka
+from tests.integration.secured_throughput import take_turn
 from tests.integration.worker_fixture import Bench, WorkerProcess, bench_at
 
 pytestmark = pytest.mark.integration
@@ -188,6 +189,15 @@ async def test_secured_worker_takes_new_secrets_under_load(secured_kafka, bench,
     if delivery == "exactly_once":
         assert len(records) == count
     assert worker.terminate() == 0
+
+
+async def test_secured_worker_is_measured_over_tls(secured_kafka, bench):
+    """The measurement of TLS and SCRAM makes an event of every document, and counts the worker's time."""
+    values = await login(secured_kafka, *documented_rights("padellm worker", bench.settings))
+    taken = Settings(**values)
+    turn = await take_turn(bench, 100, {name: getattr(taken, name) for name in values}, warm_up=20)
+    assert turn.documents_per_second > 0
+    assert turn.worker_ms > 0
 
 
 async def test_secured_worker_renews_its_token(secured_kafka, bench, monkeypatch):
