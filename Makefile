@@ -91,7 +91,9 @@ unit: $(READY) ## Run the tests that need neither Kafka nor Triton nor torch, on
 
 test: $(READY) ## Run all tests that need no torch, with a real Kafka and a real Triton, and print the coverage
 	$(BIN)/python -m pytest -m "not train and not vllm and not integration" --numprocesses auto --cov --cov-report= $(PYTEST_ARGS)
-	$(BIN)/python -m pytest -m "not train and not vllm and integration" --cov --cov-append --cov-fail-under=$(COVERAGE) $(PYTEST_ARGS)
+	@# They wait more than they compute, for brokers and time-outs; more than two files at once would crowd these.
+	$(BIN)/python -m pytest -m "not train and not vllm and integration" --numprocesses auto --maxprocesses 2 --dist loadfile \
+		--cov --cov-append --cov-fail-under=$(COVERAGE) $(PYTEST_ARGS)
 
 test-pythons: ## Run the unit tests on every other supported Python that is installed, by itself or in pyenv
 	@for version in 3.11 3.12 3.13; do \
