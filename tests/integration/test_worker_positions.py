@@ -1,7 +1,5 @@
-"""Positions that move: logs that went back, topics made anew, partitions that are added. On a real broker."""
+"""Positions that move: logs that went back, partitions that are added. On a real broker."""
 
-import asyncio
-import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,7 +8,6 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
 
-from stream.kafka.topics import ensure_topics
 from stream.settings import Delivery
 from tests.integration.worker_fixture import Bench, event_ids
 
@@ -68,31 +65,6 @@ async def test_worker_position_behind_the_start_says_what_was_deleted(bench: Ben
     assert await worker.metric("padellm_records_deleted_unread_total") == 4
 
 
-async def test_worker_position_follows_a_topic_made_anew(bench: Bench):
-    """A topic that is deleted and made again is read soon, its documents have ids of their own."""
-    worker = bench.start_worker()
-    await worker.is_ready()
-    await bench.produce(*(f"Ada{n}" for n in range(4)), partition=0)
-    await bench.outcomes(lambda records: len(records) >= 4)
-    await bench.until_committed({0: 4})
-    topic = bench.settings.documents_topic
-    async with _admin(bench) as admin:
-        await admin.delete_topics([topic])
-        await _until(worker, f"{topic} does not exist")
-        await ensure_topics(bench.settings)  # where the broker has not made it by itself
-    await bench.produce(*(f"Eva{n}" for n in range(4)), partition=0)
-    began = time.monotonic()
-    records = await bench.outcomes(lambda records: len(records) >= 8)
-    assert time.monotonic() - began < _SOON
-    events = [json.loads(record.value) for record in records]
-    assert {event["entities"][0]["text"] for event in events} == {
-        *(f"Ada{n}" for n in range(4)),
-        *(f"Eva{n}" for n in range(4)),
-    }
-    assert len({event["event_id"] for event in events}) == 8
-    await worker.is_ready()
-
-
 async def test_worker_position_starts_in_new_partitions(bench: Bench):
     """Partitions that are added while a worker runs are read soon."""
     worker = bench.start_worker()
@@ -103,14 +75,3 @@ async def test_worker_position_starts_in_new_partitions(bench: Bench):
     began = time.monotonic()
     await bench.outcomes(lambda records: len(records) >= 1)
     assert time.monotonic() - began < _SOON
-
-
-async def _until(worker, cause: str) -> None:
-    """Wait until /readyz fails with this cause."""
-    deadline = time.monotonic() + _SOON
-    while True:
-        status, text = await worker.page("/readyz")
-        if status == 503 and cause in text:
-            return
-        assert time.monotonic() < deadline, text
-        await asyncio.sleep(0.2)

@@ -1,6 +1,7 @@
-"""A dead-letter topic that takes nothing stops intake, is named, and costs no document. On a real broker."""
+"""Topics that are forbidden or missing are named, and cost no document. On a real broker."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,13 +14,14 @@ from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest
 from stream.settings import Delivery
 from tests.integration.kafka_fixture import RunningKafka, serve
 from tests.integration.proxied_kafka import ProxiedKafka
-from tests.integration.worker_fixture import Bench, WorkerProcess, bench_at
+from tests.integration.worker_fixture import Bench, WorkerProcess, bench_at, event_ids
 
 pytestmark = pytest.mark.integration
 _TOPIC, _LITERAL = 2, 3
 _ALL, _WRITE = 2, 4
 _DENY, _ALLOW = 2, 3
 _PATIENCE = 120.0
+_SOON = 40.0  # 30 s for the metadata, and the rebalance
 
 
 class GuardedKafka(ProxiedKafka):
@@ -69,6 +71,28 @@ async def test_worker_refused_dead_letters_wait(guarded_bench: Bench, delivery: 
     records = await bench.outcomes(lambda records: len(records) >= 6, isolation_level="read_committed")
     assert len(records) == 6  # the topic was made anew, without the first two dead letters
     assert worker.process.poll() is None
+
+
+async def test_worker_refused_topic_made_anew_is_read(guarded_bench: Bench):
+    """A topic that is deleted is named; made again it is read soon, its documents with ids of their own."""
+    bench = guarded_bench
+    worker = bench.start_worker()
+    await worker.is_ready()
+    await bench.produce(*(f"Ada{n}" for n in range(4)), partition=0)
+    await bench.outcomes(lambda records: len(records) >= 4)
+    await bench.until_committed({0: 4})
+    async with _missing(bench, bench.settings.documents_topic) as cause:
+        assert bench.settings.documents_topic in await _until_not_ready(worker, cause)
+    await bench.produce(*(f"Eva{n}" for n in range(4)), partition=0)
+    began = time.monotonic()
+    records = await bench.outcomes(lambda records: len(records) >= 8)
+    assert time.monotonic() - began < _SOON
+    ids = event_ids(records, bench.settings.entities_topic)
+    assert {document: len(found) for document, found in ids.items()} == {f"doc-{n}": 2 for n in range(4)}
+    events = [json.loads(record.value) for record in records]
+    texts = {event["entities"][0]["text"] for event in events}
+    assert texts == {*(f"Ada{n}" for n in range(4)), *(f"Eva{n}" for n in range(4))}
+    await worker.is_ready()
 
 
 async def _send(bench: Bench, *values: bytes) -> None:
