@@ -21,7 +21,9 @@ class StopSignal:
         # Only the main thread may set handlers, and a signal ends the process where none is set.
         if threading.current_thread() is threading.main_thread():
             for each in (signal.SIGTERM, signal.SIGINT):
-                self._before[each] = signal.signal(each, self._note)
+                # A shell lets what it starts in the background ignore Ctrl-C.
+                if signal.getsignal(each) is not signal.SIG_IGN:
+                    self._before[each] = signal.signal(each, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -32,7 +32,9 @@ OPTIONS = (
 
 
 def started(file: Path, output: Path, *changes: str) -> subprocess.Popen:
-    """`padellm train` in a process group of its own."""
+    """`padellm train` in a process group of its own, which takes Ctrl-C even where these tests ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     options = [part for option in (*OPTIONS, *changes) for part in ("--set", option)]
     command = [sys.executable, "-m", "stream.cli", "train", str(file), "--output", str(output), *options]
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
