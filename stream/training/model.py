@@ -76,7 +76,7 @@ class TrainingModel(nn.Module):  # type: ignore[misc]
         causal: The model that is exported in the end.
         phrases: Number of phrases with BIO tags of their own.
         max_count: Highest mention index.
-        none: Id that answers a count prompt with 0; None where the format has no counts.
+        none_id: Id that answers a count prompt with 0; None where the format has no counts.
         dropout: Share dropped of embeddings and of what attention and feed-forward add, in training only.
     """
 
@@ -86,7 +86,7 @@ class TrainingModel(nn.Module):  # type: ignore[misc]
         *,
         phrases: int,
         max_count: int,
-        none: int | None,
+        none_id: int | None,
         weights: LossConfig,
         dropout: float,
     ) -> None:
@@ -95,8 +95,8 @@ class TrainingModel(nn.Module):  # type: ignore[misc]
         self.weights = weights
         self._window = sliding_window(causal)
         bias = torch.zeros(causal.get_output_embeddings().weight.shape[0])
-        if none is not None:
-            bias[none] = weights.none_bias
+        if none_id is not None:
+            bias[none_id] = weights.none_bias
         self.register_buffer("_answer_bias", bias, persistent=False)
         hidden = causal.config.get_text_config().hidden_size
         self.tagging = nn.Linear(hidden, 1 + 2 * phrases, dtype=causal.dtype)

@@ -74,7 +74,7 @@ class Trainer:
             causal,
             phrases=len(recipe.phrases),
             max_count=recipe.ner.max_count,
-            none=None if recipe.baseline else self.template.count_answer_ids(0)[0],
+            none_id=None if recipe.baseline else self.template.count_answer_ids(0)[0],
             weights=recipe.losses,
             dropout=recipe.model.dropout,
         ).to(self.processes.device)

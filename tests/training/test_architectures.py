@@ -35,7 +35,7 @@ def fresh(architecture, **options):
 
     torch.manual_seed(0)
     causal = build_model(ModelConfig(architecture=architecture, **SHAPE | options), 420, 1, 0)
-    return TrainingModel(causal, phrases=2, max_count=12, none=3, weights=LossConfig(), dropout=0.0)
+    return TrainingModel(causal, phrases=2, max_count=12, none_id=3, weights=LossConfig(), dropout=0.0)
 
 
 @pytest.mark.parametrize("tied", [True, False])

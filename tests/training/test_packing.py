@@ -92,7 +92,7 @@ def test_packing_loss_and_gradients_equal_separate_sequences(trees, architecture
         architecture=architecture, hidden=32, layers=3, heads=2, feed_forward=64, max_positions=256
     )
     causal = in_float64(build_model(shape, VOCABULARY, 1, 0))
-    model = TrainingModel(causal, phrases=2, max_count=12, none=3, weights=LossConfig(), dropout=0.0)
+    model = TrainingModel(causal, phrases=2, max_count=12, none_id=3, weights=LossConfig(), dropout=0.0)
     packed = model.answer_loss(pack(trees, 64))
     packed.backward()
     gradients = {name: p.grad.clone() for name, p in causal.named_parameters()}
@@ -128,7 +128,7 @@ def test_packing_bias_on_none_is_in_the_loss_alone():
     losses, logits = [], []
     for bias in (0.0, 1.5):
         weights = LossConfig(language_model=0, tagging=0, mention_index=0, none_bias=bias)
-        model = TrainingModel(causal, phrases=2, max_count=12, none=none, weights=weights, dropout=0.0)
+        model = TrainingModel(causal, phrases=2, max_count=12, none_id=none, weights=weights, dropout=0.0)
         losses.append(model(batch).parts["answers"].item())
         logits.append(causal(torch.tensor([TREES[0].root])).logits)
     assert torch.equal(*logits)
