@@ -7,6 +7,7 @@ the words of Triton and of TensorRT-LLM while the file exists, which grows by a 
 """
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 from threading import Thread
@@ -93,10 +94,13 @@ class TritonPythonModel:
 
 def _counted_in(flag: Path) -> bool:
     """Return whether a file exists, and let it grow by a byte."""
-    if not flag.exists():
+    try:
+        # Never opened so as to make it: a file deleted at this moment would be back, and stay.
+        with flag.open("r+") as file:
+            file.seek(0, os.SEEK_END)
+            file.write(".")
+    except FileNotFoundError:
         return False
-    with flag.open("a") as file:
-        file.write(".")
     return True
 
 
