@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from stream.settings import Settings, variables
+from stream.settings import Settings
+from stream.settings.variables import variables
 from stream.testing import SyncHarness
 
 PAGE = (Path(__file__).parent.parent / "docs" / "topics.md").read_text(encoding="utf-8")

@@ -97,13 +97,13 @@ def _wrong_settings(error: ValueError) -> str:
 
     if not isinstance(error, ValidationError) or error.title != "Settings":
         raise error
-    from stream.settings import problems
+    from stream.settings.variables import problems
 
     return "wrong settings\n  " + "\n  ".join(problems(error))
 
 
 def _warn_of_unknown_variables() -> None:
-    from stream.settings import unknown_variables
+    from stream.settings.variables import unknown_variables
 
     for variable, advice in unknown_variables().items():
         typer.echo(f"padellm: {variable} is not a setting and is ignored; {advice}", err=True)

@@ -80,7 +80,7 @@ def annotate(  # noqa: PLR0917 - the command line passes names
     from stream import api
     from stream.annotation.job import AnnotationTask
     from stream.annotation.sources import Selection
-    from stream.settings import as_list
+    from stream.settings.values import as_list
 
     texts = tuple(as_list(text)) if text else ()
     task = AnnotationTask(files, Selection(texts, ids, whole_files=whole_files))

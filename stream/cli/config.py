@@ -6,7 +6,9 @@ from typing import Annotated, Any
 import typer
 from pydantic.fields import FieldInfo
 
-from stream.settings import Settings, set_variable, variables
+from stream.settings import Settings
+from stream.settings.values import variable
+from stream.settings.variables import set_variable
 
 
 def config(
@@ -34,7 +36,7 @@ def config(
 def _row(name: str, field: FieldInfo, value: Any) -> dict[str, Any]:
     return {
         "name": name,
-        "variable": variables(name)[0],
+        "variable": variable(name),
         "value": value,
         "from": set_variable(name) or "default",
         "meaning": field.description,

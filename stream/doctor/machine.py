@@ -14,7 +14,8 @@ from stream.local.java import find_java, locked_jars
 from stream.local.kafka import VERSION
 from stream.local.triton import why_unavailable
 from stream.ner.config import NerConfig
-from stream.settings import Inference, Settings, problems, unknown_variables
+from stream.settings import Inference, Settings
+from stream.settings.variables import problems, unknown_variables
 
 _GIGABYTE = 1 << 30
 _ENOUGH_MEMORY = 2 * _GIGABYTE

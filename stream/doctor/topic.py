@@ -17,7 +17,8 @@ from stream.contract.pointers import pointer_of
 from stream.contract.record import Record
 from stream.doctor.finding import Finding, fail, ok, warn
 from stream.errors import BadDocument
-from stream.settings import RecordFormat, Settings, as_variable, variables
+from stream.settings import RecordFormat, Settings
+from stream.settings.values import as_variable, variable
 from stream.worker.codec import decode
 from stream.worker.envelopes import NoDocument, opened
 
@@ -89,7 +90,7 @@ def propose(records: Sequence[Record], settings: Settings) -> Proposal:
     chosen = {"documents_topic": settings.documents_topic, "record_format": form.value} | chosen
     return Proposal(
         list(_checked(records, form, settings, chosen)),
-        {variables(name)[0]: value for name, value in chosen.items()},
+        {variable(name): value for name, value in chosen.items()},
     )
 
 

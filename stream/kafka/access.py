@@ -12,7 +12,8 @@ from aiokafka.errors import KafkaConnectionError
 
 from stream.kafka.connection import BrokerConnection
 from stream.kafka.refusals import cause_in_words
-from stream.settings import SaslMechanism, Settings, present
+from stream.settings import SaslMechanism, Settings
+from stream.settings.protection import present
 from stream.tls import TlsFiles
 
 

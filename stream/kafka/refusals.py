@@ -7,7 +7,8 @@ from aiokafka.errors import IllegalSaslStateError, SaslAuthenticationFailed, Uns
 
 from stream.errors import PadellmError
 from stream.kafka.connection import LoginWanted
-from stream.settings import Settings, variables
+from stream.settings import Settings
+from stream.settings.values import variable
 from stream.tls import TlsFiles, handshake_trouble
 
 _TLS_ALERT = 0x15  # first byte of a TLS alert, which a plain-text client reads as a length
@@ -58,8 +59,8 @@ def _refused_login(error: SaslAuthenticationFailed, settings: Settings) -> str:
     password = "sasl_password_file" if settings.sasl_password_file else "sasl_password"
     user = "sasl_username_file" if settings.sasl_username_file else "sasl_username"
     return (
-        f"the broker refuses {variables(user)[0]}={getattr(settings, user)} with {settings.sasl_mechanism}: "
-        f"check {variables(password)[0]} ({answer})"
+        f"the broker refuses {variable(user)}={getattr(settings, user)} with {settings.sasl_mechanism}: "
+        f"check {variable(password)} ({answer})"
     )
 
 

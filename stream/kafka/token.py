@@ -10,7 +10,8 @@ import aiohttp
 from aiokafka.abc import AbstractTokenProvider
 
 from stream.errors import ConfigurationError, DeliveryError
-from stream.settings import Settings, present
+from stream.settings import Settings
+from stream.settings.protection import present
 from stream.tls import TlsFiles, handshake_trouble
 
 _TIMEOUT = 10.0

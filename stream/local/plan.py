@@ -21,14 +21,9 @@ from stream.local.ports import free_ports, is_free
 from stream.local.supervisor import StateChange, Supervisor
 from stream.local.triton import TritonServer, why_unavailable
 from stream.ner.config import NerConfig
-from stream.settings import (
-    KAFKA_PROTECTION,
-    TRITON_PROTECTION,
-    Inference,
-    Settings,
-    environment,
-    plain,
-)
+from stream.settings import Inference, Settings
+from stream.settings.protection import KAFKA_PROTECTION, TRITON_PROTECTION, plain
+from stream.settings.variables import environment
 
 _KAFKA_PORT = 9092
 _TRITON_HTTP_PORT = 8000

@@ -13,7 +13,8 @@ from urllib.parse import quote
 import aiohttp
 
 from stream.errors import ConfigurationError, RegistryUnavailable
-from stream.settings import Settings, present
+from stream.settings import Settings
+from stream.settings.protection import present
 from stream.tls import TlsFiles, handshake_trouble
 
 _TIMEOUT = 10.0

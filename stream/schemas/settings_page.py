@@ -2,7 +2,8 @@
 
 from pydantic.fields import FieldInfo
 
-from stream.settings import Settings, variables
+from stream.settings import Settings
+from stream.settings.variables import variables
 
 # The first setting of each section, in the order of the class.
 _SECTIONS = {
@@ -27,7 +28,7 @@ environment of `docker compose up`, or from `.env`, but for the addresses and fo
 - A `PADELLM_` variable that is no setting is ignored; a warning names the nearest setting.
 - Switches take `true`, `1`, `yes` and `on`, or `false`, `0`, `no` and `off`.
 
-This page is generated: `make schemas` writes it anew from `stream/settings.py`.
+This page is generated: `make schemas` writes it anew from `stream/settings/settings.py`.
 """
 
 

@@ -22,7 +22,8 @@ from stream.errors import DeliveryError, InferenceStopped
 from stream.kafka.topics import missing_topics
 from stream.ner.template import PromptTemplate
 from stream.registry.values import registry_values
-from stream.settings import Delivery, Settings, unknown_variables
+from stream.settings import Delivery, Settings
+from stream.settings.variables import unknown_variables
 from stream.worker import consumer
 from stream.worker.committer import TransactionalPublisher
 from stream.worker.endpoints import HealthEndpoints, health_server, program_version

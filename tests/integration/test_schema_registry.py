@@ -16,7 +16,8 @@ from stream.cli import main
 from stream.contract.messages import EntityEvent
 from stream.errors import ConfigurationError
 from stream.registry.client import RegisteredSchema, SchemaRegistry
-from stream.settings import Settings, environment
+from stream.settings import Settings
+from stream.settings.variables import environment
 from tests.integration.registry_fixture import Apicurio
 from tests.integration.worker_fixture import Bench
 from tests.registry.test_avro import document_schema, event_schema, written

@@ -23,7 +23,8 @@ from stream.kafka.reader import read_topic
 from stream.kafka.records import OutgoingRecord
 from stream.kafka.replay import plan_replay, replayed_positions, send_again
 from stream.kafka.topics import ensure_topics, missing_topics, topic_names
-from stream.settings import Settings, environment
+from stream.settings import Settings
+from stream.settings.variables import environment
 from tests.integration.secured_kafka import SESSION, RunningSecuredKafka
 from tests.integration.secured_throughput import take_turn
 from tests.integration.worker_fixture import Bench, WorkerProcess, bench_at

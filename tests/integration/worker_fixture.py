@@ -20,7 +20,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from stream.kafka.topics import ensure_topics, partitions_of, topic_names
 from stream.local.ports import free_ports
-from stream.settings import Settings, environment
+from stream.settings import Settings
+from stream.settings.variables import environment
 from tests.tiny_model import write_tiny_checkpoint
 
 _SCRIPTED = (str(Path(__file__).with_name("scripted_worker.py")),)

@@ -20,7 +20,7 @@ from stream.engine.model.config import ModelSpec
 from stream.engine.model.graph import GRAPH_VERSION, build_graph
 from stream.engine.token_shapes import TokenShapes
 from stream.errors import CheckpointError
-from stream.settings import user_cache_folder
+from stream.settings.values import user_cache_folder
 
 GRAPH_FILE = "graph.onnx"
 TENSORS_FILE = "graph.tensors"

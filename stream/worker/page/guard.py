@@ -12,7 +12,10 @@ from aiohttp import hdrs, web
 from yarl import URL
 
 from stream.errors import ConfigurationError
-from stream.settings import LOOPBACK, SHORTEST_TOKEN, Settings, present
+from stream.settings import Settings
+from stream.settings.conflicts import SHORTEST_TOKEN
+from stream.settings.protection import present
+from stream.settings.values import LOOPBACK
 
 _log = structlog.get_logger(__name__)
 _UNAVAILABLE = 503

@@ -6,18 +6,11 @@ import pytest
 from pydantic import ValidationError
 
 from stream.errors import ConfigurationError
-from stream.settings import (
-    COMPOSE_VARIABLES,
-    LogLevel,
-    Settings,
-    present,
-    problems,
-    set_variable,
-    unknown_variables,
-    user_cache_folder,
-    variables,
-)
-from stream.settings import environment as process_environment
+from stream.settings import LogLevel, Settings
+from stream.settings.protection import present
+from stream.settings.values import user_cache_folder
+from stream.settings.variables import COMPOSE_VARIABLES, problems, set_variable, unknown_variables, variables
+from stream.settings.variables import environment as process_environment
 
 TOPICS = ("documents_topic", "entities_topic", "dead_letters_topic", "entity_rows_topic")
 
@@ -109,6 +102,20 @@ def test_settings_refuse_what_cannot_work(environment, variable, value):
     environment.setenv(variable, value)
     (problem,) = _refused()
     assert problem.startswith(f"{variable}={value}: ")
+
+
+def test_settings_name_all_that_do_not_fit_together(environment):
+    """Contradictions of different kinds are told at once, so that one start is enough to see them."""
+    environment.setenv("PADELLM_ENTITIES_TOPIC", "documents")
+    environment.setenv("PADELLM_RECORD_FORMAT", "json")
+    environment.setenv("PADELLM_SECURITY_PROTOCOL", "SASL_SSL")
+    (problem,) = _refused()
+    for part in (
+        "PADELLM_ENTITIES_TOPIC=documents are the same",
+        "PADELLM_TEXT_POINTERS",
+        "PADELLM_SASL_MECHANISM",
+    ):
+        assert part in problem
 
 
 @pytest.mark.parametrize("broker", ["a:1,b:2", "a:1, b:2", "[::1]:9092", "kafka_1.example-x:65535"])
